@@ -1,0 +1,54 @@
+# FLENwheel. `make` prints this help.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3.11
+PARAMS ?= params/mini/v1.yaml
+BIN := .venv/bin
+READY := .venv/.ready
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help setup demo test lint lab iterate step report studio clean
+
+help: ## print this help
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  PARAMS=params/<character>/<iteration>.yaml says what to run (now $(PARAMS)); N=12 says which step"
+
+setup: $(READY) ## make .venv with every package, pinned (about two minutes)
+
+$(READY): requirements.lock constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt torch
+	$(BIN)/python -m pip install -q --no-deps -r requirements.lock
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## turn wheel 1 once on the embedded mini studio and report v1 against v2
+	$(BIN)/python -m flenlib.run iterate params/mini/v1.yaml
+	$(BIN)/python -m flenlib.run report params/mini/v1.yaml
+
+test: setup ## lint, then run every test
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest
+
+lint: setup ## ruff alone
+	$(BIN)/ruff check .
+
+lab: setup ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+iterate: setup ## run all steps of PARAMS in order, skipping what is done
+	$(BIN)/python -m flenlib.run iterate $(PARAMS)
+
+step: setup ## run one step: make step N=12 PARAMS=...
+	@test -n "$(N)" || { echo "say which step: make step N=12"; exit 2; }
+	$(BIN)/python -m flenlib.run step $(N) $(PARAMS)
+
+report: setup ## write the HTML report of PARAMS again
+	$(BIN)/python -m flenlib.run report $(PARAMS)
+
+studio: setup ## train the mini studio's models further (hours; resumes)
+	$(BIN)/python -m flenlib.mini.build
+
+clean: ## remove .venv and caches; data/ and outputs/ stay
+	rm -rf .venv .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
