@@ -1,0 +1,68 @@
+"""Captions: built from what is known of a picture, checked before training, kept as .txt beside the image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from flenlib.dataset import prompts
+from flenlib.dataset.files import write_atomic
+from flenlib.dataset.records import ImageRecord
+from flenlib.params import Character
+
+MAXIMUM_TOKENS = 75
+"""Words and punctuation marks of a caption; CLIP reads 77 tokens with its start and end marks."""
+
+_PARTS = ("angle", "expression", "pose", "height", "background", "light", "outfit", "style")
+
+
+def build(character: Character, picture: ImageRecord | Mapping[str, str | None]) -> str:
+    """Return the caption of a record, or of its attributes, with the character's trigger and class noun.
+
+    What is not known is not mentioned. Raises ValueError for a value outside the vocabulary.
+    """
+    if isinstance(picture, ImageRecord):
+        own = {"angle": picture.angle, "expression": picture.expression}
+        picture = picture.attributes | {name: value for name, value in own.items() if value}
+    known = {part: picture[part] for part in _PARTS if picture.get(part)}
+    return prompts.caption(character.subject, **{"angle": None} | known)
+
+
+def lint(caption: str, character: Character) -> list[str]:
+    """Return what is wrong with a caption, one short sentence each; an empty list when it can be trained on."""
+    if not caption.strip():
+        return ["the caption is empty"]
+    found = []
+    triggers = len(re.findall(rf"(?<!\w){re.escape(character.trigger)}(?!\w)", caption))
+    if triggers == 0:
+        close = character.trigger.casefold() in caption.casefold()
+        found.append(f"trigger {character.trigger!r} is missing" + (" (written differently)" if close else ""))
+    elif triggers > 1:
+        found.append(f"trigger {character.trigger!r} is there {triggers} times")
+    if not re.search(rf"(?<!\w){re.escape(character.class_noun)}(?!\w)", caption, re.IGNORECASE):
+        found.append(f"class noun {character.class_noun!r} is missing")
+    tokens = len(re.findall(r"\w+|[^\w\s]", caption))
+    if tokens > MAXIMUM_TOKENS:
+        found.append(f"too long: {tokens} words and marks, at most {MAXIMUM_TOKENS} are read")
+    if "\n" in caption.strip() or (not caption.isprintable() and "\n" not in caption):
+        found.append("it holds line breaks or control characters")
+    return found
+
+
+def write_txt(image: str | Path, caption: str) -> Path:
+    """Write a caption to the .txt beside an image, as trainers expect it, and return that path."""
+    path = Path(image).with_suffix(".txt")
+    write_atomic(path, f"{caption.strip()}\n".encode())
+    return path
+
+
+def read_txt(image: str | Path) -> str | None:
+    """Return the caption in the .txt beside an image, or None without one. Raises ValueError if it is not UTF-8."""
+    path = Path(image).with_suffix(".txt")
+    if not path.is_file():
+        return None
+    try:
+        return path.read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise ValueError(f"caption file {path} is not UTF-8 text; save it again as UTF-8") from None

@@ -1,0 +1,179 @@
+"""Pictures on disk: opening them safely, hashing, saving them with their provenance, thumbnails and contact sheets."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import struct
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
+
+from flenlib.dataset.files import write_atomic
+
+MAXIMUM_PIXELS = 64_000_000
+"""A picture with more pixels than this is refused before it is decoded."""
+
+NOT_MODELS = ("", "camera", "import", "person", "renderer")
+"""Values of ``provenance["made_by"]`` that are not a trained model; every other value is a model's name."""
+
+_KEY = "flenwheel"
+_XMP = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
+<Iptc4xmpExt:DigitalSourceType>http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia\
+</Iptc4xmpExt:DigitalSourceType>
+</rdf:Description></rdf:RDF></x:xmpmeta>
+<?xpacket end="w"?>"""
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """Open a picture as RGB, fully loaded and turned as its EXIF says; transparent parts become white.
+
+    Raises FileNotFoundError, or ValueError in one sentence naming the file: empty, truncated, not an image, or more
+    than 64 million pixels (read from the header, before anything is decoded).
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"picture {path} does not exist; check the folder and the name")
+    if not path.is_file():
+        raise ValueError(f"{path} is a folder, not a picture; give the path of one file")
+    if path.stat().st_size == 0:
+        raise ValueError(f"picture {path} is empty (0 bytes); copy it again from where it came")
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height <= MAXIMUM_PIXELS:
+                image.load()
+                return _rgb(ImageOps.exif_transpose(image))
+            found = f"{image.width} x {image.height} pixels, at most {MAXIMUM_PIXELS:,} are opened"
+    except PermissionError:
+        raise PermissionError(f"picture {path} may not be read; change its permissions") from None
+    except Image.DecompressionBombError as error:
+        found = str(error)
+    except Image.UnidentifiedImageError:
+        raise ValueError(f"{path} is not a picture, whatever its name says; remove it or save it as PNG") from None
+    except (OSError, ValueError, SyntaxError, IndexError, struct.error) as error:
+        raise ValueError(f"picture {path} is damaged or cut short ({error}); copy it again") from None
+    raise ValueError(f"picture {path} is too large: {found}; scale it down first")
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return image.point(lambda value: value / 256).convert("L").convert("RGB")
+    if image.has_transparency_data:
+        picture = Image.new("RGB", image.size, "white")
+        layer = image.convert("RGBA")
+        picture.paste(layer, mask=layer.getchannel("A"))
+        return picture
+    return image.convert("RGB")
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def pixel_hash(image: Image.Image) -> str:
+    """Return a hash of size and RGB pixels: the same after a lossless re-save, whatever the metadata says."""
+    size = f"{image.width}x{image.height}:".encode()
+    return hashlib.sha256(size + image.convert("RGB").tobytes()).hexdigest()
+
+
+def save_picture(image: Image.Image, path: str | Path, provenance: dict[str, Any]) -> None:
+    """Write a PNG in one step, with its provenance inside as JSON (text chunk ``flenwheel``).
+
+    When ``provenance["made_by"]`` names a model, the file also carries the IPTC digital source type
+    ``trainedAlgorithmicMedia`` (XMP), so that other software can tell. Raises ValueError for a path not ending in .png.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"picture path {path} must end in .png, the format that keeps provenance")
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text("Software", "FLENwheel")
+    chunks.add_itxt(_KEY, json.dumps(provenance, ensure_ascii=False, sort_keys=True))
+    if (provenance.get("made_by") or "") not in NOT_MODELS:
+        chunks.add_text("Digital Source Type", "trainedAlgorithmicMedia")
+        chunks.add_itxt("XML:com.adobe.xmp", _XMP)
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "PNG", pnginfo=chunks)
+    write_atomic(path, buffer.getvalue())
+
+
+def read_provenance(path: str | Path) -> dict[str, Any]:
+    """Return the provenance `save_picture` wrote into a file; an empty dict when it has none.
+
+    Raises what `open_image` raises for a file that cannot be read, and ValueError for damaged provenance.
+    """
+    open_image(path)
+    with Image.open(path) as image:
+        text = image.info.get(_KEY)
+    if text is None:
+        return {}
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the provenance inside {path} is damaged ({error}); the picture itself is whole") from None
+
+
+def thumbnail(path: str | Path, size: int) -> bytes:
+    """Return a JPEG of the picture that fits into ``size`` x ``size`` pixels."""
+    image = open_image(path)
+    image.thumbnail((size, size), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def contact_sheet(
+    pictures: Sequence[str | Path | Image.Image],
+    titles: Sequence[str] | None = None,
+    columns: int = 8,
+    cell: int = 128,
+) -> Image.Image:
+    """Return one picture with all pictures in a labelled grid, ``cell`` pixels each.
+
+    A title takes at most two lines and is cut with an ellipsis; a file that cannot be opened shows as a crossed-out
+    cell. Raises ValueError when there are more or fewer titles than pictures.
+    """
+    if titles is not None and len(titles) != len(pictures):
+        raise ValueError(f"{len(pictures)} pictures were given {len(titles)} titles; give one title a picture")
+    font = ImageFont.load_default(max(9, cell // 11))
+    line = round(font.size * 1.3)
+    gap, text_height = max(4, cell // 24), 2 * line if titles else 0
+    columns = max(1, min(columns, len(pictures)))
+    rows = max(1, -(-len(pictures) // columns))
+    step_x, step_y = cell + gap, cell + text_height + gap
+    sheet = Image.new("RGB", (columns * step_x + gap, rows * step_y + gap), "white")
+    draw = ImageDraw.Draw(sheet)
+    if not pictures:
+        draw.text((2 * gap, 2 * gap), "no pictures", "dimgrey", font)
+    for number, picture in enumerate(pictures):
+        left, top = gap + number % columns * step_x, gap + number // columns * step_y
+        tile = _tile(picture, cell)
+        sheet.paste(tile, (left + (cell - tile.width) // 2, top + (cell - tile.height) // 2))
+        for row, words in enumerate(_wrap(titles[number], font, cell) if titles else ()):
+            draw.text((left, top + cell + row * line), words, "black", font)
+    return sheet
+
+
+def _tile(picture: str | Path | Image.Image, cell: int) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return ImageOps.contain(picture.convert("RGB"), (cell, cell), Image.Resampling.LANCZOS)
+    try:
+        return ImageOps.contain(open_image(picture), (cell, cell), Image.Resampling.LANCZOS)
+    except (OSError, ValueError):
+        tile = Image.new("RGB", (cell, cell), "gainsboro")
+        draw = ImageDraw.Draw(tile)
+        draw.line((0, 0, cell, cell), "darkgrey", 2)
+        draw.line((0, cell, cell, 0), "darkgrey", 2)
+        return tile
+
+
+def _wrap(title: str, font: ImageFont.FreeTypeFont, width: int, lines: int = 2) -> list[str]:
+    letters = max(4, int(width / font.getlength("abcdefghijklmnopqrst_0123456789") * 31))
+    return textwrap.wrap(" ".join(str(title).split()), letters, max_lines=lines, placeholder="...")

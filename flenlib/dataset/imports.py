@@ -1,0 +1,133 @@
+"""Finding pictures in a person's folder, naming them, and guessing from names and captions what they show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from flenlib.dataset import prompts
+from flenlib.dataset.captions import read_txt
+from flenlib.dataset.records import METADATA, Dataset
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+# Words are looked for in this order, in text whose punctuation became single spaces; the first that fits wins.
+_WORDS: dict[str, tuple[tuple[str, str], ...]] = {
+    "angle": (
+        ("profile-left", "profile left|left profile|left side|side left"),
+        ("profile-right", "profile right|right profile|right side|side right"),
+        ("half-left", "half left|left half|(3 4|three quarters?) left|left (3 4|three quarters?)"),
+        ("half-right", "half right|right half|(3 4|three quarters?) right|right (3 4|three quarters?)"),
+        ("back", "back view|from behind|rear view|from the back"),
+        ("front", "front|frontal|facing"),
+        ("profile-left", "profile|side"),
+        ("half-right", "right"),
+        ("half-left", "left|half|3 4|three quarters?"),
+        ("back", "back|behind|rear"),
+    ),
+    "height": (("high", "high angle|from above"), ("low", "low angle|from below")),
+    "expression": (
+        ("neutral", "neutral|calm"),
+        ("smiling", "smil(e|es|ing)|happy|laugh(s|ing)?|grin(s|ning)?"),
+        ("angry", "angry|anger|furious"),
+        ("sad", "sad|unhappy|crying"),
+    ),
+    "pose": (
+        ("t-pose", "t pose|tpose"),
+        ("sitting", "sitting|seated|sits?"),
+        ("standing", "standing|stands?|full ?body"),
+        ("portrait", "portrait|head ?shot|close ?up"),
+    ),
+    "light": (
+        ("sunset", "sunset|dusk|golden hour"),
+        ("nighttime", "night|nighttime"),
+        ("daylight", "daylight|daytime|sunny"),
+        ("studio", "studio light(ing)?|studio(?! background)"),
+    ),
+    "background": (
+        ("forest", "forest|woods"),
+        ("beach", "beach|seaside"),
+        ("urban", "urban|city|street"),
+        ("spaceship", "spaceship"),
+        ("library", "library"),
+        ("desert", "desert"),
+        ("studio", "studio background"),
+        ("clean", "clean|(plain|white|grey|gray) background"),
+    ),
+}
+_CHOICES = {
+    "angle": prompts.ANGLES, "height": prompts.HEIGHTS, "expression": prompts.EXPRESSIONS,
+    "pose": prompts.POSES, "light": prompts.LIGHTS, "background": prompts.BACKGROUNDS,
+}  # fmt: skip
+
+
+def list_pictures(folder: str | Path) -> list[Path]:
+    """Return the picture files of a folder by their extension, sorted by name; hidden files are left out.
+
+    Raises FileNotFoundError for a missing folder, ValueError for a file or a folder without pictures.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise FileNotFoundError(f"folder {folder} does not exist; give the folder your pictures are in")
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is a file; give the folder your pictures are in")
+    pictures = [
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and path.is_file()
+    ]
+    if not pictures:
+        raise ValueError(f"folder {folder} holds no pictures; wanted are files ending in {', '.join(EXTENSIONS)}")
+    return sorted(pictures, key=lambda path: (path.name.casefold(), path.name))
+
+
+def new_names(pictures: Sequence[Path]) -> tuple[dict[Path, str], list[str]]:
+    """Return a distinct .png name for each picture, and a sentence for each that had to be renamed to stay distinct.
+
+    ``maya_01.png`` and ``maya_01.jpg`` become ``maya_01.png`` and ``maya_01_jpg.png``; a .png keeps its name before
+    others, and upper and lower case count as one name.
+    """
+    names: dict[Path, str] = {}
+    taken: dict[str, Path] = {}
+    report = []
+    for path in sorted(pictures, key=lambda path: (path.suffix != ".png", path.suffix.lower() != ".png", str(path))):
+        stem, number = path.stem, 1
+        while f"{stem}.png".casefold() in taken:
+            number += 1
+            kind = path.suffix[1:].lower()
+            stem = f"{path.stem}_{kind}" if number == 2 else f"{path.stem}_{kind}_{number - 1}"
+        if number > 1:
+            other = taken[f"{path.stem}.png".casefold()]
+            report.append(f"{path.name} has the same name as {other.name}: it becomes {stem}.png, both are kept")
+        names[path] = f"{stem}.png"
+        taken[names[path].casefold()] = path
+    return {path: names[path] for path in pictures}, report
+
+
+def attributes_from_name(path: str | Path) -> dict[str, str]:
+    """Guess angle, height, expression, pose, light and background of a picture; what cannot be guessed is left out.
+
+    Asked in turn: the picture's record in a ``metadata.json`` beside it, its caption there or in a .txt, its filename.
+    A bare "profile" or "3/4" is taken as left. Raises ValueError for a damaged ``metadata.json`` or caption file.
+    """
+    path = Path(path)
+    guesses = _from_words(path.stem) | _from_words(read_txt(path) or "")
+    if (path.parent / METADATA).is_file():
+        for record in Dataset.open(path.parent).images:
+            if record.filename == path.name:
+                guesses |= _from_words(record.caption)
+                said = [*record.attributes.items(), ("angle", record.angle), ("expression", record.expression)]
+                guesses |= {name: value for name, value in said if value in _CHOICES.get(name, ())}
+    return guesses
+
+
+def _from_words(text: str) -> dict[str, str]:
+    text = re.sub(r"[\W_]+", " ", text.lower())
+    guesses = {}
+    for name, words in _WORDS.items():
+        for value, pattern in words:
+            if re.search(rf"\b({pattern})\b", text):
+                guesses[name] = value
+                break
+    return guesses

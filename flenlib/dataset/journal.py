@@ -1,0 +1,291 @@
+"""Review decisions: an append-only journal, the labels and folders made from it, and moves of files read back.
+
+One JSON line a decision, fsynced. The journal is the truth: a record's label and the folders ``good/``,
+``corrections/`` and ``rejected/`` are derived from it and can be made again at any time.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from flenlib.dataset.files import link_or_copy
+from flenlib.dataset.images import sha256
+from flenlib.dataset.records import LABELS, Dataset, ImageRecord, check_label
+
+FOLDERS = {"good": "good", "needs_correction": "corrections", "reject": "rejected"}
+"""The folder each label is shown in, beside ``metadata.json``."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a reviewer said of one image, and when (UTC)."""
+
+    filename: str
+    label: str
+    reasons: tuple[str, ...] = ()
+    reviewer: str = "human"
+    when: str = ""
+    note: str = ""
+
+
+@dataclass
+class SyncReport:
+    """What `sync` found: moves (filename, label before, label now) and sentences on what it could not match."""
+
+    moved: list[tuple[str, str | None, str]] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
+
+
+class Journal:
+    """An append-only file of review decisions; nothing in it is ever removed."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def append(
+        self, filename: str, label: str, reasons: Sequence[str] = (), reviewer: str = "human", note: str = ""
+    ) -> Decision:
+        """Write one decision to disk and return it. Raises ValueError for an unknown label; nothing is written then."""
+        check_label(label)
+        if isinstance(reasons, str):
+            raise ValueError(f"reasons of {filename!r} are {reasons!r}; give a list of texts")
+        decision = Decision(filename, label, tuple(reasons), reviewer, _now(), note)
+        self._write(asdict(decision))
+        return decision
+
+    def undo(self, filename: str) -> None:
+        """Take back the last decision on a file, as a line of its own. Raises ValueError when there is none."""
+        if filename not in self.decisions():
+            raise ValueError(f"there is no decision on {filename!r} to undo in {self.path}")
+        self._write({"undo": filename, "when": _now()})
+
+    def decisions(self) -> dict[str, Decision]:
+        """Return the decision in force on each file, by filename; empty when there is no journal yet.
+
+        A torn last line (the process was killed while writing) is left out with a warning. Raises ValueError naming
+        file and line for any other line that is not a decision.
+        """
+        history: dict[str, list[Decision]] = {}
+        lines, torn = self._lines()
+        if torn:
+            warnings.warn(f"{self.path}: the last line is torn and left out: {torn!r}", stacklevel=2)
+        for number, line in enumerate(lines, 1):
+            item = _parse(line, f"{self.path}, line {number}")
+            if isinstance(item, Decision):
+                history.setdefault(item.filename, []).append(item)
+            elif item and history.get(item):
+                history[item].pop()
+        return {filename: stack[-1] for filename, stack in history.items() if stack}
+
+    def _lines(self) -> tuple[list[bytes], bytes]:
+        """Return the whole lines, and the torn last line (empty when there is none)."""
+        lines = self.path.read_bytes().split(b"\n") if self.path.is_file() else []
+        while lines and not lines[-1].strip():
+            lines.pop()
+        if lines and not _is_json(lines[-1]):
+            return lines[:-1], lines[-1]
+        return lines, b""
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path.with_name(f".{self.path.name}.lock")):
+            torn = self._lines()[1]
+            with self.path.open("r+b" if self.path.exists() else "w+b") as file:
+                file.seek(_end(file, torn))
+                kept = {"torn": torn.decode(errors="replace")} if torn else None
+                text = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in (kept, entry) if item)
+                file.write(text.encode())
+                file.truncate()
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def apply(journal: Journal, dataset: Dataset) -> dict[str, int]:
+    """Write the journal's labels into the dataset, and make the folders of the labels say the same.
+
+    Images are hard-linked (or copied) into ``good/``, ``corrections/`` and ``rejected/``; the images themselves are
+    never moved or changed, and a file there that is not the dataset's own is left alone. Returns how many images have
+    each label, how many are ``unlabelled``, and how many decisions are on ``unknown`` files. Call `sync` first, or
+    moves made by hand are overwritten.
+    """
+    decisions = journal.decisions()
+    for record in dataset.images:
+        decision = decisions.get(record.filename)
+        label = _label(decision) if decision else None
+        _show(dataset, record, label["label"] if label else None)
+        record.label = label
+    dataset.save()  # after the folders: a killed run is then never mistaken for moves made by hand
+    known = {record.filename for record in dataset.images}
+    counts = {label: len(dataset.labelled(label)) for label in LABELS}
+    return counts | {"unlabelled": len(known) - sum(counts.values()), "unknown": len(decisions.keys() - known)}
+
+
+def sync(dataset: Dataset, journal: Journal) -> SyncReport:
+    """Read files that a person moved between the label folders back as decisions of reviewer ``folder``.
+
+    A move is a file that lies in another folder than the label last applied to the dataset says; it is found by
+    content, so a renamed file counts. Only the journal is written. What is ambiguous is said and left alone.
+    """
+    report = SyncReport()
+    decisions = journal.decisions()
+    places, strangers = _places(dataset)
+    report.unmatched += [f"{path} is not an image of this dataset" for path in strangers]
+    for record in dataset.images:
+        before = record.label["label"] if record.label else None
+        found = places.get(record.filename, set())
+        current = decisions[record.filename].label if record.filename in decisions else None
+        if found == {before} or found == {current} or (not found and before is None):
+            continue
+        if not found:
+            report.unmatched.append(f"{record.filename} is labelled {before} but lies in no folder; the label stays")
+        elif len(found) > 1:
+            report.unmatched.append(f"{record.filename} lies in {_and(found)}; leave it in one of them")
+        elif current != before:
+            report.unmatched.append(f"{record.filename} lies in {_and(found)}, but was since reviewed as {current}")
+        else:
+            (label,) = found
+            journal.append(record.filename, label, ("moved by hand",), "folder")
+            report.moved.append((record.filename, before, label))
+    return report
+
+
+def read_labels_file(path: str | Path) -> list[Decision]:
+    """Read a CSV with the columns filename, label and, if wanted, reasons (separated by semicolons).
+
+    Raises FileNotFoundError, or ValueError naming file and line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"labels file {path} does not exist; write one with the columns filename,label,reasons")
+    try:
+        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines(), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"labels file {path} is not a CSV in UTF-8 ({error})") from None
+    header = [name.strip() for name in rows[0]] if rows else []
+    unknown = [name for name in header if name not in ("filename", "label", "reasons")]
+    if unknown or "filename" not in header or "label" not in header:
+        raise ValueError(f"labels file {path}, line 1: columns are {header}; they must be filename,label,reasons")
+    decisions: dict[str, Decision] = {}
+    for number, row in enumerate(rows[1:], 2):
+        if not any(cell.strip() for cell in row):
+            continue
+        decision = _from_row(header, row, f"labels file {path}, line {number}")
+        if decision.filename in decisions:
+            raise ValueError(f"labels file {path}, line {number}: {decision.filename!r} is there twice")
+        decisions[decision.filename] = decision
+    return list(decisions.values())
+
+
+def _from_row(header: list[str], row: list[str], where: str) -> Decision:
+    if len(row) > len(header):
+        raise ValueError(f"{where} has {len(row)} cells for {len(header)} columns; separate reasons by semicolons")
+    cells = dict(zip(header, (cell.strip() for cell in row), strict=False))
+    if not cells.get("filename"):
+        raise ValueError(f"{where} has no filename")
+    check_label(cells.get("label", ""), f"{where}: ")
+    reasons = tuple(reason.strip() for reason in cells.get("reasons", "").split(";") if reason.strip())
+    return Decision(cells["filename"], cells["label"], reasons, "file", _now())
+
+
+def _parse(line: bytes, where: str) -> Decision | str | None:
+    """Return a decision, the filename of an undo, or None for a repaired torn line or an empty one."""
+    if not line.strip():
+        return None
+    try:
+        item = json.loads(line)
+    except ValueError:
+        raise ValueError(f"{where} is damaged: {line[:60]!r}; restore the journal or remove that line") from None
+    if isinstance(item, dict) and "torn" in item:
+        return None
+    if isinstance(item, dict) and isinstance(item.get("undo"), str):
+        return item["undo"]
+    if not isinstance(item, dict) or not isinstance(item.get("filename"), str):
+        raise ValueError(f"{where} is not a decision: {line[:60]!r}; it needs a filename and a label")
+    check_label(item.get("label"), f"{where}: ")
+    reasons = item.get("reasons", [])
+    if not isinstance(reasons, list):
+        raise ValueError(f"{where}: reasons are {reasons!r}; they must be a list of texts")
+    texts = {key: str(item.get(key, "")) for key in ("reviewer", "when", "note")}
+    return Decision(item["filename"], item["label"], tuple(map(str, reasons)), **texts)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _end(file: Any, torn: bytes) -> int:
+    """Return where to write: over the torn last line, or after the last newline (one is added when missing).
+
+    The line that replaces a torn one holds its text and is longer, so writing over it loses nothing.
+    """
+    content = file.read()
+    if torn:
+        return content.rindex(torn)
+    if content and not content.endswith(b"\n"):
+        file.write(b"\n")
+        return len(content) + 1
+    return len(content)
+
+
+def _label(decision: Decision) -> dict[str, Any]:
+    label = {"label": decision.label, "reasons": list(decision.reasons), "reviewer": decision.reviewer}
+    return label | {"when": decision.when} | ({"note": decision.note} if decision.note else {})
+
+
+def _show(dataset: Dataset, record: ImageRecord, label: str | None) -> None:
+    """Make one image appear in the folder of its label and in no other."""
+    image = dataset.path(record)
+    copies = {name: dataset.folder / folder / record.filename for name, folder in FOLDERS.items()}
+    own = {name: path for name, path in copies.items() if path.is_file() and _same(path, image, record)}
+    if not image.exists() and own:  # someone moved the image itself into a folder: bring it back first
+        link_or_copy(next(iter(own.values())), image)
+    if label and not copies[label].exists() and image.exists():
+        link_or_copy(image, copies[label])
+    for name, path in own.items():
+        if name != label:
+            path.unlink()
+
+
+def _same(path: Path, image: Path, record: ImageRecord) -> bool:
+    return (image.exists() and path.samefile(image)) or sha256(path) == record.sha256
+
+
+def _places(dataset: Dataset) -> tuple[dict[str, set[str]], list[Path]]:
+    """Return the labels of the folders each image lies in, by filename, and the files that are no image of it."""
+    by_hash: dict[str, list[str]] = {}
+    for record in dataset.images:
+        by_hash.setdefault(record.sha256, []).append(record.filename)
+    places: dict[str, set[str]] = {}
+    strangers = []
+    for label, folder in FOLDERS.items():
+        for path in sorted((dataset.folder / folder).glob("*")):
+            if path.name.startswith(".") or not path.is_file():
+                continue
+            names = by_hash.get(sha256(path), [])
+            if path.name in names or len(names) == 1:
+                places.setdefault(path.name if path.name in names else names[0], set()).add(label)
+            else:
+                strangers.append(path)
+    return places, strangers
+
+
+def _and(labels: set[str]) -> str:
+    return " and ".join(f"{FOLDERS[label]}/" for label in sorted(labels))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,182 @@
+"""The words prompts are made of, and the plans built from them: captions, edits, novel scenes, the model card.
+
+Knows words only; nothing here loads a model or reads a file. Templates follow the process document of the
+project: enrichment edits (1.2), novel prompts (1.5), and the 23 pictures of the model card.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import dataclass
+
+ANGLES = ("front", "half-left", "profile-left", "half-right", "profile-right", "back")
+HEIGHTS = ("level", "high", "low")
+EXPRESSIONS = ("neutral", "smiling", "angry", "sad")
+POSES = ("portrait", "t-pose", "standing", "sitting")
+LIGHTS = ("studio", "daylight", "sunset", "nighttime")
+BACKGROUNDS = ("clean", "studio", "forest", "beach", "urban", "spaceship", "library", "desert")
+OUTFITS = ("t-shirt", "jacket", "dress", "suit", "hoodie")
+STYLES = ("photo", "oil painting", "watercolor", "sketch")
+
+EDIT_KINDS = ("background", "lighting", "style", "camera")
+FACE_ANGLES = ("front", "half-left", "half-right")
+"""Angles at which a face detector can be expected to find a face."""
+
+_LIGHT_WORDS = {
+    "studio": "studio lighting",
+    "daylight": "daylight",
+    "sunset": "sunset light",
+    "nighttime": "nighttime",
+}
+_EXPRESSION_WORDS = {"neutral": "neutral expression"}
+_POSE_WORDS = {"t-pose": "in T-pose", "standing": "standing", "sitting": "sitting on a chair"}
+_EDIT_CHOICES = {
+    "background": ("forest", "studio", "beach", "urban"),
+    "lighting": ("daylight", "sunset", "nighttime", "studio"),
+    "style": ("oil painting", "watercolor", "sketch"),
+    "camera": ("slightly left", "slightly right", "lower", "higher"),
+}
+_EDIT_TEMPLATES = {
+    "background": "Change background to {value}, keep person identical",
+    "lighting": "Change lighting to {value}, keep person identical",
+    "style": "Keep the person identical, but make it look like {value}",
+    "camera": "Change camera angle to {value}, maintain appearance",
+    "expression": "Change expression to {value}, keep person identical",
+}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One thing to ask a generator for: the text, and the attributes it asks for (used by coverage and by judges)."""
+
+    text: str
+    attributes: tuple[tuple[str, str], ...] = ()
+    name: str = ""
+
+    def wanted(self) -> dict[str, str]:
+        """Return the attributes as a dict, such as ``{"angle": "front", "expression": "smiling"}``."""
+        return dict(self.attributes)
+
+
+def choose(name: str, value: str, choices: tuple[str, ...]) -> str:
+    """Return ``value`` if it is one of ``choices``; otherwise raise ValueError naming both."""
+    if value not in choices:
+        raise ValueError(f"{name} {value!r} is not known; it must be one of {', '.join(choices)}")
+    return value
+
+
+def caption(
+    subject: str,
+    *,
+    angle: str | None = "front",
+    expression: str | None = None,
+    pose: str = "portrait",
+    height: str = "level",
+    background: str | None = None,
+    light: str | None = None,
+    outfit: str | None = None,
+    style: str = "photo",
+    lead: str | None = None,
+) -> str:
+    """Return the caption of a picture in the grammar of the seeds' templates.
+
+    ``subject`` is what the picture is of, such as ``"ohwx_char person"``. A part given as None is not mentioned.
+    ``lead`` overrides the opening word (``"photo"``, ``"portrait"``); body poses open with "full body photo".
+    Raises ValueError for a value outside the vocabulary.
+    """
+    choose("style", style, STYLES)
+    opening = lead or (style if style != "photo" else "photo" if pose == "portrait" else "full body photo")
+    head = f"{opening} of {subject}"
+    if choose("pose", pose, POSES) != "portrait":
+        head += f" {_POSE_WORDS[pose]}"
+    if outfit is not None:
+        head += f" wearing a {choose('outfit', outfit, OUTFITS)}"
+    parts = [head]
+    if expression is not None:
+        choose("expression", expression, EXPRESSIONS)
+        parts.append(_EXPRESSION_WORDS.get(expression, expression))
+    if angle is not None:
+        parts.append(f"{choose('angle', angle, ANGLES)} view")
+    if choose("height", height, HEIGHTS) != "level":
+        parts.append(f"{height} angle")
+    if background is not None:
+        parts.append(f"{choose('background', background, BACKGROUNDS)} background")
+    if light is not None:
+        parts.append(_LIGHT_WORDS[choose("light", light, LIGHTS)])
+    return ", ".join(parts)
+
+
+def edit_prompt(kind: str, value: str) -> str:
+    """Return the instruction that asks an editor for one change, such as ``("background", "forest")``.
+
+    Raises ValueError for an unknown kind. Values are free text: an editor may know more than the plan uses.
+    """
+    choose("edit kind", kind, tuple(_EDIT_TEMPLATES))
+    return _EDIT_TEMPLATES[kind].format(value=value)
+
+
+def enrichment_plan(per_source: int, seed: int, kinds: tuple[str, ...] = EDIT_KINDS) -> list[tuple[str, str]]:
+    """Return ``per_source`` (kind, value) edits for one source, every kind as often as the others, none twice.
+
+    Raises ValueError when more edits are asked for than the kinds offer.
+    """
+    choices = {kind: list(_EDIT_CHOICES[choose("edit kind", kind, EDIT_KINDS)]) for kind in kinds}
+    offered = sum(map(len, choices.values()))
+    if per_source > offered:
+        raise ValueError(f"edits_per_source {per_source} is more than the {offered} edits of kinds {', '.join(kinds)}")
+    rng = random.Random(seed)
+    for values in choices.values():
+        rng.shuffle(values)
+    order = list(kinds)
+    rng.shuffle(order)
+    plan = []
+    for kind in itertools.cycle(order):
+        if len(plan) == per_source:
+            return plan
+        if choices[kind]:
+            plan.append((kind, choices[kind].pop()))
+
+
+def model_card(subject: str) -> list[Prompt]:
+    """Return the 23 standard prompts: 5 angles x 4 expressions, then T-pose, standing and sitting."""
+    prompts = []
+    for angle, expression in itertools.product(ANGLES[:5], EXPRESSIONS):
+        text = caption(
+            subject, angle=angle, expression=expression, background="clean", light="studio", lead="portrait"
+        )
+        wanted = (("angle", angle), ("expression", expression), ("pose", "portrait"))
+        prompts.append(Prompt(text, wanted, f"{angle}_{expression}"))
+    for pose, angle in (("t-pose", "front"), ("standing", "front"), ("sitting", "profile-left")):
+        text = caption(subject, pose=pose, angle=angle, background="clean")
+        prompts.append(Prompt(text, (("angle", angle), ("pose", pose)), pose))
+    return prompts
+
+
+def novel_prompts(subject: str, count: int, seed: int) -> list[Prompt]:
+    """Return ``count`` prompts for new pictures: novel angles, expressions, scenes and poses in turn, none twice.
+
+    Raises ValueError when ``count`` exceeds what the vocabulary can say.
+    """
+    rng = random.Random(seed)
+    portraits = list(itertools.product(ANGLES[:5], EXPRESSIONS, BACKGROUNDS, LIGHTS))
+    bodies = list(itertools.product(("front", "half-left", "half-right"), POSES[1:], BACKGROUNDS))
+    if count > len(portraits):
+        raise ValueError(f"{count} prompts were asked for; the plan can make at most {len(portraits)} different ones")
+    rng.shuffle(portraits)
+    rng.shuffle(bodies)
+    prompts = []
+    for number in range(count):
+        if number % 8 == 7 and bodies:
+            angle, pose, background = bodies.pop()
+            text = caption(subject, pose=pose, angle=angle, background=background)
+            wanted = (("angle", angle), ("pose", pose), ("background", background))
+        else:
+            angle, expression, background, light = portraits.pop()
+            text = caption(subject, angle=angle, expression=expression, background=background, light=light)
+            wanted = (
+                ("angle", angle), ("expression", expression), ("pose", "portrait"),
+                ("background", background), ("light", light),
+            )
+        prompts.append(Prompt(text, wanted, f"novel_{number:03d}"))
+    return prompts

@@ -1,0 +1,240 @@
+"""What one iteration was told: one validated model per step, read from YAML or from a notebook's parameters cell.
+
+A section is a dict in the YAML file and in the notebook that uses it; `check` fills in what is left out, turns text
+such as ``1e-4`` into numbers, and answers an unknown key with the nearest known one. Nothing here touches a file
+other than the one it is asked to read.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+
+class Section(BaseModel):
+    """The base of every section: no unknown keys, no changes after checking, numbers are finite and never yes or no."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_yes_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation in (int, float):
+            raise PydanticCustomError("number", "Input should be a number, not yes or no")
+        return value
+
+
+class Character(Section):
+    """Whom the LoRA is of."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="folder name of the character")
+    trigger: str = Field(min_length=3, pattern=r"^\S+$", description="token that stands for the character in prompts")
+    class_noun: str = Field(default="person", min_length=1, description="what the character is: person, woman, robot")
+    kind: Literal["fictional", "real"] = Field(description="real needs a consent statement on record")
+    consent: str = Field(default="", description="who consented, to what, and when; required for a real person")
+    age: Literal["adult", "minor"] = Field(default="adult", description="a minor can never be asked for adult content")
+    adult_content: bool = Field(default=False, description="allow adult prompts for an adult character")
+
+    @property
+    def subject(self) -> str:
+        """The words that name the character in a prompt, such as ``ohwx_char person``."""
+        return f"{self.trigger} {self.class_noun}"
+
+
+class Models(Section):
+    """Which models run, where, and at which precision."""
+
+    generator: str = Field(default="mini-flux", description="registered name, hub id, or local folder (flux family)")
+    editor: str = Field(default="mini-qwen-edit", description="registered name, hub id or local folder (qwen_edit)")
+    generator_loras: list[str] = Field(
+        default=[], description="LoRA files or hub ids under the character's, 'path:0.8'"
+    )
+    editor_loras: list[str] = Field(default=[], description="LoRA files or hub ids stacked on the editor, 'path:0.8'")
+    precision: Literal["fp32", "bf16", "int8", "nf4"] = Field(default="fp32", description="of the base weights")
+    offload: Literal["none", "model", "group"] = Field(
+        default="none", description="what is moved off the card when idle"
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1")
+
+
+class Curate(Section):
+    """Step 1.1."""
+
+    folder: str = Field(default="", description="folder of pictures to import; empty: the mini studio draws twelve")
+    minimum_size: int = Field(default=64, gt=0, description="shorter side, pixels; 512 for real models")
+    minimum_sharpness: float = Field(default=60.0, ge=0, description="variance of the Laplacian on the face")
+    minimum_usable: int = Field(default=10, gt=0, description="pictures the step needs to succeed")
+    minimum_angles: int = Field(default=2, gt=0, description="different angles the step needs")
+    held_out: Literal[0, 2, 3, 4] = Field(default=2, description="pictures kept from training, to measure against")
+    expect_face: bool = Field(
+        default=True, description="reject a picture without exactly one face, back and profile excepted"
+    )
+    seed: int = 7
+
+
+class Enrich(Section):
+    """Step 1.2."""
+
+    edits_per_source: int = Field(default=5, gt=0, description="edits drawn for each source")
+    kinds: list[Literal["background", "lighting", "style", "camera"]] = Field(
+        default=["background", "lighting", "style", "camera"],
+        min_length=1,
+        description="kinds of edit, in equal shares",
+    )
+    tries: int = Field(default=2, gt=0, description="seeds tried before a drifted edit is left to review")
+    steps: int = Field(default=16, gt=0, description="sampling steps; 40 for the real editor")
+    guidance: float = Field(default=2.0, ge=1, description="true_cfg_scale; 4.0 for the real editor")
+    slack: float = Field(
+        default=1.15, gt=0, description="threshold = the sources' own spread x slack x the kind's factor"
+    )
+    seed: int = 11
+
+
+class Review(Section):
+    """Steps 1.3 and 1.7: who decides, and how strictly."""
+
+    reviewer: Literal["human", "file", "auto"] = Field(default="auto", description="who labels")
+    file: str = Field(default="", description="CSV of filename,label,reasons when reviewer is file")
+    minimum_good: int = Field(default=30, ge=0, description="good pictures the step needs (1.3)")
+    select: int = Field(default=12, ge=0, description="pictures picked (1.7)")
+    accept_unmeasured: bool = Field(
+        default=True, description="auto: good although no face could be expected, so none measured"
+    )
+    margin: float = Field(
+        default=1.25, gt=1, description="auto: up to threshold x margin is needs_correction, beyond it reject"
+    )
+    near_copy: float = Field(default=0.0, ge=0, description="face distance under which a picture adds nothing (1.7)")
+
+
+class Train(Section):
+    """Steps 1.4 and 1.8: one LoRA."""
+
+    steps: int = Field(default=400, gt=0, description="optimiser steps; 1000-2000 for FLUX.1-dev")
+    batch_size: int = Field(default=4, gt=0)
+    accumulate: int = Field(default=1, gt=0, description="micro-steps per optimiser step")
+    learning_rate: float = Field(default=1e-3, gt=0, description="1e-4 for the real models")
+    warmup: int = Field(default=20, ge=0, description="steps of linear warm-up")
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    rank: int = Field(default=16, gt=0)
+    alpha: float = Field(default=16.0, gt=0)
+    targets: Literal["attention", "attention+mlp", "all-linear"] = "attention+mlp"
+    timesteps: Literal["logit_normal", "uniform", "shifted"] = "logit_normal"
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    weight_decay: float = Field(default=1e-2, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    caption_dropout: float = Field(default=0.05, ge=0, le=1)
+    ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the averaged LoRA that is saved; 0 is off")
+    gradient_checkpointing: bool = False
+    checkpoint_every: int = Field(default=100, gt=0)
+    sample_every: int = Field(default=100, gt=0)
+    resolution: int = Field(default=0, ge=0, description="0: the model's own")
+    source_repeats: int = Field(default=0, ge=0, description="0: as many as make sources half of what is sampled")
+    seed: int = 17
+
+
+class Generate(Section):
+    """Step 1.5."""
+
+    prompts: int = Field(default=30, gt=0, description="novel prompts")
+    seeds_per_prompt: int = Field(default=2, gt=0)
+    steps: int = Field(default=16, gt=0, description="28 for FLUX.1-dev")
+    guidance: float = Field(default=3.5, ge=0)
+    lora_weight: float = Field(default=1.0, ge=0)
+    seed: int = 23
+
+
+class Filter(Section):
+    """Step 1.6."""
+
+    threshold: float = Field(default=0.0, ge=0, description="face distance kept; 0: calibrated on the sources")
+    slack: float = Field(default=1.25, gt=0, description="calibrated threshold = the sources' own spread x slack")
+
+
+class Card(Section):
+    """Notebook 31 and step 1.8: how LoRAs are compared."""
+
+    seeds_per_cell: int = Field(default=4, gt=0)
+    steps: int = Field(default=16, gt=0)
+    guidance: float = Field(default=3.5, ge=0)
+    lora_weight: float = Field(default=1.0, ge=0)
+    seed: int = 31
+
+
+class Iteration(Section):
+    """Everything one iteration was told: the content of ``params/<character>/<iteration>.yaml``."""
+
+    character: Character
+    iteration: str = Field(default="v1", pattern=r"^v[0-9]+$")
+    models: Models = Models()
+    curate: Curate = Curate()
+    enrich: Enrich = Enrich()
+    review_enriched: Review = Review()
+    train: Train = Train()
+    generate: Generate = Generate()
+    filter: Filter = Filter()
+    review_synthetic: Review = Review()
+    retrain: Train = Train()
+    card: Card = Card()
+
+
+SECTIONS: dict[str, type[Section]] = {
+    name: field.annotation
+    for name, field in Iteration.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+}
+
+
+def check(section: str, values: dict[str, Any]) -> Any:
+    """Return the validated model of one section.
+
+    Raises ValueError in one sentence a line: which key, which value, what was expected; an unknown key names the
+    nearest known one.
+    """
+    if section not in SECTIONS:
+        raise ValueError(f"section {section!r} is not known; it must be one of {', '.join(SECTIONS)}")
+    return _validate(SECTIONS[section], values, section)
+
+
+def load(path: str | Path) -> Iteration:
+    """Read a params file. Raises FileNotFoundError, or ValueError naming the file, the key and the value."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"params file {path} does not exist; give PARAMS=params/<character>/<iteration>.yaml")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold sections such as 'character:' and 'train:', not {type(values).__name__}")
+    return _validate(Iteration, values, str(path))
+
+
+def _validate(model: type[Section], values: Any, where: str) -> Any:
+    if not isinstance(values, dict):
+        raise ValueError(f"{where} must be a dict of settings, not {values!r}")
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ValueError("\n".join(_sentence(model, where, item) for item in error.errors())) from None
+
+
+def _sentence(model: type[Section], where: str, item: Any) -> str:
+    key = ".".join(map(str, item["loc"]))
+    if item["type"] == "extra_forbidden":
+        return f"{where}: unknown parameter {key!r}{_nearest(model, item['loc'])}"
+    if item["type"] == "missing":
+        return f"{where}: parameter {key!r} is missing; add it to the file or the parameters cell"
+    return f"{where}: parameter {key!r} is {item['input']!r}: {item['msg']}"
+
+
+def _nearest(model: type[BaseModel], loc: tuple[Any, ...]) -> str:
+    for part in loc[:-1]:
+        model = model.model_fields[part].annotation
+    known = list(model.model_fields)
+    close = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"

@@ -1,0 +1,92 @@
+"""A person's folder of pictures: found, named, guessed about, never touched."""
+
+import itertools
+import json
+
+import pytest
+
+from flenlib.dataset import imports, prompts
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+def test_pictures_are_listed_sorted_and_nothing_else(tmp_path):
+    touch(tmp_path, "b.PNG", "a.jpg", "c.webp", "notes.txt", "._a.jpg", ".hidden.png", "d.bmp", "e.jpeg", "f.gif")
+    (tmp_path / "folder.png").mkdir()
+    assert [path.name for path in imports.list_pictures(tmp_path)] == ["a.jpg", "b.PNG", "c.webp", "d.bmp", "e.jpeg"]
+
+
+def test_missing_file_and_empty_folders_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist; give the folder"):
+        imports.list_pictures(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"holds no pictures; wanted are files ending in \.png"):
+        imports.list_pictures(tmp_path)
+    with pytest.raises(ValueError, match="is a file; give the folder"):
+        imports.list_pictures(touch(tmp_path, "a.png") / "a.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_two_files_with_one_name_are_both_kept(tmp_path):
+    names = ("maya_01.jpg", "maya_01.png", "MAYA_01.webp", "maya_02.jpg", "maya_01_jpg.png", "maya_01.JPG")
+    pictures = imports.list_pictures(touch(tmp_path, *names))
+    new, report = imports.new_names(pictures)
+    assert list(new) == pictures
+    chosen = {path.name: name for path, name in new.items()}
+    assert chosen["maya_01.png"] == "maya_01.png" and chosen["maya_02.jpg"] == "maya_02.png"
+    assert chosen["maya_01_jpg.png"] == "maya_01_jpg.png"
+    assert len({name.casefold() for name in chosen.values()}) == len(names)
+    assert len(report) == 3 and all("both are kept" in sentence for sentence in report)
+    assert imports.new_names([p for p in pictures if p.name in ("maya_01.jpg", "maya_01.png")])[1] == [
+        "maya_01.jpg has the same name as maya_01.png: it becomes maya_01_jpg.png, both are kept"
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "guesses"),
+    [
+        ("maya_front_smile.png", {"angle": "front", "expression": "smiling"}),
+        ("Maya-Profile-Right-Angry.jpg", {"angle": "profile-right", "expression": "angry"}),
+        ("left side.png", {"angle": "profile-left"}),
+        ("maya 3-4 right sunset.png", {"angle": "half-right", "light": "sunset"}),
+        ("maya_3_4.png", {"angle": "half-left"}),
+        ("maya_profile.png", {"angle": "profile-left"}),
+        ("maya_left.png", {"angle": "half-left"}),
+        ("maya_back_tpose.png", {"angle": "back", "pose": "t-pose"}),
+        ("front_forest_background.png", {"angle": "front", "background": "forest"}),
+        ("IMG_20240105_1203.jpg", {}),
+        ("leftover_sadness_cityscape.png", {}),
+    ],
+)
+def test_attributes_from_a_filename(tmp_path, name, guesses):
+    assert imports.attributes_from_name(tmp_path / name) == guesses
+
+
+def test_our_own_captions_are_read_back(tmp_path):
+    wanted = itertools.product(prompts.ANGLES, prompts.EXPRESSIONS, prompts.POSES, prompts.BACKGROUNDS, prompts.LIGHTS)
+    for angle, expression, pose, background, light in itertools.islice(wanted, 0, None, 7):
+        told = {"angle": angle, "expression": expression, "pose": pose, "background": background, "light": light}
+        (tmp_path / "a.txt").write_text(prompts.caption("ohwx_maya woman", **told))
+        found = imports.attributes_from_name(tmp_path / "a.png")
+        assert found | {"pose": pose} == told and found.get("pose", "portrait") == pose
+
+
+def test_the_caption_comes_before_the_name_and_the_record_before_both(tmp_path):
+    path = touch(tmp_path, "maya_front_sad.png") / "maya_front_sad.png"
+    (tmp_path / "maya_front_sad.txt").write_text("portrait of maya, left profile")
+    assert imports.attributes_from_name(path) == {"angle": "profile-left", "expression": "sad", "pose": "portrait"}
+    record = {"filename": path.name, "caption": "photo, beach background", "angle": "back", "expression": "puzzled"}
+    (tmp_path / "metadata.json").write_text(json.dumps({"images": [record]}))
+    guesses = imports.attributes_from_name(path)
+    assert guesses["angle"] == "back" and guesses["expression"] == "sad" and guesses["background"] == "beach"
+
+
+def test_a_damaged_metadata_file_beside_the_pictures_is_named(tmp_path):
+    (tmp_path / "metadata.json").write_text('{"images": [{"filen')
+    with pytest.raises(ValueError, match=r"metadata\.json is damaged or cut short"):
+        imports.attributes_from_name(touch(tmp_path, "a.png") / "a.png")
+    assert (tmp_path / "metadata.json").read_text() == '{"images": [{"filen'

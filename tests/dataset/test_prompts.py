@@ -1,0 +1,77 @@
+"""The grammar of prompts and the plans made of it."""
+
+from collections import Counter
+
+import pytest
+
+from flenlib.dataset import prompts
+
+
+def test_captions_follow_the_templates():
+    assert prompts.caption("ohwx_char person", expression="neutral") == (
+        "photo of ohwx_char person, neutral expression, front view"
+    )
+    assert prompts.caption("ohwx_char person", angle=None, pose="sitting") == (
+        "full body photo of ohwx_char person sitting on a chair"
+    )
+    full = prompts.caption(
+        "ohwx_char person", angle="half-left", expression="sad", height="low", background="forest", light="sunset",
+        outfit="suit", style="sketch",
+    )  # fmt: skip
+    assert full == (
+        "sketch of ohwx_char person wearing a suit, sad, half-left view, low angle, forest background, sunset light"
+    )
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"angle": "up"}, {"expression": "bored"}, {"pose": "x"}, {"height": "x"}, {"background": "x"}, {"light": "x"},
+     {"outfit": "x"}, {"style": "x"}],
+)  # fmt: skip
+def test_a_word_outside_the_vocabulary_is_named(bad):
+    ((name, value),) = bad.items()
+    with pytest.raises(ValueError, match=f"{name} {value!r} is not known; it must be one of"):
+        prompts.caption("ohwx_char person", **bad)
+
+
+def test_edit_prompts():
+    assert prompts.edit_prompt("background", "forest") == "Change background to forest, keep person identical"
+    assert prompts.edit_prompt("camera", "slightly left").startswith("Change camera angle to slightly left")
+    with pytest.raises(ValueError, match="edit kind 'hair' is not known"):
+        prompts.edit_prompt("hair", "red")
+
+
+def test_the_enrichment_plan_spreads_over_kinds_and_repeats_nothing():
+    plan = prompts.enrichment_plan(6, seed=1)
+    assert len(set(plan)) == 6
+    kinds = Counter(kind for kind, _ in plan)
+    assert set(kinds) == set(prompts.EDIT_KINDS) and max(kinds.values()) <= 2
+    assert plan == prompts.enrichment_plan(6, seed=1) != prompts.enrichment_plan(6, seed=2)
+
+
+def test_the_enrichment_plan_can_be_used_up_but_not_exceeded():
+    assert len(set(prompts.enrichment_plan(15, seed=0))) == 15
+    assert len(prompts.enrichment_plan(3, 0, ("style",))) == 3
+    with pytest.raises(ValueError, match="edits_per_source 16 is more than the 15 edits"):
+        prompts.enrichment_plan(16, seed=0)
+    with pytest.raises(ValueError, match="edit kind 'hair' is not known"):
+        prompts.enrichment_plan(1, 0, ("hair",))
+
+
+def test_the_model_card_has_its_23_cells():
+    card = prompts.model_card("ohwx_char person")
+    assert len(card) == 23 == len({prompt.name for prompt in card}) == len({prompt.text for prompt in card})
+    cells = {(p.wanted()["angle"], p.wanted()["expression"]) for p in card if p.wanted()["pose"] == "portrait"}
+    assert len(cells) == 20
+    assert [p.wanted()["pose"] for p in card[20:]] == ["t-pose", "standing", "sitting"]
+    assert all("ohwx_char person" in prompt.text for prompt in card)
+
+
+def test_novel_prompts_are_all_different_and_repeatable():
+    novel = prompts.novel_prompts("ohwx_char person", 100, seed=3)
+    assert len({prompt.text for prompt in novel}) == 100
+    assert novel == prompts.novel_prompts("ohwx_char person", 100, seed=3)
+    assert {prompt.wanted()["pose"] for prompt in novel} == set(prompts.POSES)
+    assert len(prompts.novel_prompts("x y", 640, seed=0)) == 640
+    with pytest.raises(ValueError, match="641 prompts were asked for"):
+        prompts.novel_prompts("x y", 641, seed=0)

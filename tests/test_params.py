@@ -1,0 +1,106 @@
+"""What an iteration was told: good files load, bad ones get one sentence naming key, value and remedy."""
+
+import pytest
+from pydantic import ValidationError
+
+from flenlib import params
+
+CHARACTER = {"name": "maya", "trigger": "ohwx_maya", "kind": "fictional"}
+
+
+def test_defaults_fill_what_is_left_out():
+    train = params.check("train", {"steps": 5})
+    assert train.steps == 5 and train.rank == 16
+
+
+def test_every_section_but_the_character_has_working_defaults():
+    for section in params.SECTIONS:
+        if section != "character":
+            params.check(section, {})
+
+
+def test_numbers_written_as_text_become_numbers():
+    assert params.check("train", {"learning_rate": "1e-4", "steps": "20"}).learning_rate == pytest.approx(1e-4)
+
+
+def test_a_section_cannot_be_changed():
+    with pytest.raises(ValidationError):
+        params.check("train", {}).steps = 7
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "said"),
+    [
+        ("train", {"learning_rat": 1e-4}, "train: unknown parameter 'learning_rat'; did you mean 'learning_rate'?"),
+        ("train", {"qqqq": 1}, "train: unknown parameter 'qqqq'; known: steps, batch_size"),
+        ("train", {"steps": "many"}, "train: parameter 'steps' is 'many': Input should be a valid integer"),
+        ("train", {"steps": 1.5}, "parameter 'steps' is 1.5"),
+        ("train", {"steps": 0}, "parameter 'steps' is 0: Input should be greater than 0"),
+        ("train", {"steps": True}, "parameter 'steps' is True: Input should be a number, not yes or no"),
+        ("train", {"learning_rate": "fast"}, "parameter 'learning_rate' is 'fast'"),
+        ("train", {"learning_rate": float("nan")}, "parameter 'learning_rate' is nan"),
+        ("train", {"learning_rate": float("inf")}, "parameter 'learning_rate' is inf"),
+        ("train", {"optimizer": "lion"}, "parameter 'optimizer' is 'lion': Input should be 'adamw' or 'adamw8bit'"),
+        ("enrich", {"kinds": ["hair"]}, "parameter 'kinds.0' is 'hair'"),
+        ("enrich", ["steps"], "enrich must be a dict of settings, not ['steps']"),
+        ("trian", {}, "section 'trian' is not known; it must be one of character, models"),
+        ("character", {"name": "maya", "kind": "fictional"}, "character: parameter 'trigger' is missing"),
+        ("character", CHARACTER | {"trigger": ""}, "parameter 'trigger' is ''"),
+        ("character", CHARACTER | {"trigger": "two words"}, "parameter 'trigger' is 'two words'"),
+        ("character", CHARACTER | {"trigger": None}, "parameter 'trigger' is None"),
+        ("character", CHARACTER | {"name": "../maya"}, "parameter 'name' is '../maya'"),
+        ("character", CHARACTER | {"kind": "robot"}, "parameter 'kind' is 'robot'"),
+    ],
+)
+def test_a_bad_value_gets_one_sentence(section, values, said):
+    with pytest.raises(ValueError) as caught:
+        params.check(section, values)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_mistakes_get_two_lines():
+    with pytest.raises(ValueError) as caught:
+        params.check("train", {"stepz": 1, "rank": "x"})
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def write(folder, text):
+    path = folder / "v1.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_a_file_loads(tmp_path):
+    text = "character: {name: maya, trigger: ohwx_maya, kind: fictional}\ntrain: {learning_rate: 1e-4}\n"
+    iteration = params.load(write(tmp_path, text))
+    assert iteration.character.subject == "ohwx_maya person"
+    assert iteration.train.learning_rate == pytest.approx(1e-4)
+    assert iteration.iteration == "v1"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("character: [", "is not valid YAML"),
+        (b"character: \xff\xfe", "is not valid YAML"),
+        ("", "must hold sections"),
+        ("- a\n- b\n", "must hold sections"),
+        ("trian: {}\ncharacter: {name: maya, trigger: ohwx, kind: fictional}", "did you mean 'train'?"),
+        ("character: {name: maya, trigger: ohwx, kind: real, agee: adult}", "'character.agee'; did you mean 'age'?"),
+        ("character: {name: maya, trigger: ohwx, kind: fictional}\niteration: one", "parameter 'iteration' is 'one'"),
+    ],
+)
+def test_a_bad_file_gets_one_sentence_naming_it(tmp_path, text, said):
+    path = write(tmp_path, text)
+    before = path.read_bytes()
+    with pytest.raises(ValueError) as caught:
+        params.load(path)
+    assert said in str(caught.value) and str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == before
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml does not exist; give PARAMS="):
+        params.load(tmp_path / "nowhere.yaml")
