@@ -1,0 +1,1 @@
+"""Numbers about pictures: faces, quality, coverage, and the statistics to compare them."""
