@@ -1,0 +1,72 @@
+"""What one iteration came to: a short text, and one HTML page made of the executed notebooks without their code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+
+from flenlib import record
+from flenlib.project import Project
+
+STEPS = (
+    "11_curate_source", "12_enrich", "13_review_enriched", "14_train_character", "15_generate_synthetic",
+    "16_filter_identity", "17_review_synthetic", "18_retrain_and_compare", "31_model_card",
+)  # fmt: skip
+
+
+def summary(house: Project) -> str:
+    """Return, for each finished step, its sentence and criteria; then the table of LoRAs and the verdict."""
+    lines = [f"{house.character.name}, iteration {house.iteration}"]
+    total = 0.0
+    for step in STEPS:
+        written = record.read(house, step)
+        if written is None:
+            lines.append(f"\n{step}: not finished")
+            continue
+        total += written["seconds"]
+        lines.append(f"\n{step} ({written['seconds']:.0f} s): {written['results'].get('sentence', '')}")
+        lines += [f"    {record.Criterion(**c)}" for c in written["criteria"]]
+    compared = record.read(house, "18_retrain_and_compare")
+    if compared:
+        table = pd.DataFrame(compared["results"]["table"]).set_index("LoRA")
+        lines += ["", "On the model card (same prompts and seeds; distances: lower is nearer):", table.to_string(), ""]
+        lines += [compared["results"]["sentence"]]
+    lines.append(f"\n{total:.0f} s of work in all")
+    return "\n".join(lines)
+
+
+def write_html(house: Project) -> Path:
+    """Join the executed notebooks into one page without code and return its path.
+
+    Raises FileNotFoundError when no step has been executed yet.
+    """
+    from nbconvert import HTMLExporter
+
+    book = nbformat.v4.new_notebook()
+    for step in STEPS:
+        path = house.outputs / f"{step}.ipynb"
+        if path.is_file():
+            book.cells += [_without_widgets(cell) for cell in nbformat.read(path, as_version=4).cells]
+    if not book.cells:
+        raise FileNotFoundError(f"no executed notebook in {house.outputs}; run `make iterate` first")
+    exporter = HTMLExporter(
+        exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True, embed_images=True
+    )
+    body, _ = exporter.from_notebook_node(book, {"metadata": {"name": f"{house.character.name} {house.iteration}"}})
+    path = house.outputs / "report.html"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(body, encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def _without_widgets(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Drop progress bars and other widget views: they are alive only in the notebook they ran in."""
+    if cell.cell_type == "code":
+        cell.outputs = [
+            o for o in cell.outputs
+            if o.output_type != "stream" and "application/vnd.jupyter.widget-view+json" not in o.get("data", {})
+        ]  # fmt: skip
+    return cell

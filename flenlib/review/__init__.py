@@ -1,0 +1,1 @@
+"""The widgets a person labels pictures in; they only collect decisions."""

@@ -1,0 +1,133 @@
+"""Steps 1.4 and 1.8: which pictures a character LoRA learns from, how often each, and the training itself."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from IPython.display import display
+from PIL import Image
+
+from flenlib.dataset.images import contact_sheet
+from flenlib.dataset.prompts import caption
+from flenlib.dataset.records import Dataset, ImageRecord
+from flenlib.measure import plots
+from flenlib.params import Train
+from flenlib.project import Project
+from flenlib.record import Criterion
+from flenlib.train.cache import Sample
+from flenlib.train.loop import Preview, Result, train
+
+
+def mixture(
+    source: Dataset, extra: Sequence[tuple[str, Dataset, Sequence[ImageRecord]]], settings: Train
+) -> list[Sample]:
+    """Return the training samples: sources (never held-out ones), repeated to be at least half of what is drawn.
+
+    ``extra`` are (name, dataset, records) of pictures the kit made. ``source_repeats`` overrides the repeats. Real
+    pictures staying in every version is what keeps a self-training loop from drifting.
+    Raises ValueError when there is nothing to learn from.
+    """
+    sources = [r for r in source.images if not r.held_out]
+    if not sources:
+        raise ValueError(f"{source.folder} holds no picture to train on; run step 1.1 (notebook 11) first")
+    others = [(name, dataset, record) for name, dataset, records in extra for record in records]
+    repeats = settings.source_repeats or max(1, math.ceil(len(others) / len(sources)))
+    samples = [Sample(source.path(r), r.caption, repeats=repeats, name=f"source/{r.filename}") for r in sources]
+    samples += [Sample(d.path(r), r.caption, name=f"{name}/{r.filename}") for name, d, r in others]
+    return samples
+
+
+def mixture_table(samples: Sequence[Sample]) -> pd.DataFrame:
+    """Return, for each dataset: pictures, repeats, and the share of what training draws."""
+    frame = pd.DataFrame({"dataset": [s.name.split("/")[0] for s in samples], "repeats": [s.repeats for s in samples]})
+    table = frame.groupby("dataset")["repeats"].agg(pictures="count", drawn="sum")
+    table["share"] = (table["drawn"] / table["drawn"].sum()).round(3)
+    return table
+
+
+def previews(house: Project, seed: int) -> list[Preview]:
+    """Return the pictures drawn at fixed seeds while training, so that checkpoints can be compared by eye."""
+    subject = house.character.subject
+    texts = (
+        caption(subject, angle="front", expression="neutral", background="clean", light="studio", lead="portrait"),
+        caption(subject, angle="half-left", expression="smiling", background="forest", light="daylight"),
+        caption(subject, angle="front", expression="angry", background="spaceship", light="nighttime"),
+        caption(subject, angle="front", pose="standing", background="clean"),
+    )
+    return [Preview(text, seed + number) for number, text in enumerate(texts)]
+
+
+def train_character(
+    house: Project,
+    generator: Any,
+    samples: Sequence[Sample],
+    settings: Train,
+    version: str,
+    on_event: Callable[[str, dict[str, Any]], None] | None = None,
+) -> Result:
+    """Train ``char_lora_<version>`` from the base model and return the result; a finished training returns at once."""
+    path = house.lora(version)
+    result = train(
+        generator, list(samples), settings, path.parent, previews=previews(house, settings.seed), on_event=on_event
+    )
+    if result.lora != path:
+        raise RuntimeError(f"training wrote {result.lora}, expected {path}")
+    return result
+
+
+class LivePlot:
+    """Shows the loss while a training runs, in place, a few times a minute; headlessly it shows nothing."""
+
+    def __init__(self, every_seconds: float = 5.0) -> None:
+        self.every, self.rows, self.shown, self.handle = every_seconds, [], 0.0, None
+
+    def __call__(self, kind: str, facts: dict[str, Any]) -> None:
+        """Take one event of the training loop."""
+        if kind != "step" or os.environ.get("PAPERMILL_OUTPUT_PATH"):
+            return
+        self.rows.append(facts)
+        if time.monotonic() - self.shown < self.every:
+            return
+        self.shown = time.monotonic()
+        figure = plots.loss_curves(pd.DataFrame(self.rows))
+        if self.handle is None:
+            self.handle = display(figure, display_id=True)
+        else:
+            self.handle.update(figure)
+
+
+def preview_sheet(result: Result) -> Image.Image:
+    """Return the previews of a training: one row a prompt, the checkpoints from left to right."""
+    pictures = sorted((result.lora.parent / "samples").glob("step_*.png"))
+    steps = sorted({path.stem.split("_")[1] for path in pictures})
+    rows: dict[str, list[Path]] = {}
+    for path in pictures:
+        rows.setdefault(path.stem.split("_")[2], []).append(path)
+    ordered = [path for number in sorted(rows) for path in rows[number]]
+    titles = [f"step {int(path.stem.split('_')[1])}" for path in ordered]
+    return contact_sheet(ordered, titles, columns=len(steps))
+
+
+def loss_ends(log: pd.DataFrame, share: float = 0.2) -> tuple[float, float]:
+    """Return the mean loss over the first and over the last fifth of a training."""
+    count = max(1, int(len(log) * share))
+    return float(log["loss"].head(count).mean()), float(log["loss"].tail(count).mean())
+
+
+def criteria(result: Result, settings: Train) -> list[Criterion]:
+    """Return step 1.4's success criteria: it finished, the loss fell, the LoRA stands."""
+    first, last = loss_ends(result.log)
+    size = result.lora.stat().st_size / 2**20 if result.lora.is_file() else 0.0
+    return [
+        Criterion(
+            f"{settings.steps} steps done", result.steps >= settings.steps, f"{result.steps} in {result.seconds:.0f} s"
+        ),
+        Criterion("the loss fell", last < first, f"{first:.3f} at the start, {last:.3f} at the end"),
+        Criterion("the LoRA is saved", size > 0, f"{result.lora.name}, {size:.1f} MiB"),
+    ]

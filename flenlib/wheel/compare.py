@@ -1,0 +1,89 @@
+"""Step 1.8: is v2 better than v1? The same cells, prompts and seeds, paired; a plain sentence either way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from flenlib.dataset.images import open_image
+from flenlib.measure.quality import diversity
+from flenlib.measure.statistics import FEWEST_PAIRS, Interval, cluster_bootstrap, verdict
+from flenlib.record import Criterion
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two LoRAs on the model card: paired differences (second minus first) with intervals, and the sentence."""
+
+    names: tuple[str, str]
+    intervals: dict[str, Interval]
+    diversity_ratio: float
+    sentence: str
+    better: bool
+    ship: bool
+
+
+def compare(tables: dict[str, pd.DataFrame], first: str, second: str, seed: int = 0) -> Comparison:
+    """Compare two card tables picture by picture, resampling whole cells.
+
+    Identity is the distance to held-out sources where both pictures show a face. The second ships only if its identity
+    is measured, not shown to be worse, and its diversity is at least 90 % of the first's.
+    """
+    pairs = tables[first].merge(tables[second], on=["cell", "seed"], suffixes=("_1", "_2"), validate="one_to_one")
+    column = "held_out_distance" if pairs["held_out_distance_1"].notna().any() else "distance"
+    both = pairs.dropna(subset=[f"{column}_1", f"{column}_2"])
+    identity = cluster_bootstrap(list(both[f"{column}_1"]), list(both[f"{column}_2"]), list(both["cell"]), seed)
+    shown = [(pairs[f"faces_{side}"] > 0).astype(float).tolist() for side in (1, 2)]
+    faces = cluster_bootstrap(*shown, list(pairs["cell"]), seed)
+    spread = {name: diversity([open_image(p) for p in tables[name]["path"]]) for name in (first, second)}
+    ratio = spread[second] / spread[first] if spread[first] else float("nan")
+    sentence = verdict(identity, lower_is_better=True, names=(first, second))
+    measured = identity.n >= FEWEST_PAIRS
+    better, worse = measured and identity.high < 0, identity.low > 0
+    return Comparison(
+        (first, second),
+        {"identity": identity, "faces": faces},
+        ratio,
+        sentence,
+        better,
+        measured and not worse and ratio >= 0.9,
+    )
+
+
+def base_gap(tables: dict[str, pd.DataFrame], name: str) -> Criterion:
+    """Return whether a LoRA's median face distance to held-out sources is clearly below the base model's.
+
+    Clearly: the bootstrap interval of the difference of cell medians excludes zero.
+    """
+    pairs = tables["base"].merge(tables[name], on=["cell", "seed"], suffixes=("_1", "_2"), validate="one_to_one")
+    both = pairs.dropna(subset=["held_out_distance_1", "held_out_distance_2"])
+    medians = [float(tables[n]["held_out_distance"].median()) for n in ("base", name)]
+    found = f"median {medians[1]:.3f} against the base model's {medians[0]:.3f}"
+    gap = cluster_bootstrap(list(both["held_out_distance_1"]), list(both["held_out_distance_2"]), list(both["cell"]))
+    found += f"; paired difference {gap.mean_difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}] over {gap.n} cells"
+    shown = gap.n >= FEWEST_PAIRS and gap.high < 0
+    return Criterion(f"{name} nearer to held-out sources than the base model", shown, found)
+
+
+def criteria(comparison: Comparison) -> list[Criterion]:
+    """Return step 1.8's own criteria: an improvement shown, and the guard under which the second may be shipped."""
+    first, second = comparison.names
+    identity = comparison.intervals["identity"]
+    found = f"paired difference {identity.mean_difference:+.3f} [{identity.low:+.3f}, {identity.high:+.3f}]"
+    return [
+        Criterion(f"{second} shows an improvement over {first}", comparison.better, found),
+        Criterion(
+            f"{second} may be shipped: identity not worse, diversity at least 90 % of {first}'s", comparison.ship,
+            f"diversity {comparison.diversity_ratio:.0%}",
+        ),
+    ]  # fmt: skip
+
+
+def intervals_table(comparison: Comparison) -> pd.DataFrame:
+    """Return the paired differences as a table: mean, interval, pairs."""
+    rows = [
+        {"measure": name, "difference": i.mean_difference, "low": i.low, "high": i.high, "cells": i.n}
+        for name, i in comparison.intervals.items()
+    ]
+    return pd.DataFrame(rows).set_index("measure").round(4)

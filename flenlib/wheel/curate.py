@@ -1,0 +1,186 @@
+"""Step 1.1: a folder of pictures becomes the source dataset; what cannot be used is left out, with reasons."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+from tqdm.auto import tqdm
+
+from flenlib import mini
+from flenlib.dataset import captions, imports
+from flenlib.dataset.images import open_image, read_provenance, save_picture, sha256
+from flenlib.dataset.prompts import FACE_ANGLES
+from flenlib.dataset.records import Dataset, ImageRecord
+from flenlib.measure import faces as face
+from flenlib.measure import quality
+from flenlib.params import Curate
+from flenlib.project import ROOT, Project
+from flenlib.record import Criterion
+
+DEMO_PERSON = 1_000_007
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What curation came to: the dataset, and a table of every picture with the reasons against it."""
+
+    dataset: Dataset
+    table: pd.DataFrame
+    criteria: list[Criterion]
+
+
+@dataclass
+class _Candidate:
+    path: Path
+    filename: str
+    attributes: dict[str, str]
+    image: Image.Image | None = None
+    faces: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+def gather(house: Project, settings: Curate) -> Path:
+    """Return the folder of raw pictures; with no folder set, have the mini studio draw twelve of one unseen person.
+
+    Raises FileNotFoundError or ValueError for a folder that is missing or holds no pictures.
+    """
+    if settings.folder:
+        return (ROOT / settings.folder).resolve()
+    raw = house.data("raw")
+    if not raw.is_dir() or len(list(raw.glob("*.png"))) < 12:
+        mini.draw_sources(DEMO_PERSON + settings.seed, raw)
+    return raw
+
+
+def curate(house: Project, settings: Curate) -> Curated:
+    """Import what is usable into ``source/<version>`` and say for the rest why not.
+
+    The raw folder is only read. Captions and attributes a person has edited in an existing ``metadata.json`` are kept.
+    """
+    pictures = imports.list_pictures(gather(house, settings))
+    names, _ = imports.new_names(pictures)
+    candidates = [_Candidate(path, names[path], imports.attributes_from_name(path)) for path in pictures]
+    for candidate in tqdm(candidates, desc="checking pictures", unit="picture"):
+        _check(candidate, settings)
+    _reject_duplicates(candidates)
+    dataset = _write(house, [c for c in candidates if not c.reasons], settings)
+    return Curated(dataset, _table(candidates), _criteria(dataset, house, settings))
+
+
+def _check(candidate: _Candidate, settings: Curate) -> None:
+    try:
+        candidate.image = open_image(candidate.path)
+    except (ValueError, OSError) as error:
+        candidate.reasons = (str(error),)
+        return
+    found = face.find_faces(candidate.image)
+    candidate.faces = len(found)
+    reasons = quality.problems(
+        candidate.image,
+        minimum_size=settings.minimum_size,
+        minimum_sharpness=settings.minimum_sharpness,
+        box=found[0].box if found else None,
+    )
+    if settings.expect_face and len(found) > 1:
+        reasons.append(f"{len(found)} faces found, one expected")
+    frontal = (candidate.attributes.get("angle", "front"), candidate.attributes.get("pose", "portrait"))
+    if settings.expect_face and not found and frontal == ("front", "portrait"):
+        reasons.append("no face found in a front view")
+    candidate.reasons = tuple(reasons)
+
+
+def _reject_duplicates(candidates: list[_Candidate]) -> None:
+    usable = [c for c in candidates if not c.reasons]
+    for first, second in quality.duplicates([c.image for c in usable]):
+        usable[second].reasons += (f"duplicate of {usable[first].filename}",)
+
+
+def _write(house: Project, usable: list[_Candidate], settings: Curate) -> Dataset:
+    dataset = Dataset.open(house.data("source"), create=True)
+    before = {r.filename: r for r in dataset.images}
+    dataset.images = []
+    for candidate in usable:
+        kept = _import(dataset.folder / candidate.filename, candidate)
+        known = before.get(candidate.filename) if kept else None
+        dataset.add(known or _record(house, candidate, sha256(dataset.folder / candidate.filename)))
+        dataset.images[-1].measurements["faces_found"] = candidate.faces
+    for record in _choose_held_out(dataset, settings):
+        record.held_out = True
+    dataset.save()
+    for record in dataset.images:
+        captions.write_txt(dataset.path(record), record.caption)
+    return dataset
+
+
+def _import(target: Path, candidate: _Candidate) -> bool:
+    """Save a picture as PNG with its provenance; return whether the very same picture stood there already."""
+    digest = sha256(candidate.path)
+    if target.is_file() and read_provenance(target).get("original_sha256") == digest:
+        return True
+    drawn_by = read_provenance(candidate.path).get("made_by", "import")
+    facts = {"made_by": drawn_by, "original": candidate.path.name, "original_sha256": digest}
+    save_picture(candidate.image, target, facts)
+    return False
+
+
+def _record(house: Project, candidate: _Candidate, digest: str) -> ImageRecord:
+    attributes = candidate.attributes
+    return ImageRecord(
+        filename=candidate.filename,
+        sha256=digest,
+        caption=captions.build(house.character, attributes),
+        angle=attributes.get("angle"),
+        expression=attributes.get("expression"),
+        quality="high",
+        kind="source",
+        depth=0,
+        parent=None,
+        prompt=None,
+        seed=None,
+        models={},
+        measurements={},
+        label=None,
+        attributes=attributes,
+    )
+
+
+def _choose_held_out(dataset: Dataset, settings: Curate) -> list[ImageRecord]:
+    """Pick pictures with one face, so that there is something to measure against, leaving every angle in training."""
+    for record in dataset.images:
+        record.held_out = False
+    fit = [r for r in dataset.images if r.measurements["faces_found"] == 1 and r.angle in (*FACE_ANGLES, None)]
+    random.Random(settings.seed).shuffle(fit)
+    chosen: list[ImageRecord] = []
+    for record in fit:
+        rest = [r for r in dataset.images if r is not record and r not in chosen]
+        if len(chosen) < settings.held_out and any(r.angle == record.angle for r in rest):
+            chosen.append(record)
+    return chosen
+
+
+def _table(candidates: list[_Candidate]) -> pd.DataFrame:
+    rows = [
+        {"file": c.filename, "faces": c.faces, "angle": c.attributes.get("angle"), "usable": not c.reasons,
+         "reasons": "; ".join(c.reasons)}
+        for c in candidates
+    ]  # fmt: skip
+    return pd.DataFrame(rows).set_index("file")
+
+
+def _criteria(dataset: Dataset, house: Project, settings: Curate) -> list[Criterion]:
+    count, angles = len(dataset.images), {r.angle for r in dataset.images if r.angle}
+    uncaptioned = [r.filename for r in dataset.images if captions.lint(r.caption, house.character)]
+    held = sum(r.held_out for r in dataset.images)
+    return [
+        Criterion(f"at least {settings.minimum_usable} usable pictures", count >= settings.minimum_usable, f"{count}"),
+        Criterion(
+            f"at least {settings.minimum_angles} angles", len(angles) >= settings.minimum_angles,
+            ", ".join(sorted(angles)) or "none recorded",
+        ),
+        Criterion("every picture captioned with the trigger", not uncaptioned, ", ".join(uncaptioned) or "all"),
+        Criterion(f"{settings.held_out} pictures held out to measure against", held == settings.held_out, f"{held}"),
+    ]  # fmt: skip

@@ -1,0 +1,82 @@
+"""Step 1.6: the obviously wrong pictures leave before a person looks: by face distance to the reference set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from PIL import Image
+
+from flenlib.dataset.images import contact_sheet
+from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
+from flenlib.params import Filter
+from flenlib.project import Project
+from flenlib.record import Criterion
+from flenlib.wheel.identity import FACE_DISTANCE, measure, references
+
+KEPT, DROPPED = "kept", "dropped"
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """What the filter came to: the dataset with a verdict on every record, the threshold, the real-to-real ceiling."""
+
+    dataset: Dataset
+    threshold: float
+    ceiling: float
+    criteria: list[Criterion]
+
+    def verdicts(self) -> pd.Series:
+        """Return how many pictures were kept, dropped, and not measured."""
+        found = pd.Series([verdict(r) for r in self.dataset.images], dtype=str)
+        return found.value_counts().reindex([KEPT, DROPPED, NOT_MEASURED], fill_value=0)
+
+
+def verdict(record: ImageRecord) -> str:
+    """Return kept, dropped, or not measured, of a record the filter has been over."""
+    found = record.measurements[FACE_DISTANCE]
+    if found == NOT_MEASURED:
+        return NOT_MEASURED
+    return KEPT if found <= record.measurements["threshold"] else DROPPED
+
+
+def filter_identity(house: Project, source: Dataset, settings: Filter) -> Filtered:
+    """Measure every synthetic picture against the training sources and write its verdict into ``synthetic/<version>``.
+
+    Without a threshold in the settings it is calibrated on the sources: their own leave-one-out spread times
+    ``slack``. A picture without a face is *not measured*: a back view cannot be wrong about a face.
+    """
+    reference = references(source).training
+    threshold = settings.threshold or reference.threshold(settings.slack)
+    dataset = Dataset.open(house.data("synthetic"))
+    measure(dataset, dataset.images, reference)
+    for record in dataset.images:
+        record.measurements["threshold"] = round(threshold, 4)
+    dataset.save()
+    return Filtered(dataset, threshold, reference.ceiling, _criteria(dataset))
+
+
+def distances(dataset: Dataset) -> dict[str, list[float | None]]:
+    """Return the face distances of what was drawn; None where not measured."""
+    values = [r.measurements[FACE_DISTANCE] for r in dataset.images]
+    return {"synthetic": [None if v == NOT_MEASURED else v for v in values]}
+
+
+def sheet(dataset: Dataset, wanted: str) -> Image.Image:
+    """Return a contact sheet of the pictures with one verdict, the nearest face first."""
+    records = [r for r in dataset.images if verdict(r) == wanted]
+    records.sort(key=lambda r: str(r.measurements[FACE_DISTANCE]))
+    titles = [f"{wanted} {r.measurements[FACE_DISTANCE]}" for r in records]
+    return contact_sheet([dataset.path(r) for r in records], titles, columns=10, cell=96)
+
+
+def _criteria(dataset: Dataset) -> list[Criterion]:
+    counts = pd.Series([verdict(r) for r in dataset.images], dtype=str).value_counts()
+    kept = int(counts.get(KEPT, 0))
+    total = len(dataset.images)
+    removed = 1 - kept / total if total else 0.0
+    return [
+        Criterion("every picture measured or said to be not measurable", int(counts.sum()) == total, f"{total}"),
+        Criterion("candidates reduced by 50-70 %", 0.5 <= removed <= 0.7, f"{removed:.0%} are no candidates any more"),
+        Criterion("at least 10 candidates left for review", kept >= 10, f"{kept}"),
+    ]

@@ -1,0 +1,63 @@
+"""Step 1.5: the generator with its LoRA draws what no source shows: novel angles, expressions, scenes, poses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from PIL import Image
+from tqdm.auto import tqdm
+
+from flenlib.dataset import captions
+from flenlib.dataset.prompts import novel_prompts
+from flenlib.dataset.records import Dataset
+from flenlib.params import Generate
+from flenlib.project import Project
+from flenlib.record import Criterion
+from flenlib.wheel.pictures import Job, check_jobs, drawn_by, make, prompt_jobs, put_record
+
+
+def plan(house: Project, settings: Generate, models: dict[str, Any]) -> list[Job]:
+    """Return the jobs of step 1.5: every novel prompt at several seeds."""
+    recipe = {"steps": settings.steps, "guidance": settings.guidance, "generator": drawn_by(models)}
+    prompts = novel_prompts(house.character.subject, settings.prompts, settings.seed)
+    return prompt_jobs(prompts, settings.seeds_per_prompt, settings.seed, recipe)
+
+
+def generate(house: Project, generator: Any, settings: Generate, models: dict[str, Any], depth: int = 1) -> Dataset:
+    """Draw the plan into ``synthetic/<version>`` with a generator (five verbs, LoRA already stacked).
+
+    ``depth`` is the lineage depth of what is drawn: one more than the deepest picture the LoRA learned from.
+    """
+    jobs = check_jobs(house, plan(house, settings, models))
+    dataset = Dataset.open(house.data("synthetic"), create=True)
+    names = {job.filename for job in jobs}
+    dataset.images = [r for r in dataset.images if r.filename in names]
+    for job in tqdm(jobs, desc="generating", unit="picture"):
+        path = make(house, dataset.folder, job, sampler(generator, settings.steps, settings.guidance), models)
+        caption = captions.build(house.character, job.attributes)
+        put_record(dataset, job, path, "generated", models, caption).depth = depth
+        dataset.save()
+    return dataset
+
+
+def sampler(generator: Any, steps: int, guidance: float) -> Callable[[Job], Image.Image]:
+    """Return the function that draws one job with a generator."""
+
+    def draw(job: Job) -> Image.Image:
+        return generator.sample(job.prompt, seed=job.seed, steps=steps, guidance=guidance)
+
+    return draw
+
+
+def criteria(dataset: Dataset) -> list[Criterion]:
+    """Return step 1.5's success criteria."""
+    prompts = {r.prompt for r in dataset.images}
+    covered = {(r.angle, r.expression) for r in dataset.images}
+    tracked = sum(r.prompt is not None and r.seed is not None for r in dataset.images)
+    return [
+        Criterion("at least 50 synthetic pictures", len(dataset.images) >= 50, f"{len(dataset.images)}"),
+        Criterion("at least 20 different prompts", len(prompts) >= 20, f"{len(prompts)}"),
+        Criterion("at least 10 of the card's angle and expression pairs", len(covered) >= 10, f"{len(covered)}"),
+        Criterion("prompt and seed of every picture kept", tracked == len(dataset.images), f"{tracked}"),
+    ]

@@ -1,0 +1,147 @@
+"""Steps 1.3 and 1.7: collecting labels from a person, a file, or a stated policy, and applying them.
+
+A label is written to the journal by whoever made it and is only then applied to the dataset and its folders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from flenlib.dataset import journal as journals
+from flenlib.dataset.images import contact_sheet
+from flenlib.dataset.journal import Journal
+from flenlib.dataset.records import LABELS, NOT_MEASURED, Dataset, ImageRecord
+from flenlib.params import Review
+from flenlib.project import ROOT
+from flenlib.record import Criterion
+from flenlib.wheel.identity import FACE_DISTANCE
+
+Verdict = tuple[str, tuple[str, ...]]
+Policy = Callable[[ImageRecord], Verdict]
+
+
+class PendingReview(RuntimeError):
+    """Pictures wait for a person; the sentence says how many and where."""
+
+
+def open_journal(dataset: Dataset) -> Journal:
+    """Return the journal of decisions that lies beside a dataset's metadata."""
+    return Journal(dataset.folder / "journal.jsonl")
+
+
+def identity_policy(settings: Review) -> Policy:
+    """Return the stated policy over measurements that ``auto`` uses in step 1.3.
+
+    Within the threshold of its kind: good. Up to ``margin`` times the threshold, or a face that should be there and is
+    not: needs_correction. Beyond: reject. A picture of which no face can be expected is accepted or sent back as
+    ``accept_unmeasured`` says.
+    """
+
+    def decide(record: ImageRecord) -> Verdict:
+        found, threshold = record.measurements[FACE_DISTANCE], record.measurements["threshold"]
+        if found == NOT_MEASURED:
+            if record.measurements.get("face_expected"):
+                return "needs_correction", ("no face found where the source shows one",)
+            if settings.accept_unmeasured:
+                return "good", ("identity not measured: no face can be expected",)
+            return "needs_correction", ("identity not measured",)
+        if found <= threshold:
+            return "good", (f"face distance {found:.2f} within {threshold:.2f}",)
+        reason = (f"identity drift: face distance {found:.2f} over {threshold:.2f}",)
+        return ("needs_correction" if found <= threshold * settings.margin else "reject"), reason
+
+    return decide
+
+
+def collect(dataset: Dataset, settings: Review, policy: Policy) -> Journal:
+    """Write the labels of a file or of the policy into the journal, and return it; ``human`` adds nothing here.
+
+    A decision made by a person is never overwritten by the policy. Raises FileNotFoundError or ValueError for a labels
+    file that is missing or names a picture the dataset does not have.
+    """
+    journal = open_journal(dataset)
+    decided = journal.decisions()
+    if settings.reviewer == "file":
+        for decision in journals.read_labels_file(_labels_file(settings)):
+            dataset.get(decision.filename)
+            _note(journal, decided, decision.filename, decision.label, tuple(decision.reasons), "file")
+    if settings.reviewer == "auto":
+        for record in dataset.images:
+            known = decided.get(record.filename)
+            if known is None or known.reviewer == "auto":
+                label, reasons = policy(record)
+                _note(journal, decided, record.filename, label, reasons, "auto")
+    return journal
+
+
+def apply(dataset: Dataset, journal: Journal, notebook: str) -> pd.Series:
+    """Apply the journal to the dataset and its folders and return how many pictures got each label.
+
+    Moves a person made between the label folders in a file manager are read back first. Raises PendingReview when
+    pictures are undecided: the message names the notebook to open and how many wait.
+    """
+    for unmatched in journals.sync(dataset, journal).unmatched:
+        print(unmatched)
+    waiting = pending(dataset, journal)
+    if waiting:
+        raise PendingReview(
+            f"{len(waiting)} of {len(dataset.images)} pictures wait for a label: open notebooks/{notebook}.ipynb "
+            "(make lab), label them in the grid, then run again"
+        )
+    counts = journals.apply(journal, dataset)
+    return pd.Series({label: counts[label] for label in LABELS}, name="pictures")
+
+
+def pending(dataset: Dataset, journal: Journal) -> list[ImageRecord]:
+    """Return the records nobody has decided on yet."""
+    decided = journal.decisions()
+    return [r for r in dataset.images if r.filename not in decided]
+
+
+def refused_sheet(dataset: Dataset) -> Image.Image:
+    """Return a contact sheet of what was not taken, each with its label and first reason."""
+    records = [r for r in dataset.images if r.label and r.label["label"] != "good"]
+    titles = [f"{r.label['label'].replace('_', ' ')}: {'; '.join(r.label['reasons'])}" for r in records]
+    return contact_sheet([dataset.path(r) for r in records], titles, columns=8)
+
+
+def reasons_table(dataset: Dataset) -> pd.DataFrame:
+    """Return every picture's label, who made it and why, the worst first."""
+    rows = [
+        {"picture": r.filename, "label": r.label["label"], "by": r.label["reviewer"],
+         "why": "; ".join(r.label["reasons"]), "face distance": r.measurements.get(FACE_DISTANCE, NOT_MEASURED)}
+        for r in dataset.images if r.label
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["picture", "label", "by", "why", "face distance"]).set_index("picture")
+    order = {"reject": 0, "needs_correction": 1, "good": 2}
+    return table.sort_values("label", key=lambda column: column.map(order), kind="stable")
+
+
+def criteria(dataset: Dataset, settings: Review) -> list[Criterion]:
+    """Return step 1.3's success criteria: all reviewed, enough good ones, reasons for what was not taken."""
+    good = len(dataset.labelled("good"))
+    silent = [r.filename for r in dataset.images if r.label and r.label["label"] != "good" and not r.label["reasons"]]
+    reviewed = sum(r.label is not None for r in dataset.images)
+    lack = settings.minimum_good - good
+    more = f"; {lack} more are needed: enrich again or correct" if lack > 0 else ""
+    return [
+        Criterion("every picture reviewed", reviewed == len(dataset.images), f"{reviewed} of {len(dataset.images)}"),
+        Criterion(f"at least {settings.minimum_good} good pictures", good >= settings.minimum_good, f"{good}{more}"),
+        Criterion("a reason for every picture not taken", not silent, ", ".join(silent) or "all"),
+    ]
+
+
+def _labels_file(settings: Review) -> Path:
+    if not settings.file:
+        raise ValueError("reviewer is 'file' and 'file' is empty; give a CSV with columns filename,label,reasons")
+    return ROOT / settings.file
+
+
+def _note(journal: Journal, decided: dict, filename: str, label: str, reasons: tuple[str, ...], reviewer: str) -> None:
+    known = decided.get(filename)
+    if known is None or (known.label, tuple(known.reasons)) != (label, reasons):
+        journal.append(filename, label, reasons, reviewer=reviewer)

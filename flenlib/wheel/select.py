@@ -1,0 +1,87 @@
+"""Step 1.7: strict review. The few best pictures that fill gaps in what the dataset lacks become ``pristine``."""
+
+from __future__ import annotations
+
+from flenlib.dataset.files import link_or_copy
+from flenlib.dataset.journal import Journal
+from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
+from flenlib.measure import coverage
+from flenlib.params import Review
+from flenlib.project import Project
+from flenlib.record import Criterion
+from flenlib.wheel.filter import KEPT, verdict
+from flenlib.wheel.identity import FACE_DISTANCE
+from flenlib.wheel.labels import Policy
+
+
+def candidates(synthetic: Dataset) -> list[ImageRecord]:
+    """Return what the identity filter kept."""
+    return [r for r in synthetic.images if verdict(r) == KEPT]
+
+
+def training_records(house: Project) -> list[ImageRecord]:
+    """Return what the present LoRA learned from: sources not held out, and good edits."""
+    source, enriched = Dataset.open(house.data("source")), Dataset.open(house.data("enriched"))
+    return [r for r in source.images if not r.held_out] + enriched.labelled("good")
+
+
+def refuse_filtered(synthetic: Dataset, journal: Journal, policy: Policy) -> None:
+    """Label what the identity filter did not keep as the policy would, so that a person sees the candidates only."""
+    decided = journal.decisions()
+    for record in synthetic.images:
+        if verdict(record) != KEPT and record.filename not in decided:
+            label, reasons = policy(record)
+            journal.append(record.filename, label, reasons, reviewer="auto")
+
+
+def strict_policy(synthetic: Dataset, have: list[ImageRecord], settings: Review) -> Policy:
+    """Return the stated policy ``auto`` uses in step 1.7.
+
+    Of the pictures the filter kept, and that are no near-copies of a source, take the ``select`` that fill most gaps
+    in what the dataset has (angle, expression, pose), the nearest face first among equals; reject the rest with the
+    reason.
+    """
+    fit = [r for r in candidates(synthetic) if r.measurements[FACE_DISTANCE] >= settings.near_copy]
+    picked = coverage.pick(fit, have, settings.select, score=lambda r: -float(r.measurements[FACE_DISTANCE]))
+    chosen = {r.filename: rank for rank, r in enumerate(picked, 1)}
+
+    def decide(record: ImageRecord) -> tuple[str, tuple[str, ...]]:
+        found = record.measurements[FACE_DISTANCE]
+        if record.filename in chosen:
+            return "good", (f"pick {chosen[record.filename]} of {len(picked)}: face distance {found:.2f}, fills a gap",)
+        if found == NOT_MEASURED:
+            return "reject", ("identity not measured; the strict review takes no picture it cannot check",)
+        if verdict(record) != KEPT:
+            return "reject", (f"face distance {found:.2f} over {record.measurements['threshold']:.2f}",)
+        if found < settings.near_copy:
+            return "reject", (f"near-copy of a source: face distance {found:.2f} under {settings.near_copy:.2f}",)
+        return "reject", ("others fill the gaps better",)
+
+    return decide
+
+
+def write_pristine(house: Project, synthetic: Dataset) -> Dataset:
+    """Copy what is labelled good into ``pristine/<version>`` with its records and return that dataset."""
+    pristine = Dataset.open(house.data("pristine"), create=True)
+    good = synthetic.labelled("good")
+    pristine.images = []
+    for record in good:
+        link_or_copy(synthetic.path(record), pristine.folder / record.filename)
+        pristine.add(record)
+    pristine.save()
+    return pristine
+
+
+def criteria(pristine: Dataset, have: list[ImageRecord]) -> list[Criterion]:
+    """Return step 1.7's success criteria: enough pictures, and something new among them."""
+    known = {(r.angle, r.expression) for r in have}
+    new = {(r.angle, r.expression) for r in pristine.images} - known
+    count = len(pristine.images)
+    return [
+        Criterion("at least 10 pristine pictures", count >= 10, f"{count}"),
+        Criterion(
+            "they show angles and expressions the dataset lacked", bool(new),
+            ", ".join(sorted(f"{a} {e}" for a, e in new if a and e)) or "none",
+        ),
+        Criterion("every pick measured", all(FACE_DISTANCE in r.measurements for r in pristine.images), f"{count}"),
+    ]  # fmt: skip

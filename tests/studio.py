@@ -1,0 +1,39 @@
+"""A character's raw pictures for tests: twelve renders of one person no model has seen, named by what they show."""
+
+from pathlib import Path
+
+from flenlib.dataset.images import save_picture
+
+SHOTS = (
+    ("front", "neutral", "studio", "clean"),
+    ("front", "smiling", "daylight", "beach"),
+    ("front", "sad", "studio", "studio"),
+    ("front", "angry", "studio", "clean"),
+    ("half-left", "neutral", "studio", "clean"),
+    ("half-left", "smiling", "daylight", "forest"),
+    ("half-right", "neutral", "studio", "studio"),
+    ("half-right", "smiling", "daylight", "clean"),
+    ("front", "smiling", "sunset", "desert"),
+    ("profile-left", "neutral", "studio", "clean"),
+    ("profile-right", "neutral", "studio", "clean"),
+    ("front", "neutral", "daylight", "urban"),
+)
+
+
+def write_raw(folder: Path, seed: int = 1_000_123) -> Path:
+    """Write the twelve pictures as PNG into a folder and return it."""
+    from PIL import Image
+
+    from flenlib.mini.people import person
+    from flenlib.mini.render import Scene, render_many
+
+    scenes = [
+        Scene(angle=a, expression=e, light=light, background=b, seed=number)
+        for number, (a, e, light, b) in enumerate(SHOTS)
+    ]
+    pictures = render_many([(person(seed), scene) for scene in scenes], workers=1)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, (picture, (angle, expression, _, _)) in enumerate(zip(pictures, SHOTS, strict=True)):
+        path = folder / f"maya_{number:02d}_{angle}_{expression}.png"
+        save_picture(Image.fromarray(picture), path, {"made_by": "renderer"})
+    return folder

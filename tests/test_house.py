@@ -1,0 +1,100 @@
+"""The house itself: which room may import which, how notebooks are committed, what the README and Makefile promise."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from flenlib import params, run
+from flenlib.project import ROOT
+
+LEVELS = {
+    "params": 0, "project": 1, "dataset": 2, "measure": 3, "models": 3, "mini": 4, "train": 4, "record": 4,
+    "wheel": 5, "review": 5, "report": 6, "run": 7,
+}  # fmt: skip
+PAIRED = {
+    ("models", "mini"),
+    ("mini", "models"),
+}  # the mini studio's weights are models; the registry knows their folder
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT / "flenlib").parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "flenlib":
+            rooms |= {alias.name for alias in node.names if alias.name in LEVELS}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("flenlib."):
+            rooms.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            rooms |= {a.name.split(".")[1] for a in node.names if a.name.startswith("flenlib.")}
+    return rooms
+
+
+def test_imports_between_rooms_run_one_way():
+    files = [p for p in (ROOT / "flenlib").rglob("*.py") if p != ROOT / "flenlib" / "__init__.py"]
+    assert len(files) > 30
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {target}"
+        for path in files
+        for target in imported_rooms(path)
+        if target != room_of(path) and (room_of(path), target) not in PAIRED and LEVELS[target] >= LEVELS[room_of(path)]
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "module", ["flenlib.dataset.records", "flenlib.dataset.imports", "flenlib.mini", "flenlib.params"]
+)
+def test_light_rooms_do_not_import_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook_is_committed_clean_and_thin(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [c for c in notebook.cells if c.cell_type == "code"]
+    assert sum("parameters" in c.metadata.get("tags", []) for c in code) == 1
+    assert all(not c.outputs and c.execution_count is None for c in code)
+    assert all(len(c.source.splitlines()) <= 15 for c in code)
+    assert not any(isinstance(n, ast.FunctionDef | ast.ClassDef) for c in code for n in ast.walk(ast.parse(c.source)))
+    assert notebook.cells[0].source.startswith("# ") and "*Reads*" in notebook.cells[0].source
+
+
+@pytest.mark.parametrize("step", run.STEPS, ids=lambda s: s.name)
+def test_notebook_defaults_are_the_mini_studio(step):
+    """The parameters cell of each notebook says what params/mini/v1.yaml says, and only what the models know."""
+    told = params.load(ROOT / "params" / "mini" / "v1.yaml")
+    notebook = nbformat.read(ROOT / "notebooks" / f"{step.name}.ipynb", as_version=4)
+    cell = next(c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
+    values: dict = {}
+    exec(cell.source, values)
+    assert values["iteration"] == told.iteration
+    assert params.check("character", values["character"]) == told.character
+    for section in step.sections:
+        assert params.check(section, values[section]) == getattr(told, section), section
+
+
+def test_every_params_file_is_valid():
+    files = sorted((ROOT / "params").rglob("*.yaml"))
+    assert len(files) >= 2
+    for path in files:
+        params.load(path)
+
+
+def test_readme_shows_the_commands_the_makefile_has():
+    readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+    for target in ("help", "setup", "demo", "test", "lint", "lab", "iterate", "step", "clean"):
+        assert f"\n{target}:" in makefile
+    for command in ("make demo", "make test", "make lab", "make iterate", "make step"):
+        assert command in readme
+    assert "make test" in (ROOT / ".ci" / "run").read_text()

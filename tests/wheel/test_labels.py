@@ -1,0 +1,154 @@
+"""Steps 1.3 and 1.7: policies are stated and marked, people never overruled, nothing guessed while pictures wait."""
+
+import pytest
+from PIL import Image
+
+from flenlib import params
+from flenlib.dataset.images import save_picture
+from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
+from flenlib.wheel import labels, select
+
+DISTANCES = {"near": 0.2, "drifted": 0.33, "far": 0.6, "style": NOT_MEASURED, "lost": NOT_MEASURED}
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    dataset = Dataset.open(tmp_path / "enriched" / "v1", create=True)
+    for number, (name, distance) in enumerate(DISTANCES.items()):
+        path = dataset.folder / f"{name}.png"
+        save_picture(Image.new("RGB", (32, 32), (40 * number, 90, 60)), path, {"made_by": "mini"})
+        measured = {"face_distance": distance, "threshold": 0.3, "face_expected": int(name == "lost")}
+        dataset.add(ImageRecord(path.name, caption="c", kind="edit", depth=1, measurements=measured))
+    dataset.save()
+    return dataset
+
+
+def auto(**more):
+    return params.check("review_enriched", {"reviewer": "auto", **more})
+
+
+def test_the_policy_labels_everything_and_says_why(dataset):
+    settings = auto()
+    journal = labels.collect(dataset, settings, labels.identity_policy(settings))
+    counts = labels.apply(dataset, journal, "13_review_enriched")
+    assert counts.to_dict() == {"good": 2, "needs_correction": 2, "reject": 1}
+    table = labels.reasons_table(dataset)
+    assert set(table["by"]) == {"auto"}
+    assert "0.60 over 0.30" in table.loc["far.png", "why"]
+    assert table.loc["lost.png", "label"] == "needs_correction"
+    assert (dataset.folder / "good" / "near.png").is_file()
+    assert (dataset.folder / "corrections" / "drifted.png").is_file()
+    assert (dataset.folder / "rejected" / "far.png").is_file()
+
+
+def test_unmeasured_pictures_are_sent_back_when_the_settings_say_so(dataset):
+    settings = auto(accept_unmeasured=False)
+    journal = labels.collect(dataset, settings, labels.identity_policy(settings))
+    assert journal.decisions()["style.png"].label == "needs_correction"
+
+
+def test_a_person_is_never_overruled_and_the_policy_is_quiet_when_nothing_changed(dataset):
+    labels.open_journal(dataset).append("far.png", "good", ("I know her",), reviewer="human")
+    settings = auto()
+    journal = labels.collect(dataset, settings, labels.identity_policy(settings))
+    assert journal.decisions()["far.png"].reviewer == "human"
+    lines = journal.path.read_text()
+    labels.collect(dataset, settings, labels.identity_policy(settings))
+    assert journal.path.read_text() == lines
+
+
+def test_human_mode_says_how_many_wait_and_where(dataset):
+    settings = auto(reviewer="human")
+    journal = labels.collect(dataset, settings, labels.identity_policy(settings))
+    journal.append("near.png", "good")
+    with pytest.raises(labels.PendingReview, match=r"4 of 5 pictures wait.*notebooks/13_review_enriched.ipynb"):
+        labels.apply(dataset, journal, "13_review_enriched")
+    assert not (dataset.folder / "good").exists()
+
+
+def test_labels_from_a_file(dataset, tmp_path):
+    file = tmp_path / "labels.csv"
+    rows = [f"{name}.png,{'good' if name == 'near' else 'reject'},seen" for name in DISTANCES]
+    file.write_text("filename,label,reasons\n" + "\n".join(rows))
+    settings = auto(reviewer="file", file=str(file))
+    journal = labels.collect(dataset, settings, labels.identity_policy(settings))
+    assert labels.apply(dataset, journal, "13")["reject"] == 4
+    assert {d.reviewer for d in journal.decisions().values()} == {"file"}
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("filename,label\nnobody.png,good\n", "nobody.png"),
+        ("filename,label\nnear.png,great\n", "great"),
+        (None, "missing.csv"),
+    ],
+)
+def test_a_wrong_labels_file_is_one_sentence_and_changes_nothing(dataset, tmp_path, content, sentence):
+    file = tmp_path / ("labels.csv" if content else "missing.csv")
+    if content:
+        file.write_text(content)
+    settings = auto(reviewer="file", file=str(file))
+    with pytest.raises((ValueError, FileNotFoundError), match=sentence):
+        labels.collect(dataset, settings, labels.identity_policy(settings))
+    assert labels.open_journal(dataset).decisions() == {}
+
+
+def test_moves_made_in_a_file_manager_are_read_back(dataset):
+    settings = auto()
+    journal = labels.collect(dataset, settings, labels.identity_policy(settings))
+    labels.apply(dataset, journal, "13")
+    (dataset.folder / "rejected" / "far.png").rename(dataset.folder / "good" / "far.png")
+    counts = labels.apply(dataset, labels.collect(dataset, settings, labels.identity_policy(settings)), "13")
+    assert counts["good"] == 3 and dataset.get("far.png").label["reviewer"] == "folder"
+
+
+def test_too_few_good_ones_are_said(dataset):
+    settings = auto(minimum_good=30)
+    labels.apply(dataset, labels.collect(dataset, settings, labels.identity_policy(settings)), "13")
+    enough = labels.criteria(dataset, settings)[1]
+    assert not enough.holds and "28 more are needed" in enough.found
+
+
+def synthetic(tmp_path):
+    dataset = Dataset.open(tmp_path / "synthetic" / "v1", create=True)
+    rows = [
+        ("a", "front", 0.10),
+        ("b", "front", 0.15),
+        ("c", "half-left", 0.28),
+        ("d", "half-right", 0.5),
+        ("e", "back", None),
+    ]
+    for number, (name, angle, distance) in enumerate(rows):
+        path = dataset.folder / f"{name}.png"
+        save_picture(Image.new("RGB", (32, 32), (40 * number, 90, 60)), path, {"made_by": "mini"})
+        found = NOT_MEASURED if distance is None else distance
+        measured = {"face_distance": found, "threshold": 0.3}
+        dataset.add(ImageRecord(path.name, caption="c", angle=angle, expression="neutral", measurements=measured))
+    dataset.save()
+    return dataset
+
+
+def test_the_strict_policy_prefers_gaps_to_nearness(tmp_path):
+    dataset = synthetic(tmp_path)
+    have = [ImageRecord("s.png", angle="front", expression="neutral")]
+    settings = params.check("review_synthetic", {"select": 2, "near_copy": 0.12})
+    policy = select.strict_policy(dataset, have, settings)
+    decided = {r.filename: policy(r) for r in dataset.images}
+    assert [name for name, (label, _) in decided.items() if label == "good"] == ["b.png", "c.png"]
+    assert "near-copy" in decided["a.png"][1][0]
+    assert "over 0.30" in decided["d.png"][1][0]
+    assert "not measured" in decided["e.png"][1][0]
+
+
+def test_pristine_keeps_lineage_and_measurements(tmp_path):
+    from flenlib.project import open_iteration
+
+    house = open_iteration({"name": "t", "trigger": "abc", "kind": "fictional"}, root=tmp_path)
+    dataset = synthetic(tmp_path)
+    settings = params.check("review_synthetic", {"select": 2})
+    journal = labels.collect(dataset, settings, select.strict_policy(dataset, [], settings))
+    labels.apply(dataset, journal, "17")
+    pristine = select.write_pristine(house, dataset)
+    assert len(pristine.images) == 2 == len(list(pristine.folder.glob("*.png")))
+    assert all(r.measurements["face_distance"] <= 0.3 for r in Dataset.open(pristine.folder).images)

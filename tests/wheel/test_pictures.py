@@ -1,0 +1,61 @@
+"""Pictures are made once, whatever kills the run, and never when the profile does not allow them."""
+
+import pytest
+from PIL import Image
+
+from flenlib.dataset.images import read_provenance
+from flenlib.project import open_iteration
+from flenlib.wheel import pictures
+from flenlib.wheel.pictures import Job
+
+MODELS = {"name": "mini-flux", "hash": "h", "precision": "fp32", "source": "/home/me/models", "loras": []}
+
+
+@pytest.fixture
+def house(tmp_path):
+    return open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional"}, root=tmp_path)
+
+
+class Drawer:
+    def __init__(self):
+        self.drawn = []
+
+    def __call__(self, job):
+        self.drawn.append(job.filename)
+        return Image.new("RGB", (16, 16), (job.seed % 255, 0, 0))
+
+
+def test_a_finished_picture_is_not_drawn_again_and_a_damaged_or_other_one_is(house, tmp_path):
+    draw, job = Drawer(), Job("a.png", "photo of ohwx_char person", 7, {"steps": 2})
+    path = pictures.make(house, tmp_path / "out", job, draw, MODELS)
+    pictures.make(house, tmp_path / "out", job, draw, MODELS)
+    assert draw.drawn == ["a.png"]
+    other = Job("a.png", "photo of ohwx_char person", 8, {"steps": 2})
+    pictures.make(house, tmp_path / "out", other, draw, MODELS)
+    assert len(draw.drawn) == 2
+    path.write_bytes(b"")
+    pictures.make(house, tmp_path / "out", other, draw, MODELS)
+    assert len(draw.drawn) == 3
+
+
+def test_provenance_says_who_made_it_without_folders_of_this_machine(house, tmp_path):
+    path = pictures.make(house, tmp_path, Job("a.png", "photo of ohwx_char person", 7, {"steps": 2}), Drawer(), MODELS)
+    told = read_provenance(path)
+    assert told["made_by"] == "mini-flux" and told["seed"] == 7 and told["character_kind"] == "fictional"
+    assert b"trainedAlgorithmicMedia" in path.read_bytes()
+    assert "/home/me" not in str(told)
+
+
+def test_refused_before_anything_is_drawn(house, tmp_path):
+    draw = Drawer()
+    jobs = [Job("a.png", "photo of ohwx_char person", 1, {}), Job("b.png", "nude photo of ohwx_char person", 2, {})]
+    with pytest.raises(PermissionError, match="adult_content off"):
+        pictures.check_jobs(house, jobs)
+    with pytest.raises(PermissionError, match="refused"):
+        pictures.make(house, tmp_path, jobs[1], draw, MODELS)
+    assert draw.drawn == []
+
+
+def test_seeds_are_the_same_everywhere():
+    assert pictures.seed_of(7, "a", 1) == pictures.seed_of(7, "a", 1) != pictures.seed_of(7, "a", 2)
+    assert pictures.seed_of(23, "novel_000", 0) == 2126288466
