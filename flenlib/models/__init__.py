@@ -1,0 +1,1 @@
+"""Families of models behind five verbs: load, encode, predict, sample, save."""

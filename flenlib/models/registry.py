@@ -1,0 +1,270 @@
+"""Names of models -> where they are, which family they are of, and loading them.
+
+A name is a registered one (``mini-flux``), a hub id (``black-forest-labs/FLUX.1-dev``) or a pipeline folder. Whatever
+can go wrong with a download is one RuntimeError of one sentence.
+"""
+
+from __future__ import annotations
+
+import difflib
+import gc
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import huggingface_hub
+import torch
+import transformers
+from huggingface_hub import errors
+
+from flenlib.models import lora, placement
+from flenlib.models.flux import Flux
+from flenlib.models.qwen_edit import QwenEdit
+
+Family = Flux | QwenEdit
+FAMILIES: dict[str, type[Family]] = {"flux": Flux, "qwen_edit": QwenEdit}
+PIPELINES = {"FluxPipeline": "flux", "QwenImageEditPlusPipeline": "qwen_edit"}
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+@dataclass(frozen=True)
+class Model:
+    """Where a model is and what its use is bound to; ``size_gib`` is the weights as published (0: not known)."""
+
+    name: str
+    family: str
+    source: str
+    licence: str = "not stated"
+    size_gib: float = 0.0
+    gated: bool = False
+    resolution: int = 1024
+
+    @property
+    def page(self) -> str:
+        """The model's page on the hub."""
+        return f"https://huggingface.co/{self.source}"
+
+
+KNOWN = {
+    model.name: model
+    for model in (
+        Model("mini-flux", "flux", "", "Apache-2.0", 0.02, resolution=96),
+        Model("mini-qwen-edit", "qwen_edit", "", "Apache-2.0", 0.02, resolution=96),
+        Model("flux-dev", "flux", "black-forest-labs/FLUX.1-dev", "FLUX.1 [dev] Non-Commercial", 31.4, gated=True),
+        Model("qwen-image-edit-2509", "qwen_edit", "Qwen/Qwen-Image-Edit-2509", "Apache-2.0", 53.7),
+    )
+}
+
+
+def resolve(name: str | Path, family: str) -> Model:
+    """Return the model a name, hub id or folder stands for.
+
+    Raises ValueError for an unknown name (naming the nearest) or a model of another family, FileNotFoundError for a
+    missing folder.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"family is {family!r}; it must be one of {', '.join(FAMILIES)}")
+    name = str(name)
+    folder = Path(name).expanduser()
+    if name in KNOWN or name in _by_source():
+        model = KNOWN.get(name) or _by_source()[name]
+    elif name and folder.is_dir():
+        model = _folder_model(folder)
+    elif name.startswith(("/", ".", "~")) or name.count("/") > 1:
+        raise FileNotFoundError(f"model folder {name} does not exist; known models: {', '.join(KNOWN)}")
+    elif _HUB_ID.fullmatch(name):
+        model = Model(name, family, name)
+    else:
+        close = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.4)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(KNOWN)}"
+        raise ValueError(f"model {name!r} is not known; {hint} (a hub id or a pipeline folder serves too)")
+    if model.family != family:
+        raise ValueError(f"model {name!r} is a {model.family} and a {family} is needed here; known: {_names(family)}")
+    if model.source:
+        return model
+    from flenlib import mini
+
+    return Model(**{**asdict(model), "source": str(mini.folder(model.name))})
+
+
+def load_family(
+    name: str | Path,
+    *,
+    family: str,
+    precision: str = "fp32",
+    offload: str = "none",
+    device: str = "auto",
+    loras: Sequence[str | tuple[str | Path, float]] = (),
+) -> Family:
+    """Load a model of a family with finished LoRAs stacked on it (``path:0.8``, a hub id, or (path, weight)).
+
+    Raises ValueError or FileNotFoundError for what was asked wrongly, and RuntimeError in one sentence for what cannot
+    be had: gated, not found, no network, too large for this machine, damaged files.
+    """
+    model = resolve(name, family)
+    where = placement.pick_device(device)
+    placement.pick_dtype(precision, where)
+    placement.check_offload(offload)
+    uses = [lora_file(use) for use in loras]
+    for path, _ in uses:
+        lora.check_family(path, family)
+    local = Path(model.source).is_dir()
+    if not local:
+        if model.name in KNOWN:
+            placement.check_fits(model.name, family, precision, offload, where)
+        fetch(model.source, "model_index.json", name=model.name)
+    try:
+        with quiet(local):
+            loaded = FAMILIES[family].load(model.source, precision=precision, offload=offload, device=device)
+    except (OSError, errors.HfHubHTTPError, lora.SafetensorError) as error:
+        raise RuntimeError(f"{model.name} cannot be loaded from {model.source}: {_first_line(error)}") from error
+    lora.stack(loaded, uses)
+    return loaded
+
+
+def model_facts(family: Family) -> dict[str, Any]:
+    """Return what a record keeps of a model: name, source, precision, hash, loras (file, sha256, weight each)."""
+    return {
+        "name": resolve(family.source, family.name).name,
+        "source": family.source,
+        "precision": family.precision,
+        "hash": weights_hash(family.source),
+        "loras": [asdict(stacked) for stacked in family.loras],
+    }
+
+
+def free(family: Family) -> None:
+    """Give back the memory a loaded family takes, on the card too; the family cannot be used afterwards."""
+    family.pipeline = None
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def weights_hash(source: str) -> str:
+    """Return a hash of a model's weights: their names, sizes and first and last MiB; of a hub id, its cached commit."""
+    folder = Path(source)
+    if not folder.is_dir():
+        index = huggingface_hub.try_to_load_from_cache(source, "model_index.json")
+        return Path(index).parent.name if isinstance(index, str) else "not measured"
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(folder)} {size}\n".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(2**20))
+            file.seek(max(0, size - 2**20))
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+def lora_file(use: str | tuple[str | Path, float]) -> tuple[Path, float]:
+    """Return (file, weight) of a LoRA given as ``path:0.8``, ``owner/name:0.8``, or a pair of them.
+
+    ``owner/name/file.safetensors`` names one file of a hub repository. One on the hub is downloaded. Raises
+    FileNotFoundError for a missing file, ValueError for a hub repository with several files, RuntimeError for a failed
+    download.
+    """
+    text, weight = lora.parse_use(use) if isinstance(use, str) else (str(use[0]), float(use[1]))
+    path = Path(text).expanduser()
+    if path.is_file():
+        return path, weight
+    owner, _, rest = text.partition("/")
+    repository, _, file = rest.partition("/")
+    on_hub = _HUB_ID.fullmatch(f"{owner}/{repository}") and not repository.endswith(".safetensors")
+    if path.is_absolute() or text.startswith(".") or not on_hub:
+        raise FileNotFoundError(f"LoRA file {text} does not exist; give a .safetensors file or a hub id")
+    return fetch(f"{owner}/{repository}", file or _only_weights(f"{owner}/{repository}")), weight
+
+
+def _only_weights(repository: str) -> str:
+    with hub_errors(repository, repository):
+        files = [name for name in huggingface_hub.list_repo_files(repository) if name.endswith(".safetensors")]
+    if len(files) != 1:
+        raise ValueError(f"LoRA {repository} holds {len(files)} weight files; write {repository}/<one of {files[:5]}>")
+    return files[0]
+
+
+def fetch(repository: str, file: str, name: str = "") -> Path:
+    """Return one file of a hub repository, from the cache or downloaded. Raises RuntimeError in one sentence."""
+    with hub_errors(repository, name or repository):
+        return Path(huggingface_hub.hf_hub_download(repository, file))
+
+
+@contextmanager
+def hub_errors(repository: str, name: str) -> Iterator[None]:
+    """Turn whatever the hub answers into one RuntimeError that says what to do."""
+    page = f"https://huggingface.co/{repository}"
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise RuntimeError(
+            f"{name} is gated: accept its licence at {page}, then run `hf auth login` or set HF_TOKEN"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise RuntimeError(
+            f"{name} was not found at {page}, or is private and needs a token: check the name, or run `hf auth login`"
+        ) from error
+    except errors.RemoteEntryNotFoundError as error:
+        raise RuntimeError(f"{name} at {page} lacks a file the kit needs: {_first_line(error)}") from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status == 401:
+            raise RuntimeError(f"the hub refused the token for {name}; run `hf auth login` or set HF_TOKEN") from error
+        raise RuntimeError(
+            f"{name} is not in the cache ({huggingface_hub.constants.HF_HUB_CACHE}) and the hub cannot be reached: "
+            f"connect to the network, or run `hf download {repository}` where there is one"
+        ) from error
+
+
+@contextmanager
+def quiet(really: bool = True) -> Iterator[None]:
+    """Keep diffusers and transformers from printing progress bars and warnings about optional parts while loading."""
+    if not really:
+        yield
+        return
+    libraries = (diffusers.utils.logging, transformers.utils.logging)
+    before = [library.get_verbosity() for library in libraries]
+    for library in libraries:
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, level in zip(libraries, before, strict=True):
+            library.set_verbosity(level)
+            library.enable_progress_bar()
+
+
+def _folder_model(folder: Path) -> Model:
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise ValueError(f"{folder} is not a pipeline folder: it has no model_index.json")
+    try:
+        kind = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise ValueError(f"{index} is damaged; download or save the pipeline again") from None
+    if kind not in PIPELINES:
+        raise ValueError(f"{folder} is a {kind}; the kit loads {' and '.join(PIPELINES)}")
+    facts = placement.pipeline_facts(str(folder))
+    size = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**30
+    name = facts.get("name", folder.resolve().name)
+    return Model(name, PIPELINES[kind], str(folder), size_gib=size, resolution=facts.get("resolution", 1024))
+
+
+def _by_source() -> dict[str, Model]:
+    return {model.source: model for model in KNOWN.values() if model.source}
+
+
+def _names(family: str) -> str:
+    return ", ".join(model.name for model in KNOWN.values() if model.family == family)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

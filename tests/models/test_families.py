@@ -1,0 +1,123 @@
+"""The five verbs agree with the pipelines they stand for."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.models.common import load, picture, references, sample
+
+FAMILIES = ("flux", "qwen_edit")
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request, tiny_flux, tiny_qwen_edit):
+    return load({"flux": tiny_flux, "qwen_edit": tiny_qwen_edit}[request.param], request.param)
+
+
+def capture(family, **options):
+    """Return what the pipeline gave its transformer and got back in the first step of one sampling."""
+    calls = []
+    hook = family.transformer.register_forward_hook(
+        lambda module, args, kwargs, output: calls.append((kwargs, output[0])), with_kwargs=True
+    )
+    family.sample("ohwx_char person, smiling", seed=3, steps=2, **options)
+    hook.remove()
+    return calls[0]
+
+
+def test_predict_is_the_transformer_call_of_one_sampling_step(family):
+    given = [picture(5, 96, 64), picture(6)] if family.name == "qwen_edit" else []
+    size = {"width": 96, "height": 64}
+    inputs, output = capture(family, references=given, guidance=1.0, **size)
+    batch = {k: v[None] for k, v in family.encode(text="ohwx_char person, smiling", references=given).items()}
+    batch["grid"] = torch.tensor([[4, 6]])
+    noisy = inputs["hidden_states"][:, :24]
+    velocity = family.predict(noisy, inputs["timestep"], batch)
+    assert velocity.shape == noisy.shape and velocity.dtype == torch.float32
+    torch.testing.assert_close(velocity, output[:, :24], rtol=0, atol=1e-6)
+    if given:
+        torch.testing.assert_close(batch["reference"], inputs["hidden_states"][:, 24:], rtol=0, atol=0)
+
+
+def test_a_padded_batch_predicts_what_each_sample_would_alone(family):
+    texts = ["a person", "a person in a forest, smiling, half-left view"]
+    parts = [family.encode(image=picture(i), text=t, references=references(family.name)) for i, t in enumerate(texts)]
+    length = max(len(p["text"]) for p in parts)
+
+    def pad(name, value):
+        return torch.cat([value, value.new_zeros(length - len(value), *value.shape[1:])]) if "text" in name else value
+
+    padded = [{name: pad(name, value) for name, value in p.items()} for p in parts]
+    batch = {k: torch.stack([p[k] for p in padded]) for k in padded[0]}
+    noisy = torch.randn(batch["latents"].shape, generator=torch.Generator().manual_seed(0))
+    times = torch.tensor([0.3, 0.8])
+    together = family.predict(noisy, times, batch)
+    for index, p in enumerate(parts):
+        alone = family.predict(noisy[index : index + 1], times[index : index + 1], {k: v[None] for k, v in p.items()})
+        torch.testing.assert_close(together[index], alone[0], rtol=0, atol=1e-5)
+
+
+def test_latents_decode_through_the_pipeline_and_are_deterministic(family):
+    first, second = (family.encode(image=picture(2, 70, 90)) for _ in range(2))
+    assert first.keys() == {"latents", "grid"} and first["grid"].tolist() == [5, 4]
+    assert torch.equal(first["latents"], second["latents"]) and first["latents"].dtype == torch.float32
+    unpacked = family.pipeline._unpack_latents(first["latents"][None], 80, 64, family.pipeline.vae_scale_factor)
+    vae = family.pipeline.vae
+    assert vae.decode(unpacked).sample.shape[-2:] == (80, 64)
+
+
+def test_encode_gives_only_what_was_asked(family):
+    parts = family.encode(text="a person", references=references(family.name))
+    assert parts.keys() == (
+        {"text", "pooled"} if family.name == "flux" else {"text", "text_mask", "reference", "reference_grid"}
+    )
+
+
+def test_sampling_is_a_function_of_the_seed(family):
+    assert np.array_equal(sample(family, 1), sample(family, 1))
+    assert not np.array_equal(sample(family, 1), sample(family, 2))
+    assert sample(family).shape == (64, 64, 3) and family.resolution == 64
+
+
+def test_the_editors_instruction_is_encoded_with_its_references(tiny_qwen_edit):
+    editor = load(tiny_qwen_edit, "qwen_edit")
+    one = editor.encode(text="a person", references=[picture(1)])
+    two = editor.encode(text="a person", references=[picture(1), picture(2)])
+    assert len(two["text"]) > len(one["text"]) and two["reference_grid"].tolist() == [[4, 4], [4, 4]]
+
+
+def test_references_where_they_do_not_belong(tiny_flux, tiny_qwen_edit):
+    flux, editor = load(tiny_flux, "flux"), load(tiny_qwen_edit, "qwen_edit")
+    with pytest.raises(ValueError, match="takes no reference pictures and 1 were given"):
+        flux.sample("a person", seed=0, steps=1, references=[picture()])
+    with pytest.raises(ValueError, match="takes no reference"):
+        flux.encode(text="a person", references=[picture()])
+    for call in (lambda: editor.sample("a person", seed=0, steps=1), lambda: editor.encode(text="a person")):
+        with pytest.raises(ValueError, match="needs at least one reference picture"):
+            call()
+
+
+def test_one_batch_is_one_size(family):
+    parts = family.encode(image=picture(), text="x", references=references(family.name))
+    batch = {k: v[None] for k, v in parts.items()}
+    batch["grid"] = torch.tensor([[4, 4], [2, 8]])
+    with pytest.raises(ValueError, match="different sizes"):
+        family.predict(batch["latents"], torch.tensor([0.5]), batch)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8", "nf4"])
+def test_lower_precisions_sample_and_train(precision, family):
+    from flenlib.models import lora
+
+    exact = sample(family)
+    small = load(family.source, family.name, precision)
+    assert abs(sample(small) - exact).mean() < 12
+    kind = {"bf16": "Linear", "int8": "Linear8bitLt", "nf4": "Linear4bit"}[precision]
+    blocks = small.transformer.transformer_blocks
+    assert type(blocks[0].attn.to_q).__name__ == kind and type(small.transformer.proj_out).__name__ == "Linear"
+    lora.attach(small, 4, 4, "attention", seed=0)
+    parts = small.encode(image=picture(), text="a person", references=references(small.name))
+    batch = {k: v[None] for k, v in parts.items()}
+    small.predict(batch["latents"], torch.tensor([0.5]), batch).square().mean().backward()
+    assert all(p.dtype == torch.float32 and p.grad.isfinite().all() for p in lora.trainable(small))
+    assert any(p.grad.abs().max() > 0 for p in lora.trainable(small))

@@ -1,0 +1,198 @@
+"""Names become models, and what cannot be had is one sentence."""
+
+import json
+import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import huggingface_hub
+import numpy as np
+import pytest
+
+from flenlib.models import lora, registry
+from tests.models.common import excite, load, references, sample
+
+
+def one_sentence(error):
+    return str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name, source",
+    [
+        ("flux-dev", "black-forest-labs/FLUX.1-dev"),
+        ("black-forest-labs/FLUX.1-dev", "black-forest-labs/FLUX.1-dev"),
+        ("somebody/their-flux", "somebody/their-flux"),
+    ],
+)
+def test_names_and_hub_ids(name, source):
+    model = registry.resolve(name, "flux")
+    assert model.source == source and model.family == "flux" and model.page == f"https://huggingface.co/{source}"
+
+
+def test_a_hub_id_of_the_published_models_keeps_its_facts():
+    assert registry.resolve("black-forest-labs/FLUX.1-dev", "flux").gated
+    assert registry.resolve("Qwen/Qwen-Image-Edit-2509", "qwen_edit").licence == "Apache-2.0"
+
+
+@pytest.mark.parametrize(
+    "name, family, error, words",
+    [
+        ("mini-fluks", "flux", ValueError, "did you mean 'mini-flux'"),
+        ("zzzzzzzz", "flux", ValueError, "is not known; known: mini-flux"),
+        ("", "flux", ValueError, "is not known"),
+        ("qwen-image-edit-2509", "flux", ValueError, "is a qwen_edit and a flux is needed here"),
+        ("mini-flux", "fluxx", ValueError, "family is 'fluxx'; it must be one of flux, qwen_edit"),
+        ("/nowhere/flux", "flux", FileNotFoundError, "model folder /nowhere/flux does not exist"),
+        ("./nowhere", "flux", FileNotFoundError, "does not exist"),
+        ("data/models/flux", "flux", FileNotFoundError, "does not exist"),
+    ],
+)
+def test_names_that_stand_for_nothing(name, family, error, words):
+    with pytest.raises(error, match=words) as caught:
+        registry.resolve(name, family)
+    assert one_sentence(caught)
+
+
+def test_folders(tiny_flux, tiny_qwen_edit, tmp_path):
+    model = registry.resolve(tiny_flux, "flux")
+    assert (model.name, model.resolution, model.source) == ("tiny-flux", 64, str(tiny_flux)) and model.size_gib > 0
+    with pytest.raises(ValueError, match="is a qwen_edit and a flux is needed"):
+        registry.resolve(tiny_qwen_edit, "flux")
+    with pytest.raises(ValueError, match=r"has no model_index\.json"):
+        registry.resolve(tmp_path, "flux")
+    index = tmp_path / "model_index.json"
+    index.write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+    with pytest.raises(ValueError, match="is a StableDiffusionPipeline; the kit loads FluxPipeline"):
+        registry.resolve(tmp_path, "flux")
+    index.write_text("{")
+    with pytest.raises(ValueError, match=r"model_index\.json is damaged"):
+        registry.resolve(tmp_path, "flux")
+
+
+@pytest.mark.parametrize("kind", ["flux", "qwen_edit"])
+def test_load_family_with_loras_and_what_a_record_keeps(kind, tiny_flux, tiny_qwen_edit, tmp_path):
+    folder = {"flux": tiny_flux, "qwen_edit": tiny_qwen_edit}[kind]
+    trainer = load(folder, kind)
+    lora.attach(trainer, 4, 4, "attention", seed=0)
+    excite(trainer)
+    path = trainer.save(tmp_path / "char.safetensors", metadata={})
+    drawn = sample(trainer)
+    family = registry.load_family(folder, family=kind, device="cpu", loras=[f"{path}:0.25", (path, 0.75)])
+    assert abs(sample(family) - drawn).max() <= 1
+    facts = registry.model_facts(family)
+    assert facts["name"] == f"tiny-{kind.replace('_', '-')}" and len(facts["hash"]) == 64 and json.dumps(facts)
+    assert [u["weight"] for u in facts["loras"]] == [0.25, 0.75]
+    assert {u["sha256"] for u in facts["loras"]} == {lora.fingerprint(path)}
+    assert facts["hash"] == registry.model_facts(trainer)["hash"]
+
+
+def test_published_and_mini_folders_are_the_same_code(tiny_flux, tiny_qwen_edit, tmp_path):
+    """A folder without flenlib.json is what a downloaded model looks like."""
+    for kind, folder in (("flux", tiny_flux), ("qwen_edit", tiny_qwen_edit)):
+        plain = tmp_path / kind
+        shutil.copytree(folder, plain, ignore=shutil.ignore_patterns("flenlib.json"))
+        family = registry.load_family(plain, family=kind, device="cpu")
+        assert family.resolution == 1024
+        family.condition_area, family.reference_area, family.text_length = 32 * 32, 64 * 64, 32
+        image = family.sample(
+            "a person", seed=1, steps=2, guidance=2.0, width=64, height=64, references=references(kind)
+        )
+        assert np.array_equal(np.asarray(image), sample(load(folder, kind)))
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"precision": "fp8"}, "precision is 'fp8'; it must be one of fp32, bf16, int8, nf4"),
+        ({"offload": "disk"}, "offload is 'disk'; it must be one of none, model, group"),
+        ({"device": "gpu"}, "device is 'gpu'; it must be auto, cpu, cuda"),
+        ({"device": "cuda:99"}, "device is 'cuda:99' and this machine has"),
+    ],
+)
+def test_settings_that_do_not_exist(options, words, tiny_flux):
+    with pytest.raises(ValueError, match=words):
+        registry.load_family(tiny_flux, family="flux", **options)
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_damaged_weights(damage, tiny_flux, tmp_path):
+    folder = tmp_path / "flux"
+    shutil.copytree(tiny_flux, folder)
+    weights = next((folder / "transformer").glob("*.safetensors"))
+    if damage == "cut":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    else:
+        weights.unlink()
+    with pytest.raises(RuntimeError, match=f"tiny-flux cannot be loaded from {folder}") as caught:
+        registry.load_family(folder, family="flux", device="cpu")
+    assert one_sentence(caught)
+
+
+@pytest.mark.parametrize("use", ["nowhere.safetensors:0.8", "/nowhere/char.safetensors", "loras/char.safetensors"])
+def test_missing_lora_files(use, tiny_flux):
+    with pytest.raises(FileNotFoundError, match=r"LoRA file .* does not exist"):
+        registry.load_family(tiny_flux, family="flux", device="cpu", loras=[use])
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub on this machine that answers every request with one status and error code; none is left running."""
+    answer = {}
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(answer["status"])
+            self.send_header("X-Error-Code", answer.get("code", ""))
+            self.send_header("X-Error-Message", answer.get("message", ""))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("HF_TOKEN", "")
+    for name, value in {"ENDPOINT": url, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": False}.items():
+        monkeypatch.setattr(huggingface_hub.constants, name, value)
+    monkeypatch.setattr(
+        huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    yield answer
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    "status, code, words",
+    [
+        (
+            403,
+            "GatedRepo",
+            r"flux is gated: accept its licence at https://huggingface\.co/somebody/their-flux, then run",
+        ),
+        (401, "GatedRepo", "is gated: accept its licence"),
+        (401, "RepoNotFound", r"was not found at .* or is private"),
+        (404, "RepoNotFound", "was not found at"),
+        (404, "EntryNotFound", "lacks a file the kit needs"),
+    ],
+)
+def test_what_the_hub_may_answer(status, code, words, hub):
+    hub.update(status=status, code=code, message="no")
+    with pytest.raises(RuntimeError, match=words) as caught:
+        registry.load_family("somebody/their-flux", family="flux", device="cpu")
+    assert one_sentence(caught)
+
+
+def test_no_network(monkeypatch, tmp_path):
+    for name, value in {"HF_HUB_OFFLINE": True, "HF_HUB_CACHE": str(tmp_path)}.items():
+        monkeypatch.setattr(huggingface_hub.constants, name, value)
+    with pytest.raises(RuntimeError, match=r"is not in the cache .* and the hub cannot be reached") as caught:
+        registry.load_family("somebody/their-flux", family="flux", device="cpu")
+    assert one_sentence(caught)
+    with pytest.raises(RuntimeError, match="somebody/their-lora is not in the cache"):
+        registry.lora_file("somebody/their-lora/char.safetensors:0.5")
