@@ -1,0 +1,128 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from flenlib.models.flux import Flux
+from flenlib.models.qwen_edit import QwenEdit
+from flenlib.params import Train
+from flenlib.train import cache, flow
+from flenlib.train.cache import Cache, Feed, Sample
+
+
+@pytest.fixture(scope="module")
+def family(tiny_flux):
+    return Flux.load(tiny_flux, precision="fp32", offload="none", device="cpu")
+
+
+def picture(path, seed, size=(64, 64)):
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def test_the_key_is_the_content_not_the_name(family, tmp_path):
+    store = Cache(tmp_path / "cache", family)
+    first = store.image(picture(tmp_path / "a.png", 1))
+    assert store.image(picture(tmp_path / "copy.png", 1)) == first
+    assert store.image(picture(tmp_path / "b.png", 2)) != first
+    assert store.image(picture(tmp_path / "a.png", 3)) != first, "a picture changed under its name is encoded anew"
+    assert Cache(tmp_path / "cache", family, 32).image(tmp_path / "copy.png") != first
+    assert store.text("photo of ohwx person") == store.text("photo of ohwx person") != store.text("photo of a person")
+
+
+def test_what_is_cached_is_what_is_encoded(family, tmp_path):
+    store = Cache(tmp_path / "cache", family)
+    path = picture(tmp_path / "a.png", 1)
+    parts = cache.read(store.image(path), store.text("photo"))
+    fresh = {**family.encode(image=Image.open(path).convert("RGB")), **family.encode(text="photo")}
+    assert parts.keys() == fresh.keys()
+    assert all(torch.equal(parts[name], fresh[name]) for name in parts)
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").rglob("*.safetensors")}
+    Cache(tmp_path / "cache", family).image(path)
+    assert before == {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").rglob("*.safetensors")}
+
+
+def test_other_weights_are_another_cache(family, tmp_path):
+    path = picture(tmp_path / "a.png", 1)
+    before = Cache(tmp_path / "cache", family).image(path)
+    weight = next(family.pipeline.vae.parameters())
+    with torch.no_grad():
+        weight += 1e-3
+    try:
+        assert Cache(tmp_path / "cache", family).image(path) != before
+    finally:
+        with torch.no_grad():
+            weight -= 1e-3
+
+
+def test_every_picture_keeps_its_own_caption_when_shuffled(family, tmp_path):
+    """The trap of caching by dataloader step: latents of one picture meet the caption of another."""
+    samples = [Sample(picture(tmp_path / f"{n}.png", n), f"picture number {n}") for n in range(7)]
+    store = Cache(tmp_path / "cache", family)
+    want = {}
+    for sample in samples:
+        parts = cache.read(store.image(sample.image), store.text(sample.caption))
+        want[parts["latents"].numpy().tobytes()] = parts["text"].numpy().tobytes()
+    assert len(want) == len(set(want.values())) == 7
+    random.Random(0).shuffle(samples)
+    feed = Feed(store, samples, Train(batch_size=3, caption_dropout=0.0), "", lambda done: None)
+    seen = set()
+    for number in range(12):
+        batch = feed.batch(number, flow.generator(number))
+        for latents, text in zip(batch["latents"], batch["text"], strict=True):
+            assert want[latents.numpy().tobytes()] == text.numpy().tobytes()
+            seen.add(latents.numpy().tobytes())
+    assert len(seen) == 7
+
+
+def test_dropout_takes_the_words_and_keeps_the_picture(family, tmp_path):
+    store = Cache(tmp_path / "cache", family)
+    sample = Sample(picture(tmp_path / "a.png", 1), "photo of ohwx person")
+    feed = Feed(store, [sample], Train(caption_dropout=1.0), "nothing", lambda done: None)
+    batch = feed.batch(0, flow.generator(0))
+    assert torch.equal(batch["text"][0], family.encode(text="nothing")["text"])
+
+
+def test_an_editor_learns_with_its_references(tiny_qwen_edit, tmp_path):
+    family = QwenEdit.load(tiny_qwen_edit, precision="fp32", offload="none", device="cpu")
+    store = Cache(tmp_path / "cache", family)
+    one, two = picture(tmp_path / "a.png", 1), picture(tmp_path / "b.png", 2)
+    assert store.text("make it smile", [one]) != store.text("make it smile", [two])
+    samples = [Sample(one, "smile", references=(two,)), Sample(two, "make it smile, please", references=(one,))]
+    feed = Feed(store, samples, Train(batch_size=2, caption_dropout=0.0), "", lambda done: None)
+    batch = feed.batch(0, flow.generator(0))
+    assert len(batch["latents"]) == len(batch["reference"]) == len(batch["text"]) == 2
+
+
+def test_an_epoch_has_every_sample_as_often_as_it_repeats():
+    shapes, repeats = [("wide",)] * 3 + [("tall",)] * 2, [1, 2, 1, 3, 1]
+    epochs = [cache.batches(shapes, repeats, 2, seed=5, epoch=epoch) for epoch in range(4)]
+    for epoch in epochs:
+        flat = [number for batch in epoch for number in batch]
+        assert [flat.count(number) for number in range(5)] == repeats
+        assert all(len({shapes[number] for number in batch}) == 1 and len(batch) <= 2 for batch in epoch)
+    assert len({str(epoch) for epoch in epochs}) == 4 and len({len(epoch) for epoch in epochs}) == 1
+    assert cache.batches(shapes, repeats, 2, seed=5, epoch=0) == epochs[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "resolution", "want"),
+    [
+        ((96, 96), 96, (96, 96)),
+        ((1000, 1000), 96, (96, 96)),
+        ((832, 1216), 1024, (832, 1216)),
+        ((3000, 2000), 512, (640, 416)),
+        ((4000, 400), 96, (128, 64)),
+    ],
+)
+def test_pictures_keep_their_shape(given, resolution, want):
+    assert cache.fit(Image.new("RGB", given), resolution).size == want
+
+
+def test_texts_of_unlike_length_are_padded():
+    parts = [{"text": torch.ones(n, 3), "text_mask": torch.ones(n, dtype=torch.long)} for n in (2, 4)]
+    batch = cache.collate(parts)
+    assert batch["text"].shape == (2, 4, 3) and batch["text_mask"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
