@@ -133,7 +133,14 @@ def run_step(house: Project, step: Step, told: params.Iteration) -> dict[str, An
     values = {"character": told.character.model_dump(), "iteration": told.iteration}
     values |= {name: getattr(told, name).model_dump() for name in step.sections}
     try:
-        papermill.execute_notebook(source, target, values, cwd=str(ROOT), progress_bar=sys.stderr.isatty())
+        papermill.execute_notebook(
+            source,
+            target,
+            values,
+            cwd=str(ROOT),
+            progress_bar=sys.stderr.isatty(),
+            extra_arguments=["--log-level=ERROR"],
+        )
     except PapermillExecutionError as error:
         raise StepFailed(f"{step.name}: {error.evalue or error.ename}") from None
     written = record.read(house, step.name)

@@ -129,12 +129,19 @@ def thumbnail(path: str | Path, size: int) -> bytes:
     return buffer.getvalue()
 
 
+class Sheet(Image.Image):
+    """A picture that a notebook shows as one JPEG, where Pillow's own would put a PNG beside it, ten times the size."""
+
+    def _repr_png_(self) -> None:
+        return None
+
+
 def contact_sheet(
     pictures: Sequence[str | Path | Image.Image],
     titles: Sequence[str] | None = None,
     columns: int = 8,
     cell: int = 128,
-) -> Image.Image:
+) -> Sheet:
     """Return one picture with all pictures in a labelled grid, ``cell`` pixels each.
 
     A title takes at most two lines and is cut with an ellipsis; a file that cannot be opened shows as a crossed-out
@@ -158,6 +165,7 @@ def contact_sheet(
         sheet.paste(tile, (left + (cell - tile.width) // 2, top + (cell - tile.height) // 2))
         for row, words in enumerate(_wrap(titles[number], font, cell) if titles else ()):
             draw.text((left, top + cell + row * line), words, "black", font)
+    sheet.__class__ = Sheet
     return sheet
 
 

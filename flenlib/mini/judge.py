@@ -1,0 +1,120 @@
+"""Judging mini pictures: the face by face_recognition, angle, expression, background and light by a small classifier.
+
+The classifier learns from renders of training people only, softened a little, so that it judges what is drawn and not
+how sharply. It is trained once (about two minutes on two cores) and cached.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+from flenlib.dataset import prompts
+from flenlib.measure.faces import find_faces
+from flenlib.mini.corpus import random_scene
+from flenlib.mini.people import TRAINING_SEEDS, person
+from flenlib.mini.render import render_many
+
+QUESTIONS = {
+    "angle": prompts.ANGLES,
+    "expression": prompts.EXPRESSIONS,
+    "background": prompts.BACKGROUNDS,
+    "light": prompts.LIGHTS,
+    "height": prompts.HEIGHTS,
+    "style": prompts.STYLES,
+}
+SIDE = 96
+
+
+def face_encoding(picture: np.ndarray) -> np.ndarray | None:
+    """Return the 128 numbers of the largest face in a uint8 picture (H, W, 3), or None when no face is found."""
+    faces = find_faces(Image.fromarray(picture))
+    return faces[0].encoding if faces else None
+
+
+class Judge(nn.Module):
+    """A small convolutional classifier with one head for each of `QUESTIONS`."""
+
+    def __init__(self):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in ((3, 24), (24, 48), (48, 96), (96, 96)):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.3), nn.Linear(96 * (SIDE // 16) ** 2, 192), nn.ReLU())
+        self.heads = nn.ModuleDict({name: nn.Linear(192, len(words)) for name, words in QUESTIONS.items()})
+
+    def forward(self, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the logits of each question for pictures (B, 3, 96, 96) in -1..1."""
+        hidden = self.body(pictures)
+        return {name: head(hidden) for name, head in self.heads.items()}
+
+    @torch.no_grad()
+    def answers(self, pictures: np.ndarray) -> dict[str, list[str]]:
+        """Return the likeliest word of each question for uint8 pictures (N, 96, 96, 3)."""
+        self.eval()
+        logits = self(_to_tensor(pictures))
+        return {name: [QUESTIONS[name][i] for i in values.argmax(1).tolist()] for name, values in logits.items()}
+
+
+def _to_tensor(pictures: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def renders(count: int, first: int, workers: int = 2) -> tuple[np.ndarray, dict[str, list[str]]]:
+    """Return random renders, one of each person from seed ``first`` on, and what each question's answer is."""
+    scenes = []
+    for n in range(count):
+        rng = np.random.default_rng([13, first + n])
+        scene = random_scene(rng, first + n)
+        scenes.append(replace(scene, pose="portrait", angle=str(rng.choice(prompts.ANGLES))))
+    pictures = render_many([(person(first + n), scene) for n, scene in enumerate(scenes)], SIDE, workers)
+    return pictures, {name: [getattr(scene, name) for scene in scenes] for name in QUESTIONS}
+
+
+def train_judge(pictures: np.ndarray, truth: dict[str, list[str]], *, epochs: int = 14, seed: int = 0) -> Judge:
+    """Return a judge trained on renders; flips are not used, because left and right are among the answers."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        judge = Judge()
+        images = _to_tensor(pictures)
+        wanted = {name: torch.tensor([QUESTIONS[name].index(word) for word in words]) for name, words in truth.items()}
+        steps = epochs * (len(images) // 32)
+        optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.02)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps + 1)
+        judge.train()
+        for _ in range(steps):
+            chosen = torch.randint(len(images), (32,))
+            logits = judge(_soften(images[chosen]))
+            loss = sum(F.cross_entropy(logits[name], wanted[name][chosen]) for name in QUESTIONS)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return judge.eval()
+
+
+def _soften(images: torch.Tensor) -> torch.Tensor:
+    """Return a batch at a random lower resolution, moved a little and with a little noise."""
+    side = int(torch.randint(44, SIDE + 1, ()))
+    small = F.interpolate(images, size=(side, side), mode="area")
+    back = F.interpolate(small, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+    shift = torch.randint(-3, 4, (2,)).tolist()
+    return back.roll(shift, dims=(2, 3)) + 0.04 * torch.randn_like(back)
+
+
+def load_judge(path: Path, count: int = 3000) -> Judge:
+    """Return the judge cached at ``path``, training it on ``count`` fresh renders when there is none."""
+    judge = Judge()
+    if path.exists():
+        judge.load_state_dict(torch.load(path, weights_only=True))
+        return judge.eval()
+    judge = train_judge(*renders(count, TRAINING_SEEDS.stop - 100_000))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(judge.state_dict(), path)
+    return judge

@@ -1,0 +1,127 @@
+"""The recipe of the shipped weights runs stage by stage, continues where it stopped, and keeps its promises."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKLQwenImage, FluxPipeline
+
+from flenlib import mini
+from flenlib.mini import autoencoders, build, corpus
+from flenlib.mini.build import new_pipeline
+from flenlib.mini.people import TRAINING_SEEDS
+from flenlib.mini.training import Trainee
+
+
+def stage(data, name, *more):
+    common = ["--data", str(data), "--weights", str(data / "weights"), "--size", "tiny", "--max-steps", "2", "--minutes", "1"]
+    build.main(["--stage", name, *common, *more])
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A work folder in which every stage has run two steps on a tiny corpus."""
+    data = tmp_path_factory.mktemp("build")
+    stage(data, "corpus", "--groups", "2", "--singles", "2")
+    for name in ("ae-flux", "ae-qwen", "latents", "flux", "edit", "assemble"):
+        stage(data, name)
+    return data
+
+
+def test_stages_ship_loadable_pipelines(built):
+    assert (built / "weights" / "mini-qwen-edit" / "flenlib.json").exists()
+    pipeline = FluxPipeline.from_pretrained(built / "weights" / "mini-flux", torch_dtype=torch.float32)
+    image = pipeline("photo of person", height=64, width=64, num_inference_steps=1, max_sequence_length=32).images[0]
+    assert image.size == (64, 64)
+
+
+@pytest.mark.parametrize(("name", "file"), [("flux", "flux.pt"), ("edit", "qwen.pt"), ("ae-flux", "ae_flux.pt")])
+def test_a_training_continues_from_its_checkpoint(built, name, file):
+    before = torch.load(built / file, weights_only=True)["steps"]
+    stage(built, name)
+    assert torch.load(built / file, weights_only=True)["steps"] == before + 2
+
+
+def test_assembled_autoencoder_equals_the_trained_one(built):
+    """Folding the normalisation and writing 2D kernels back changes nothing but the units of the latents."""
+    from flenlib.mini.training import load_average
+
+    pictures = torch.rand(2, 3, 64, 64) * 2 - 1
+    for family in ("flux", "qwen"):
+        codec = autoencoders.Codec(new_pipeline(family, "tiny").vae).eval()
+        load_average(codec, built / f"ae_{family}.pt")
+        vae = build.assemble(built, family, "tiny").vae.eval()
+        with torch.no_grad():
+            wanted = codec.decode(codec.encode(pictures)).clamp(-1, 1)
+            five = isinstance(vae, AutoencoderKLQwenImage)
+            inputs = pictures.unsqueeze(2) if five else pictures
+            out = vae.decode(vae.encode(inputs).latent_dist.mode()).sample
+        out = out[:, :, 0] if five else out
+        torch.testing.assert_close(out.clamp(-1, 1), wanted, atol=2e-4, rtol=1e-3)
+
+
+def test_latents_of_another_corpus_are_refused(built, tmp_path):
+    for name in ("latents_flux.pt", "flux.pt"):
+        (tmp_path / name).write_bytes((built / name).read_bytes())
+    stage(tmp_path, "corpus", "--groups", "1", "--singles", "0")
+    with pytest.raises(ValueError, match="run --stage latents again"):
+        stage(tmp_path, "flux")
+
+
+def test_corpus_draws_training_people_only(tmp_path):
+    with pytest.raises(ValueError, match="training seeds"):
+        corpus.draw_corpus(tmp_path, 1, 1, first=TRAINING_SEEDS.stop - 1)
+    with pytest.raises(FileNotFoundError, match="--stage corpus"):
+        corpus.load_corpus(tmp_path)
+
+
+def test_captions_and_edits_say_what_is_shown(built):
+    rows = corpus.load_corpus(built).rows
+    rng = random.Random(0)
+    for row in rows:
+        text = corpus.write_caption(row, rng)
+        for angle in ("half-left", "half-right", "profile-left", "profile-right"):
+            assert angle not in text or row.scene["angle"] == angle
+    mirrored = [row.mirrored().mirrored() for row in rows]
+    assert mirrored == rows
+    pairs = corpus.edit_pairs(rows)
+    assert {kind for _, _, kind in pairs} >= {"background", "light", "style", "expression"}
+    a, b, _ = next(pair for pair in pairs if pair[2] == "light")
+    assert corpus.write_edit(rows[a], rows[b], "light", rng).startswith("Change lighting to ")
+
+
+def test_a_killed_save_leaves_the_checkpoint_whole(tmp_path, monkeypatch):
+    trainee = Trainee(torch.nn.Linear(2, 2), tmp_path / "x.pt", lr=0.1, minutes=1)
+    trainee.save()
+    before = (tmp_path / "x.pt").read_bytes()
+
+    def killed(state, path):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trainee.save()
+    assert (tmp_path / "x.pt").read_bytes() == before
+
+
+def test_sources_are_of_unseen_people_and_carry_provenance(tmp_path):
+    from PIL import Image
+
+    paths = mini.draw_sources(0, tmp_path, 3)
+    assert [path.name for path in paths] == ["maya_01.png", "maya_02.png", "maya_03.png"]
+    with Image.open(paths[0]) as image:
+        assert image.size == (96, 96) and image.text["flenlib"] == "rendered"
+        assert np.asarray(image).std() > 5
+
+
+@pytest.mark.parametrize("name", mini.NAMES)
+def test_shipped_weights_are_small(name):
+    total = sum(path.stat().st_size for path in mini.folder(name).rglob("*") if path.is_file())
+    assert total <= 20e6
+
+
+def test_unknown_pipeline_names_the_choices():
+    with pytest.raises(ValueError, match="mini-flux, mini-qwen-edit"):
+        mini.folder("mini-fluks")

@@ -1,0 +1,124 @@
+"""The notebooks themselves, executed by papermill with small parameters: what they record, skip, refuse and resume."""
+
+import json
+
+import nbformat
+import pytest
+import yaml
+
+from flenlib import params, record, report, run
+from flenlib.dataset.journal import Journal
+from flenlib.dataset.records import Dataset, lineage
+from flenlib.project import open_iteration
+from tests.studio import write_raw
+
+TRAIN = {"steps": 6, "batch_size": 2, "warmup": 1, "checkpoint_every": 3, "sample_every": 6, "rank": 4}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory, request):
+    """Return (house, params, params file) of a small iteration on the shipped models, in a home of its own."""
+    home = tmp_path_factory.mktemp("home")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("FLENWHEEL_HOME", str(home))
+    request.addfinalizer(patch.undo)
+    sections = {
+        "character": {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"},
+        "iteration": "v1",
+        "curate": {"folder": str(write_raw(home / "pictures"))},
+        "enrich": {"edits_per_source": 2, "steps": 2, "tries": 1, "guidance": 1.0},
+        "train": TRAIN,
+        "generate": {"prompts": 6, "seeds_per_prompt": 1, "steps": 2},
+        "filter": {"threshold": 0.6},
+        "review_synthetic": {"select": 2},
+        "retrain": TRAIN,
+        "card": {"seeds_per_cell": 1, "steps": 2},
+    }
+    path = home / "v1.yaml"
+    path.write_text(yaml.safe_dump(sections))
+    told = params.load(path)
+    return open_iteration(told.character), told, path
+
+
+def results(house, step):
+    return record.read(house, step)["results"]
+
+
+def test_the_wheel_turns(told):
+    house, values, _ = told
+    assert run.run_all(house, values) == len(run.STEPS)
+    for step in run.STEPS:
+        assert record.read(house, step.name)["fingerprint"], step.name
+
+    assert results(house, "11_curate_source")["usable"] == 12
+    source, enriched = Dataset.open(house.data("source")), Dataset.open(house.data("enriched"))
+    assert len(enriched.images) == 20 and all(r.label["reviewer"] == "auto" for r in enriched.images)
+    assert [r.kind for r in lineage(enriched.images[0], [source])] == ["edit", "source"]
+    held = {r.sha256 for r in source.images if r.held_out}
+    assert len(held) == 2 and not held & {r.parent for r in enriched.images}
+    assert sum(results(house, "13_review_enriched")["labels"].values()) == 20
+
+    for version in ("v1", "v2"):
+        assert house.lora(version).is_file()
+    trained = json.loads((house.lora("v1").parent / "training.json").read_text())
+    assert not {f"source/{r.filename}" for r in source.images if r.held_out} & {s["name"] for s in trained["samples"]}
+
+    synthetic = Dataset.open(house.data("synthetic"))
+    assert len(synthetic.images) == 6 and all(r.prompt and r.seed is not None for r in synthetic.images)
+    assert sum(results(house, "16_filter_identity")["verdicts"].values()) == 6
+    compared = results(house, "18_retrain_and_compare")
+    assert [row["LoRA"] for row in compared["table"]] == ["base", "v1", "v2"]
+    assert compared["ship"] in ("v1", "v2") and compared["sentence"]
+    assert all(len(list((house.outputs / f"card_{name}").glob("*.png"))) == 23 for name in ("base", "v1", "v2"))
+
+
+def test_a_second_run_does_no_work(told, capsys):
+    house, _, path = told
+    stamp = {p: p.stat().st_mtime_ns for p in house.outputs.rglob("*") if p.is_file() and not p.name.startswith(".")}
+    assert run.main(["iterate", str(path)]) == 0
+    assert "there was nothing to do" in capsys.readouterr().out
+    assert stamp == {p: p.stat().st_mtime_ns for p in stamp}
+
+
+def test_the_report_shows_every_step_without_code(told):
+    house, _, _ = told
+    text = report.summary(house)
+    assert "base" in text and "v2" in text and "not finished" not in text
+    page = report.write_html(house).read_text()
+    assert "Curate the source pictures" in page and "data:image/png;base64" in page
+    assert "open_iteration(" not in page
+
+
+def test_a_killed_step_goes_on_without_repeating_pictures(told):
+    house, values, _ = told
+    folder = house.data("synthetic")
+    kept = sorted(folder.glob("novel_*.png"))
+    before = {p.name: p.stat().st_mtime_ns for p in kept}
+    kept[0].unlink()  # as if killed before the first was written and metadata saved
+    (folder / "metadata.json").unlink()
+    record.run_file(house, "15_generate_synthetic").unlink()
+    run.run_all(house, values, (run.find_step(15),))
+    after = {p.name: p.stat().st_mtime_ns for p in sorted(folder.glob("novel_*.png"))}
+    assert after.keys() == before.keys()
+    assert [name for name in before if before[name] != after[name]] == [kept[0].name]
+
+
+def test_human_mode_stops_with_a_sentence_and_goes_on_when_all_are_labelled(told, tmp_path, capsys):
+    house, _, path = told
+    told_human = yaml.safe_load(path.read_text()) | {"review_enriched": {"reviewer": "human"}}
+    human = tmp_path / "human.yaml"
+    human.write_text(yaml.safe_dump(told_human))
+    dataset = Dataset.open(house.data("enriched"))
+    journal_path = dataset.folder / "journal.jsonl"
+    journal_path.rename(journal_path.with_suffix(".auto"))
+    assert run.main(["step", "13", str(human)]) == 1
+    said = capsys.readouterr().err
+    assert "20 of 20 pictures wait for a label" in said and "notebooks/13_review_enriched.ipynb" in said
+    executed = house.outputs / "13_review_enriched.ipynb"
+    assert executed.stat().st_size < 300_000
+    assert nbformat.read(executed, as_version=4).cells
+    journal = Journal(journal_path)
+    for image in dataset.images:
+        journal.append(image.filename, "good", ("looks right",))
+    assert run.main(["step", "13", str(human)]) == 0
+    assert results(house, "13_review_enriched")["labels"]["good"] == 20
