@@ -28,7 +28,7 @@ def draw_sources(seed: int, out: Path, n: int = 12, name: str = "maya") -> list[
     """Render ``n`` varied pictures of one unseen person into ``out`` as ``maya_01.png``, ...; returns their paths.
 
     The person is number ``seed`` of those no weights were trained on. Mostly front and half views; each PNG carries
-    the text chunk ``flenlib: rendered`` and its caption's words.
+    its provenance, and a .txt beside it says what it shows.
     """
     from flenlib.mini.sources import draw
 

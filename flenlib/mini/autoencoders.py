@@ -15,6 +15,7 @@ from diffusers import AutoencoderKL, AutoencoderKLQwenImage
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageCausalConv3d
 from torch import nn
 
+from flenlib.mini.judge import face_encoding
 from flenlib.mini.training import DEVICE, Trainee
 
 CROP = 64

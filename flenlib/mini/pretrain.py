@@ -1,6 +1,6 @@
 """Training the two small transformers by flow matching, on cached latents, through their pipelines' own encode_prompt.
 
-FLUX: the text encoders learn too. Its guidance input becomes real in the second half of a run: at guidance 1 the model
+FLUX: the text encoders learn too. Its guidance input becomes real in the last third of a run: at guidance 1 the model
 predicts the plain velocity, above 1 the velocity of classifier-free guidance of its own average (as FLUX.1-dev was
 distilled; the target follows "Diffusion Models without Classifier-free Guidance", arXiv 2502.12154).
 Qwen: the text encoder is frozen and random, its outputs are cached; words are dropped, the reference never.
@@ -21,7 +21,7 @@ from flenlib.mini.corpus import Row, edit_pairs, load_corpus, write_caption, wri
 from flenlib.mini.training import DEVICE, Trainee
 
 DROP_TEXT = 0.1
-GUIDED_FROM = 0.5
+GUIDED_FROM = 0.65
 """Share of a FLUX run after which guidance is distilled."""
 GUIDANCE = (1.0, 5.0)
 STRENGTH = 0.5

@@ -5,14 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from flenlib.dataset import prompts
+from flenlib.dataset.captions import write_txt
+from flenlib.dataset.images import save_picture
 from flenlib.mini.people import TRAINING_SEEDS, person
 from flenlib.mini.render import Scene, render
 
 SIZE = 96
-_ANGLES = ("front", "half-left", "front", "half-right", "front", "half-left", "half-right", "front", "profile-left", "front")
+_ANGLES = (
+    "front",
+    "half-left",
+    "front",
+    "half-right",
+    "front",
+    "half-left",
+    "half-right",
+    "front",
+    "profile-left",
+    "front",
+)
 _BACKGROUNDS = ("clean", "studio", "clean", "urban", "forest", "clean", "beach")
 _LIGHTS = ("studio", "daylight", "studio", "studio", "daylight", "sunset")
 
@@ -39,10 +51,10 @@ def draw(seed: int, out: Path, n: int, name: str) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     paths = []
     for number, scene in enumerate(scenes(seed, n), start=1):
-        chunk = PngInfo()
-        chunk.add_text("flenlib", "rendered")
-        chunk.add_text("Description", f"{scene.angle} view, {scene.expression}, {scene.background} background, {scene.light}")
         path = out / f"{name}_{number:02d}.png"
-        Image.fromarray(render(someone, scene, SIZE)).save(path, pnginfo=chunk)
+        picture = Image.fromarray(render(someone, scene, SIZE))
+        save_picture(picture, path, {"made_by": "renderer", "software": "flenlib.mini"})
+        words = {name: getattr(scene, name) for name in ("angle", "expression", "background", "light")}
+        write_txt(path, prompts.caption("a person", **words))
         paths.append(path)
     return paths

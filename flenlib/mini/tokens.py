@@ -17,7 +17,7 @@ QWEN_SYSTEM = (
 """What QwenImageEditPlusPipeline puts before every instruction; it drops exactly 64 tokens of it."""
 
 _GRAMMAR = """
-photo portrait picture image close up full body profile view of a an the person man woman boy girl character face head
+photo portrait picture image close up full body profile view of a an the person man woman character face head
 in on at with wearing and to but for from by is as it her his their very while no
 standing sitting chair pose T-pose expression smiling neutral angry sad happy smile surprised
 front back side half left right high low level angle camera from above below slightly higher lower
@@ -26,7 +26,7 @@ daylight sunset light lighting nighttime bright dark soft warm cold
 t-shirt shirt jacket dress suit hoodie coat
 oil painting watercolor sketch drawing style look like make
 change keep identical maintain appearance person's replace turn add remove only show
-young old middle aged elderly slim long short medium shoulder length bald hair haired red ginger orange blonde blond
+old middle aged elderly slim long short medium shoulder length bald hair haired red ginger orange blonde blond
 black brown dark light grey gray white silver blue green hazel pink purple violet teal yellow
 skin skinned pale tan tanned olive deep eyes eyed beard bearded moustache mustache goatee stubble glasses freckles
 curly wavy straight cropped bob bun ponytail afro spiky fringe bangs round wide narrow thin thick big small large

@@ -83,10 +83,14 @@ def read_log(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "log.csv")
 
 
+class OtherRun(ValueError):
+    """The folder holds a run that was told something else; the sentence says what."""
+
+
 def check_same(folder: Path, run: dict[str, Any]) -> None:
     """Record what a run was told in ``training.json``, or compare with what is recorded there.
 
-    Raises ValueError naming the first thing that changed since, or a ``training.json`` that cannot be read.
+    Raises OtherRun naming the first thing that changed, or ValueError for a ``training.json`` that cannot be read.
     """
     path = folder / "training.json"
     run = json.loads(json.dumps(run))
@@ -99,7 +103,7 @@ def check_same(folder: Path, run: dict[str, Any]) -> None:
         raise ValueError(f"{path} is not valid JSON; delete {folder} to train from the start") from None
     change = _change(before, run)
     if change:
-        raise ValueError(
+        raise OtherRun(
             f"{folder} holds a run that was told otherwise: {change}; put it back to go on with that run, "
             "or give another folder, or delete this one, to train from the start"
         )

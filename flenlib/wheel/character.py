@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from flenlib.params import Train
 from flenlib.project import Project
 from flenlib.record import Criterion
 from flenlib.train.cache import Sample
+from flenlib.train.checkpoints import OtherRun
 from flenlib.train.loop import Preview, Result, train
 
 
@@ -71,31 +71,45 @@ def train_character(
     version: str,
     on_event: Callable[[str, dict[str, Any]], None] | None = None,
 ) -> Result:
-    """Train ``char_lora_<version>`` from the base model and return the result; a finished training returns at once."""
+    """Train ``char_lora_<version>`` from the base model and return the result; a finished training returns at once.
+
+    When the folder holds a run on other samples or settings it is kept aside as ``char_lora_<version>.<number>``.
+    """
     path = house.lora(version)
-    result = train(
-        generator, list(samples), settings, path.parent, previews=previews(house, settings.seed), on_event=on_event
-    )
+    told = {"previews": previews(house, settings.seed), "on_event": on_event}
+    try:
+        result = train(generator, list(samples), settings, path.parent, **told)
+    except OtherRun as changed:
+        number = 1 + len(list(path.parent.parent.glob(f"{path.parent.name}.*")))
+        aside = path.parent.rename(path.parent.with_name(f"{path.parent.name}.{number}"))
+        print(f"{changed}; that run is kept in {aside} and training starts anew")
+        result = train(generator, list(samples), settings, path.parent, **told)
     if result.lora != path:
         raise RuntimeError(f"training wrote {result.lora}, expected {path}")
     return result
 
 
 class LivePlot:
-    """Shows the loss while a training runs, in place, a few times a minute; headlessly it shows nothing."""
+    """Shows the loss while a training runs, in one place, every few seconds; `finish` leaves the whole log there."""
 
     def __init__(self, every_seconds: float = 5.0) -> None:
         self.every, self.rows, self.shown, self.handle = every_seconds, [], 0.0, None
 
     def __call__(self, kind: str, facts: dict[str, Any]) -> None:
         """Take one event of the training loop."""
-        if kind != "step" or os.environ.get("PAPERMILL_OUTPUT_PATH"):
+        if kind != "step":
             return
         self.rows.append(facts)
-        if time.monotonic() - self.shown < self.every:
-            return
-        self.shown = time.monotonic()
-        figure = plots.loss_curves(pd.DataFrame(self.rows))
+        if time.monotonic() - self.shown >= self.every:
+            self.shown = time.monotonic()
+            self._show(pd.DataFrame(self.rows))
+
+    def finish(self, log: pd.DataFrame) -> None:
+        """Show the whole log of a training, also of one that was done already."""
+        self._show(log)
+
+    def _show(self, log: pd.DataFrame) -> None:
+        figure = plots.loss_curves(log)
         if self.handle is None:
             self.handle = display(figure, display_id=True)
         else:

@@ -21,8 +21,6 @@ from flenlib.params import Curate
 from flenlib.project import ROOT, Project
 from flenlib.record import Criterion
 
-DEMO_PERSON = 1_000_007
-
 
 @dataclass(frozen=True)
 class Curated:
@@ -52,7 +50,7 @@ def gather(house: Project, settings: Curate) -> Path:
         return (ROOT / settings.folder).resolve()
     raw = house.data("raw")
     if not raw.is_dir() or len(list(raw.glob("*.png"))) < 12:
-        mini.draw_sources(DEMO_PERSON + settings.seed, raw)
+        mini.draw_sources(settings.seed, raw)
     return raw
 
 

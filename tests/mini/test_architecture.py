@@ -35,8 +35,12 @@ def test_flux_folder_loads_and_samples_the_same_picture_twice(flux_folder):
 
     def sample():
         return pipeline(
-            "photo of ohwx_char person, front view", height=SIDE, width=SIDE, num_inference_steps=2,
-            max_sequence_length=facts["max_sequence_length"], generator=torch.Generator().manual_seed(3),
+            "photo of ohwx_char person, front view",
+            height=SIDE,
+            width=SIDE,
+            num_inference_steps=2,
+            max_sequence_length=facts["max_sequence_length"],
+            generator=torch.Generator().manual_seed(3),
         ).images[0]
 
     first = sample()
@@ -50,8 +54,12 @@ def test_qwen_folder_loads_and_edits(qwen_folder):
     pipeline = load_qwen(qwen_folder)
     with reference_areas(facts["condition_area"], facts["reference_area"]):
         edited = pipeline(
-            image=[Image.new("RGB", (SIDE, SIDE), "teal")], prompt="Change background to forest", negative_prompt=" ",
-            height=SIDE, width=SIDE, num_inference_steps=2,
+            image=[Image.new("RGB", (SIDE, SIDE), "teal")],
+            prompt="Change background to forest",
+            negative_prompt=" ",
+            height=SIDE,
+            width=SIDE,
+            num_inference_steps=2,
         ).images[0]
     assert edited.size == (SIDE, SIDE)
 
@@ -76,7 +84,10 @@ def test_reference_areas_are_put_back():
 def test_studio_words_are_single_tokens_and_others_are_bytes():
     tokenizer = flux_tokenizer(32)
     assert len(tokenizer.tokenize("photo of woman, smiling, forest background, nighttime")) == 7
-    assert tokenizer.decode(tokenizer("ohwx_char pérson").input_ids, skip_special_tokens=True).strip() == "ohwx_char pérson"
+    assert (
+        tokenizer.decode(tokenizer("ohwx_char pérson").input_ids, skip_special_tokens=True).strip()
+        == "ohwx_char pérson"
+    )
     assert qwen_tokenizer().tokenize("background forest") == ["background", "Ġforest"]
 
 

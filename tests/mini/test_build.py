@@ -15,7 +15,18 @@ from flenlib.mini.training import Trainee
 
 
 def stage(data, name, *more):
-    common = ["--data", str(data), "--weights", str(data / "weights"), "--size", "tiny", "--max-steps", "2", "--minutes", "1"]
+    common = [
+        "--data",
+        str(data),
+        "--weights",
+        str(data / "weights"),
+        "--size",
+        "tiny",
+        "--max-steps",
+        "2",
+        "--minutes",
+        "1",
+    ]
     build.main(["--stage", name, *common, *more])
 
 
@@ -125,3 +136,20 @@ def test_shipped_weights_are_small(name):
 def test_unknown_pipeline_names_the_choices():
     with pytest.raises(ValueError, match="mini-flux, mini-qwen-edit"):
         mini.folder("mini-fluks")
+
+
+def test_guidance_moves_the_target_only_above_one(built):
+    """In the second part of a FLUX run guidance 1 keeps the plain velocity; more is pushed away from no words."""
+    from flenlib.mini import pretrain
+
+    pipeline = new_pipeline("flux", "tiny")
+    model = pretrain.learner(pipeline)
+    latents = torch.load(built / "latents_flux.pt", weights_only=True)["latents"]
+    rows = corpus.load_corpus(built).rows
+    task = pretrain.FluxTask(pipeline, latents, rows, model)
+    clean = pretrain.pack(pretrain.take(latents, [(0, 0), (1, 1)] * 2))
+    noisy, times, target = pretrain.noised(clean)
+    moved = task._guide(noisy, times, target, ["person smiling"] * 4, torch.tensor([1.0, 1.0, 1.0, 4.0]))
+    torch.testing.assert_close(moved[:3], target[:3])
+    assert not torch.allclose(moved[3], target[3])
+    assert task.loss(model, 4, 1.0, random.Random(0)).isfinite()

@@ -1,0 +1,76 @@
+"""Step 1.2's gate, with the renderer as the editor: drift is asked for again, the nearest try stays, lineage holds."""
+
+import pytest
+from PIL import Image
+
+from flenlib import params
+from flenlib.dataset.records import NOT_MEASURED, Dataset
+from flenlib.mini.people import person
+from flenlib.mini.render import Scene, render
+from flenlib.project import open_iteration
+from flenlib.wheel import curate, enrich
+from tests.studio import write_raw
+
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+MODELS = {"name": "renderer", "hash": "h", "precision": "fp32", "source": "x", "loras": []}
+
+
+class Renderer:
+    """Draws the person asked for: the right one, or another at the first try."""
+
+    def __init__(self, drifts):
+        self.drifts, self.calls = drifts, []
+
+    def sample(self, text, *, seed, steps, guidance, references):
+        first = text + str(references[0].tobytes()[:9999]) not in self.calls
+        self.calls.append(text + str(references[0].tobytes()[:9999]))
+        someone = person(1_000_777 if self.drifts and first else 1_000_123)
+        return Image.fromarray(render(someone, Scene(seed=seed % 1000)))
+
+
+@pytest.fixture
+def house(tmp_path):
+    house = open_iteration(CHARACTER, root=tmp_path)
+    curate.curate(house, params.check("curate", {"folder": str(write_raw(tmp_path / "raw"))}))
+    return house
+
+
+def run(house, editor, **more):
+    settings = params.check("enrich", {"edits_per_source": 1, "kinds": ["background"], "steps": 1, **more})
+    return enrich.enrich(house, Dataset.open(house.data("source")), editor, settings, MODELS)
+
+
+def test_drift_is_asked_for_again_and_the_nearest_try_is_kept(house):
+    drifting = Renderer(drifts=True)
+    dataset = run(house, drifting, tries=2).dataset
+    measured = [r for r in dataset.images if r.measurements["face_expected"]]
+    assert measured and all(r.measurements["tries"] == 2 for r in measured)
+    assert all(r.measurements["face_distance"] <= r.measurements["threshold"] for r in measured)
+    assert len(drifting.calls) > len(dataset.images)
+
+    again = Renderer(drifts=True)
+    assert len(run(house, again, tries=2).dataset.images) == 10
+    assert again.calls == []
+
+    once = run(house, Renderer(drifts=True), tries=1).dataset
+    assert all(r.measurements["face_distance"] > r.measurements["threshold"] for r in once.images)
+
+
+def test_every_edit_is_linked_and_says_what_it_should_show(house):
+    dataset = run(house, Renderer(drifts=False)).dataset
+    source = {r.sha256: r for r in Dataset.open(house.data("source")).images}
+    for record in dataset.images:
+        parent = source[record.parent]
+        assert not parent.held_out and record.depth == 1 and record.kind == "edit"
+        assert record.angle == parent.angle and record.attributes["background"] == record.attributes["edit_value"]
+        assert record.attributes["background"] in record.caption and "ohwx_char person" in record.caption
+        assert record.measurements["face_distance"] != NOT_MEASURED
+
+
+def test_camera_edits_change_the_recorded_angle(house):
+    settings = params.check("enrich", {"edits_per_source": 4, "kinds": ["camera"]})
+    jobs = enrich.plan(house, Dataset.open(house.data("source")), settings, MODELS)
+    turned = {(j.parent.angle, j.attributes["edit_value"]): j.attributes for j in jobs}
+    assert turned["front", "slightly left"]["angle"] == "half-left"
+    assert turned["half-left", "slightly right"]["angle"] == "front"
+    assert turned["front", "higher"]["height"] == "high" and turned["front", "higher"]["angle"] == "front"
