@@ -17,6 +17,7 @@ from types import ModuleType
 
 import numpy as np
 from PIL import Image, ImageFile
+from tqdm.auto import tqdm
 
 KIND_FACTORS = {"background": 1.0, "lighting": 1.1, "expression": 1.1, "camera": 1.15, "style": 1.4}
 """How much farther than a plain picture an edit of each kind may lie: a sketch moves every face it keeps."""
@@ -29,6 +30,9 @@ STYLE_LIMIT = 0.7
 
 _PARALLEL_FROM = 64
 """Pictures from which starting worker processes (about 2 s) costs less than it saves."""
+
+_SHOWN_FROM = 16
+"""Pictures from which the search shows a progress bar."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +68,12 @@ def find_faces(image: Image.Image) -> list[Face]:
 
 def find_many(images: Sequence[Image.Image], workers: int = 2) -> list[list[Face]]:
     """Return `find_faces` of each picture, in order, in ``workers`` processes when there are enough pictures."""
+    progress = {"total": len(images), "desc": "finding faces", "unit": "picture", "disable": len(images) < _SHOWN_FROM}
     if workers < 2 or len(images) < _PARALLEL_FROM:
-        return [find_faces(image) for image in images]
+        return [find_faces(image) for image in tqdm(images, **progress)]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        return list(pool.map(find_faces, images, chunksize=8))
+        return list(tqdm(pool.map(find_faces, images, chunksize=8), **progress))
 
 
 @dataclass(frozen=True, eq=False)

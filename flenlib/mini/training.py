@@ -85,7 +85,8 @@ class Trainee:
         state = torch.load(self.path, map_location=DEVICE, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        if len(state["optimizer"]["param_groups"][0]["params"]) == len(self.parameters):  # not after freezing a part
+            self.optimizer.load_state_dict(state["optimizer"])
         self.steps, self.seconds_before = state["steps"], state["seconds"]
 
 

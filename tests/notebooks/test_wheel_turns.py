@@ -1,6 +1,10 @@
 """The notebooks themselves, executed by papermill with small parameters: what they record, skip, refuse and resume."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import nbformat
 import pytest
@@ -101,6 +105,27 @@ def test_a_killed_step_goes_on_without_repeating_pictures(told):
     after = {p.name: p.stat().st_mtime_ns for p in sorted(folder.glob("novel_*.png"))}
     assert after.keys() == before.keys()
     assert [name for name in before if before[name] != after[name]] == [kept[0].name]
+
+
+def test_a_run_killed_in_the_middle_of_drawing_goes_on(told):
+    house, _, path = told
+    folder = house.data("synthetic")
+    for picture in folder.glob("novel_*.png"):
+        picture.unlink()
+    command = [sys.executable, "-m", "flenlib.run", "step", "15", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        deadline = time.monotonic() + 240
+        while not list(folder.glob("novel_*.png")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        running.send_signal(signal.SIGKILL)
+    time.sleep(3)  # the orphaned kernel notices and ends
+    kept = {p.name: p.stat().st_mtime_ns for p in folder.glob("novel_*.png")}
+    assert len(kept) >= 1
+    assert record.read(house, "15_generate_synthetic") is None
+    assert run.main(["step", "15", str(path)]) == 0
+    after = {p.name: p.stat().st_mtime_ns for p in folder.glob("novel_*.png")}
+    assert len(after) == 6 and kept.items() <= after.items()
+    assert len(Dataset.open(folder).images) == 6
 
 
 def test_human_mode_stops_with_a_sentence_and_goes_on_when_all_are_labelled(told, tmp_path, capsys):
