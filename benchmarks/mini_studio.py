@@ -12,22 +12,21 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import random
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import FluxPipeline, QwenImageEditPlusPipeline
 from PIL import Image
 
-from flenlib import mini
 from flenlib.dataset import prompts
 from flenlib.measure.statistics import wilson
 from flenlib.mini.judge import Judge, face_encoding, load_judge, renders
 from flenlib.mini.people import TRAINING_SEEDS, describe, person
 from flenlib.mini.render import Scene, render_many
-from flenlib.models.qwen_processor import load_processor, reference_areas
+from flenlib.models import registry
+from flenlib.models.flux import Flux
+from flenlib.models.qwen_edit import QwenEdit
 
 SIDE = 96
 FIRST = TRAINING_SEEDS.stop + 500_000
@@ -94,14 +93,13 @@ def measure_autoencoder(table: Table, name: str, vae: torch.nn.Module, n: int) -
     table.distance(f"{name} autoencoder: distance to the original", distances([(pictures[i], back[i]) for i in found]))
 
 
-def generate(n: int, steps: int) -> tuple[FluxPipeline, list[dict[str, str]], np.ndarray]:
-    """Return the FLUX pipeline, what each of ``n`` prompts asked for, and the pictures drawn."""
-    folder = mini.folder("mini-flux")
-    pipeline = FluxPipeline.from_pretrained(folder, torch_dtype=torch.float32)
-    pipeline.set_progress_bar_config(disable=True)
-    length = json.loads((folder / "flenlib.json").read_text())["max_sequence_length"]
+def generate(n: int, steps: int) -> tuple[Flux, list[dict[str, str]], np.ndarray]:
+    """Return the generator, what each of ``n`` prompts asked for, and the pictures drawn."""
+    generator = registry.load_family("mini-flux", family="flux")
     rng, wanted, drawn = random.Random(0), [], []
-    angles = itertools.cycle(("front", "half-left", "front", "half-right", "profile-left", "front", "half-right", "profile-right"))
+    angles = itertools.cycle(
+        ("front", "half-left", "front", "half-right", "profile-left", "front", "half-right", "profile-right")
+    )
     for i in range(n):
         ask = {
             "angle": next(angles),
@@ -110,23 +108,23 @@ def generate(n: int, steps: int) -> tuple[FluxPipeline, list[dict[str, str]], np
             "light": rng.choice(prompts.LIGHTS),
         }
         text = prompts.caption(describe(person(FIRST + i)), **ask)
-        image = pipeline(
-            text, height=SIDE, width=SIDE, num_inference_steps=steps, max_sequence_length=length,
-            generator=torch.Generator().manual_seed(i),
-        ).images[0]
         wanted.append(ask)
-        drawn.append(np.asarray(image))
-    return pipeline, wanted, np.stack(drawn)
+        drawn.append(np.asarray(generator.sample(text, seed=i, steps=steps, guidance=3.5)))
+    return generator, wanted, np.stack(drawn)
 
 
 def measure_generator(table: Table, judge: Judge, wanted: list[dict[str, str]], pictures: np.ndarray) -> None:
     """Measure whether faces are found and the prompts are followed."""
     for name, angles in (("frontal", ("front",)), ("half", ("half-left", "half-right"))):
-        faces = [face_encoding(p) is not None for p, ask in zip(pictures, wanted, strict=True) if ask["angle"] in angles]
+        faces = [
+            face_encoding(p) is not None for p, ask in zip(pictures, wanted, strict=True) if ask["angle"] in angles
+        ]
         table.share(f"generator: face found in {name} views", faces)
     answers = judge.answers(pictures)
     for name in ("angle", "expression", "background", "light"):
-        table.share(f"generator: {name} as asked", [ask[name] == got for ask, got in zip(wanted, answers[name], strict=True)])
+        table.share(
+            f"generator: {name} as asked", [ask[name] == got for ask, got in zip(wanted, answers[name], strict=True)]
+        )
 
 
 EDITS = (
@@ -142,31 +140,27 @@ EDITS = (
 """Kind and value of the instruction, then which question judges it and the wanted answer."""
 
 
-def measure_editor(table: Table, judge: Judge, n: int, steps: int) -> tuple[QwenImageEditPlusPipeline, np.ndarray]:
+def measure_editor(table: Table, judge: Judge, n: int, steps: int) -> tuple[QwenEdit, np.ndarray]:
     """Edit frontal pictures of unseen people; measure whether the edit is made and the person is still the same."""
-    folder = mini.folder("mini-qwen-edit")
-    facts = json.loads((folder / "flenlib.json").read_text())
-    processor = load_processor(folder / "processor")
-    pipeline = QwenImageEditPlusPipeline.from_pretrained(folder, processor=processor, torch_dtype=torch.float32)
-    pipeline.set_progress_bar_config(disable=True)
+    editor = registry.load_family("mini-qwen-edit", family="qwen_edit")
     sources = render_many([(person(FIRST + 1000 + i), Scene(seed=i)) for i in range(n)], SIDE)
     edited = []
     for i, (kind, value, _, _) in zip(range(n), itertools.cycle(EDITS)):
-        with reference_areas(facts["condition_area"], facts["reference_area"]):
-            image = pipeline(
-                image=[Image.fromarray(sources[i])], prompt=prompts.edit_prompt(kind, value), negative_prompt=" ",
-                true_cfg_scale=2.0, height=SIDE, width=SIDE, num_inference_steps=steps,
-                generator=torch.Generator().manual_seed(i),
-            ).images[0]
-        edited.append(np.asarray(image))
+        picture = Image.fromarray(sources[i])
+        text = prompts.edit_prompt(kind, value)
+        edited.append(np.asarray(editor.sample(text, seed=i, steps=steps, guidance=2.0, references=(picture,))))
     pictures = np.stack(edited)
     answers = judge.answers(pictures)
-    for kind in prompts.EDIT_KINDS + ("expression",):
+    for kind in (*prompts.EDIT_KINDS, "expression"):
         mine = [i for i in range(n) if EDITS[i % len(EDITS)][0] == kind]
-        table.share(f"editor: {kind} as asked", [answers[EDITS[i % len(EDITS)][2]][i] == EDITS[i % len(EDITS)][3] for i in mine])
-        table.distance(f"editor: distance to the source after {kind}", distances([(sources[i], pictures[i]) for i in mine]))
+        table.share(
+            f"editor: {kind} as asked", [answers[EDITS[i % len(EDITS)][2]][i] == EDITS[i % len(EDITS)][3] for i in mine]
+        )
+        table.distance(
+            f"editor: distance to the source after {kind}", distances([(sources[i], pictures[i]) for i in mine])
+        )
     table.share("editor: face still found", [face_encoding(p) is not None for p in pictures])
-    return pipeline, np.concatenate([sources, pictures])
+    return editor, np.concatenate([sources, pictures])
 
 
 def sheet(pictures: np.ndarray, columns: int = 16) -> Image.Image:
@@ -175,7 +169,9 @@ def sheet(pictures: np.ndarray, columns: int = 16) -> Image.Image:
     grid = np.full((rows * columns, *pictures.shape[1:]), 255, np.uint8)
     grid[: len(pictures)] = pictures
     side = pictures.shape[1]
-    return Image.fromarray(grid.reshape(rows, columns, side, side, 3).swapaxes(1, 2).reshape(rows * side, columns * side, 3))
+    return Image.fromarray(
+        grid.reshape(rows, columns, side, side, 3).swapaxes(1, 2).reshape(rows * side, columns * side, 3)
+    )
 
 
 def main() -> None:
@@ -194,10 +190,10 @@ def main() -> None:
         table.share(f"judge on renders: {name}", [a == b for a, b in zip(truth[name], answers[name], strict=True)])
     measure_people(table, arguments.n)
     flux, wanted, drawn = generate(arguments.n, arguments.steps)
-    measure_autoencoder(table, "mini-flux", flux.vae, arguments.n)
+    measure_autoencoder(table, "mini-flux", flux.pipeline.vae, arguments.n)
     measure_generator(table, judge, wanted, drawn)
     editor, edited = measure_editor(table, judge, arguments.n, arguments.steps)
-    measure_autoencoder(table, "mini-qwen-edit", editor.vae, arguments.n)
+    measure_autoencoder(table, "mini-qwen-edit", editor.pipeline.vae, arguments.n)
     table.show()
     if arguments.sheets:
         arguments.sheets.mkdir(parents=True, exist_ok=True)

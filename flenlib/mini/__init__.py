@@ -20,7 +20,9 @@ def folder(name: str) -> Path:
         raise ValueError(f"mini pipeline {name!r} is not known; it must be one of {', '.join(NAMES)}")
     path = WEIGHTS / name
     if not (path / "model_index.json").exists():
-        raise FileNotFoundError(f"{path} holds no pipeline; make it with `python -m flenlib.mini.build --stage assemble`")
+        raise FileNotFoundError(
+            f"{path} holds no pipeline; make it with `python -m flenlib.mini.build --stage assemble`"
+        )
     return path
 
 

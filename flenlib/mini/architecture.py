@@ -79,25 +79,54 @@ def flux_pipeline(size: str = "mini") -> FluxPipeline:
     s = _size(size)
     tokenizer = flux_tokenizer(TEXT_LENGTH)
     clip = CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=s.text_width, intermediate_size=2 * s.text_width, projection_dim=s.text_width,
-        num_hidden_layers=s.text_layers, num_attention_heads=s.heads, max_position_embeddings=TEXT_LENGTH,
-        pad_token_id=0, eos_token_id=1, bos_token_id=2,
+        vocab_size=len(tokenizer),
+        hidden_size=s.text_width,
+        intermediate_size=2 * s.text_width,
+        projection_dim=s.text_width,
+        num_hidden_layers=s.text_layers,
+        num_attention_heads=s.heads,
+        max_position_embeddings=TEXT_LENGTH,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=2,
     )
     t5 = T5Config(
-        vocab_size=len(tokenizer), d_model=s.text_width, d_kv=s.text_width // s.heads, d_ff=2 * s.text_width,
-        num_layers=s.text_layers, num_heads=s.heads, feed_forward_proj="gated-gelu", dropout_rate=0.0,
-        pad_token_id=0, eos_token_id=1,
+        vocab_size=len(tokenizer),
+        d_model=s.text_width,
+        d_kv=s.text_width // s.heads,
+        d_ff=2 * s.text_width,
+        num_layers=s.text_layers,
+        num_heads=s.heads,
+        feed_forward_proj="gated-gelu",
+        dropout_rate=0.0,
+        pad_token_id=0,
+        eos_token_id=1,
     )
     vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=s.autoencoder, layers_per_block=1, latent_channels=s.latent_channels,
-        norm_num_groups=s.autoencoder[0] // 2, sample_size=s.resolution, scaling_factor=1.0, shift_factor=0.0,
-        use_quant_conv=False, use_post_quant_conv=False, mid_block_add_attention=False,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=s.autoencoder,
+        layers_per_block=1,
+        latent_channels=s.latent_channels,
+        norm_num_groups=s.autoencoder[0] // 2,
+        sample_size=s.resolution,
+        scaling_factor=1.0,
+        shift_factor=0.0,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        mid_block_add_attention=False,
     )
     transformer = FluxTransformer2DModel(
-        patch_size=1, in_channels=4 * s.latent_channels, num_layers=s.double_layers, num_single_layers=s.single_layers,
-        attention_head_dim=sum(s.rope), num_attention_heads=s.heads, joint_attention_dim=s.text_width,
-        pooled_projection_dim=s.text_width, guidance_embeds=True, axes_dims_rope=s.rope,
+        patch_size=1,
+        in_channels=4 * s.latent_channels,
+        num_layers=s.double_layers,
+        num_single_layers=s.single_layers,
+        attention_head_dim=sum(s.rope),
+        num_attention_heads=s.heads,
+        joint_attention_dim=s.text_width,
+        pooled_projection_dim=s.text_width,
+        guidance_embeds=True,
+        axes_dims_rope=s.rope,
     )
     return FluxPipeline(
         _scheduler(), vae, CLIPTextModel(clip), tokenizer, T5EncoderModel(t5), flux_tokenizer(TEXT_LENGTH), transformer
@@ -107,19 +136,45 @@ def flux_pipeline(size: str = "mini") -> FluxPipeline:
 def _picture_reader(s: Size, tokenizer: object) -> Qwen2_5_VLForConditionalGeneration:
     """Return the frozen text encoder; its merger ends in zeros, so the text alone decides what it says."""
     text = dict(
-        vocab_size=len(tokenizer), hidden_size=s.text_width, intermediate_size=2 * s.text_width,
-        num_hidden_layers=1, num_attention_heads=s.heads, num_key_value_heads=s.heads,
-        max_position_embeddings=1024, rms_norm_eps=1e-6, tie_word_embeddings=True,
-        rope_parameters={"rope_type": "default", "mrope_section": _mrope(s.text_width // s.heads), "rope_theta": 10000.0},
-        bos_token_id=None, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+        vocab_size=len(tokenizer),
+        hidden_size=s.text_width,
+        intermediate_size=2 * s.text_width,
+        num_hidden_layers=1,
+        num_attention_heads=s.heads,
+        num_key_value_heads=s.heads,
+        max_position_embeddings=1024,
+        rms_norm_eps=1e-6,
+        tie_word_embeddings=True,
+        rope_parameters={
+            "rope_type": "default",
+            "mrope_section": _mrope(s.text_width // s.heads),
+            "rope_theta": 10000.0,
+        },
+        bos_token_id=None,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
     )
     vision = dict(
-        depth=1, hidden_size=32, intermediate_size=32, num_heads=2, out_hidden_size=s.text_width, patch_size=14,
-        spatial_merge_size=2, temporal_patch_size=2, window_size=112, fullatt_block_indexes=[0],
+        depth=1,
+        hidden_size=32,
+        intermediate_size=32,
+        num_heads=2,
+        out_hidden_size=s.text_width,
+        patch_size=14,
+        spatial_merge_size=2,
+        temporal_patch_size=2,
+        window_size=112,
+        fullatt_block_indexes=[0],
     )
-    ids = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{word}|>") for name, word in (
-        ("image", "image_pad"), ("video", "video_pad"), ("vision_start", "vision_start"), ("vision_end", "vision_end"),
-    )}
+    ids = {
+        f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{word}|>")
+        for name, word in (
+            ("image", "image_pad"),
+            ("video", "video_pad"),
+            ("vision_start", "vision_start"),
+            ("vision_end", "vision_end"),
+        )
+    }
     config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
     model = Qwen2_5_VLForConditionalGeneration(config)
     torch.nn.init.normal_(model.get_input_embeddings().weight, std=1.0)
@@ -138,16 +193,29 @@ def qwen_edit_pipeline(size: str = "mini") -> QwenImageEditPlusPipeline:
     base = s.edit_autoencoder[0]
     tokenizer = qwen_tokenizer()
     vae = AutoencoderKLQwenImage(
-        base_dim=base, z_dim=s.latent_channels, dim_mult=[width // base for width in s.edit_autoencoder], num_res_blocks=1,
-        temperal_downsample=[False, False, False], latents_mean=[0.0] * s.latent_channels, latents_std=[1.0] * s.latent_channels,
+        base_dim=base,
+        z_dim=s.latent_channels,
+        dim_mult=[width // base for width in s.edit_autoencoder],
+        num_res_blocks=1,
+        temperal_downsample=[False, False, False],
+        latents_mean=[0.0] * s.latent_channels,
+        latents_std=[1.0] * s.latent_channels,
     )
     transformer = QwenImageTransformer2DModel(
-        patch_size=2, in_channels=4 * s.latent_channels, out_channels=s.latent_channels, num_layers=s.edit_layers,
-        attention_head_dim=sum(s.rope), num_attention_heads=s.heads, joint_attention_dim=s.text_width, axes_dims_rope=s.rope,
+        patch_size=2,
+        in_channels=4 * s.latent_channels,
+        out_channels=s.latent_channels,
+        num_layers=s.edit_layers,
+        attention_head_dim=sum(s.rope),
+        num_attention_heads=s.heads,
+        joint_attention_dim=s.text_width,
+        axes_dims_rope=s.rope,
     )
     pictures = Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=28 * 28 * 16)
     processor = QwenPictureProcessor(pictures, tokenizer)
-    return QwenImageEditPlusPipeline(_scheduler(), vae, _picture_reader(s, tokenizer), tokenizer, processor, transformer)
+    return QwenImageEditPlusPipeline(
+        _scheduler(), vae, _picture_reader(s, tokenizer), tokenizer, processor, transformer
+    )
 
 
 def save_pipeline(pipeline: DiffusionPipeline, folder: Path, size: str = "mini") -> Path:
@@ -192,7 +260,7 @@ def new_flux(folder: Path | str, size: str = "mini", seed: int = 0) -> Path:
 
 
 def new_qwen_edit(folder: Path | str, size: str = "mini", seed: int = 0) -> Path:
-    """Write a QwenImageEditPlusPipeline folder with random weights; ``size`` is ``mini`` or ``tiny``. Returns the folder."""
+    """Write a QwenImageEditPlusPipeline folder with random weights, ``mini`` or ``tiny``. Returns the folder."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return save_pipeline(qwen_edit_pipeline(size), Path(folder), size)

@@ -34,6 +34,7 @@ class SingleFrameConv(nn.Module):
         self.stride, self.padding = conv.stride[1:], conv._padding[0]
 
     def forward(self, x: torch.Tensor, cache_x: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the convolution of the one frame; ``cache_x`` is for video and not used."""
         return F.conv2d(x[:, :, 0], self.weight, self.bias, self.stride, self.padding).unsqueeze(2)
 
 
@@ -71,7 +72,9 @@ def to_float(pictures: torch.Tensor) -> torch.Tensor:
     return pictures.to(DEVICE).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def crops(pictures: torch.Tensor, boxes: np.ndarray, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def crops(
+    pictures: torch.Tensor, boxes: np.ndarray, count: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Cut ``count`` crops, three in four near the face; returns floats (B, 3, c, c) and loss weights (B, 1, c, c).
 
     ``boxes`` is (N, 4) left, top, right, bottom; an empty box (all zero) means no face is shown.
@@ -137,7 +140,10 @@ def train(
         losses.append(loss.item())
         if trainee.steps % 500 == 0:
             spread = latents.float().std().item()
-            print(f"{trainee.seconds:6.0f} s step {trainee.steps} loss {np.mean(losses[-500:]):.4f} latents {spread:.2f}", flush=True)
+            print(
+                f"{trainee.seconds:6.0f} s step {trainee.steps} loss {np.mean(losses[-500:]):.4f} latents {spread:.2f}",
+                flush=True,
+            )
         if trainee.due(5):
             trainee.save()
         if trainee.seconds - evaluated > evaluate_every * 60:
@@ -164,8 +170,6 @@ def reconstruct(codec: Codec, pictures: np.ndarray) -> np.ndarray:
 
 def face_report(codec: Codec, pictures: np.ndarray) -> str:
     """Return one line: how many faces survive the autoencoder, and at what median encoding distance."""
-    from flenlib.mini.judge import face_encoding
-
     before = [face_encoding(picture) for picture in pictures]
     after = [face_encoding(picture) for picture in reconstruct(codec, pictures)]
     pairs = [(a, b) for a, b in zip(before, after, strict=True) if a is not None]
@@ -175,7 +179,9 @@ def face_report(codec: Codec, pictures: np.ndarray) -> str:
 
 
 @torch.no_grad()
-def write_back(codec: Codec, mean: torch.Tensor, std: torch.Tensor, vae: AutoencoderKL | AutoencoderKLQwenImage) -> None:
+def write_back(
+    codec: Codec, mean: torch.Tensor, std: torch.Tensor, vae: AutoencoderKL | AutoencoderKLQwenImage
+) -> None:
     """Put trained weights and the per-channel normalisation of latents (C,) into a fresh diffusers autoencoder.
 
     Qwen's config has a place for mean and deviation. FluxPipeline knows one scale for all channels, so there ``std`` is

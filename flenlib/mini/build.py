@@ -46,14 +46,22 @@ def held_out_pictures(size: int, count: int = 24) -> np.ndarray:
     return render_many(jobs, size, workers=1)
 
 
-def train_autoencoder(data: Path, family: str, size: str, minutes: float, decoder_only: bool, max_steps: int | None) -> None:
+def train_autoencoder(
+    data: Path, family: str, size: str, minutes: float, decoder_only: bool, max_steps: int | None
+) -> None:
     """Train one autoencoder on the corpus in ``data``."""
     corpus = load_corpus(data)
     vae = new_pipeline(family, size).vae
     held_out = held_out_pictures(SIZES[size].resolution)
     autoencoders.train(
-        vae, corpus.pictures, corpus.boxes, held_out, data / f"ae_{family}.pt",
-        minutes=minutes, decoder_only=decoder_only, max_steps=max_steps,
+        vae,
+        corpus.pictures,
+        corpus.boxes,
+        held_out,
+        data / f"ae_{family}.pt",
+        minutes=minutes,
+        decoder_only=decoder_only,
+        max_steps=max_steps,
     )
 
 
@@ -109,7 +117,9 @@ def run_stage(stage: str, arguments: argparse.Namespace) -> None:
             print(f"wrote {folder}")
     else:
         family = "flux" if stage == "flux" else "qwen"
-        pretrain.train(new_pipeline(family, size), data, family, minutes=arguments.minutes, max_steps=arguments.max_steps)
+        pretrain.train(
+            new_pipeline(family, size), data, family, minutes=arguments.minutes, max_steps=arguments.max_steps
+        )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -117,7 +127,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stage", choices=STAGES, required=True)
     parser.add_argument("--data", type=Path, default=Path("data/mini_build"), help="work folder, git-ignored")
-    parser.add_argument("--weights", type=Path, default=Path(__file__).parent / "weights", help="where assemble ships to")
+    parser.add_argument(
+        "--weights", type=Path, default=Path(__file__).parent / "weights", help="where assemble ships to"
+    )
     parser.add_argument("--size", choices=tuple(SIZES), default="mini")
     parser.add_argument("--families", nargs="+", choices=tuple(FAMILIES), default=list(FAMILIES))
     parser.add_argument("--minutes", type=float, default=30.0, help="wall-clock length of a training")
@@ -125,7 +137,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--groups", type=int, default=700, help="corpus: people drawn nine times, for edits")
     parser.add_argument("--singles", type=int, default=2000, help="corpus: people drawn once")
     parser.add_argument("--first", type=int, default=0, help="corpus: seed of the first person of this file")
-    parser.add_argument("--decoder-only", action="store_true", help="autoencoders: keep the encoder, and so the latents")
+    parser.add_argument(
+        "--decoder-only", action="store_true", help="autoencoders: keep the encoder, and so the latents"
+    )
     parser.add_argument("--threads", type=int, default=None, help="threads of torch; 1 when two stages share two cores")
     arguments = parser.parse_args(argv)
     if arguments.threads:

@@ -218,7 +218,7 @@ def _height_words(source: Row, target: Row) -> str:
 
 
 def _angle_words(before: str, after: str, rng: random.Random) -> str:
-    if before in _TURN and rng.random() < 0.75:
+    if before in _TURN and after in _TURN and rng.random() < 0.75:
         steps = _TURN.index(after) - _TURN.index(before)
         if steps in (-1, 1):
             return "slightly left" if steps < 0 else "slightly right"

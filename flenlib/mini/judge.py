@@ -46,7 +46,9 @@ class Judge(nn.Module):
         layers: list[nn.Module] = []
         for before, after in ((3, 24), (24, 48), (48, 96), (96, 96)):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
-        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.3), nn.Linear(96 * (SIDE // 16) ** 2, 192), nn.ReLU())
+        self.body = nn.Sequential(
+            *layers, nn.Flatten(), nn.Dropout(0.3), nn.Linear(96 * (SIDE // 16) ** 2, 192), nn.ReLU()
+        )
         self.heads = nn.ModuleDict({name: nn.Linear(192, len(words)) for name, words in QUESTIONS.items()})
 
     def forward(self, pictures: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline, FluxPipeline, QwenImageEditPlusPipeline
+from diffusers.utils import logging
 from PIL import Image
 from torch import nn
 
@@ -91,8 +92,14 @@ class FluxTask:
         """Return the predicted velocity of noisy tokens."""
         states, pooled = texts
         return parts.transformer(
-            hidden_states=noisy, timestep=times, guidance=guidance, encoder_hidden_states=states,
-            pooled_projections=pooled, img_ids=self.img_ids, txt_ids=self.txt_ids, return_dict=False,
+            hidden_states=noisy,
+            timestep=times,
+            guidance=guidance,
+            encoder_hidden_states=states,
+            pooled_projections=pooled,
+            img_ids=self.img_ids,
+            txt_ids=self.txt_ids,
+            return_dict=False,
         )[0]
 
     def loss(self, model: FluxLearner, batch: int, progress: float, rng: random.Random) -> torch.Tensor:
@@ -156,8 +163,12 @@ class EditTask:
         lengths = torch.tensor([len(one) for one in encoded], device=DEVICE)
         mask = torch.arange(states.shape[1], device=DEVICE)[None] < lengths[:, None]
         out = model.transformer(
-            hidden_states=torch.cat([noisy, sources], dim=1), timestep=times, encoder_hidden_states=states,
-            encoder_hidden_states_mask=mask.long(), img_shapes=[[(1, self.side, self.side)] * 2] * batch, return_dict=False,
+            hidden_states=torch.cat([noisy, sources], dim=1),
+            timestep=times,
+            encoder_hidden_states=states,
+            encoder_hidden_states_mask=mask.long(),
+            img_shapes=[[(1, self.side, self.side)] * 2] * batch,
+            return_dict=False,
         )[0]
         return (out[:, : noisy.shape[1]].float() - wanted).square().mean()
 
@@ -169,7 +180,13 @@ class EditTask:
 
 
 def train(
-    pipeline: DiffusionPipeline, data: Path, family: str, *, minutes: float, batch: int = 64, max_steps: int | None = None
+    pipeline: DiffusionPipeline,
+    data: Path,
+    family: str,
+    *,
+    minutes: float,
+    batch: int = 64,
+    max_steps: int | None = None,
 ) -> None:
     """Train the ``flux`` or ``qwen`` pipeline on the latents in ``data`` until the minutes are spent; prints the loss.
 
@@ -180,11 +197,10 @@ def train(
     if len(rows) != stored.shape[1]:
         raise ValueError(f"{stored.shape[1]} latents for {len(rows)} pictures; run --stage latents again")
     pipeline.to(DEVICE)
+    logging.set_verbosity_error()  # a long description is cut at 32 tokens, which is no news here
     trainee = Trainee(learner(pipeline), data / f"{family}.pt", lr=1e-3, minutes=minutes)
-    if family == "flux":
-        task = FluxTask(pipeline, stored, rows, trainee.average)
-    else:
-        task = EditTask(pipeline, stored, rows)
+    flux = family == "flux"
+    task = FluxTask(pipeline, stored, rows, trainee.average) if flux else EditTask(pipeline, stored, rows)
     rng = random.Random(trainee.steps)
     torch.manual_seed(trainee.steps)
     losses: list[float] = []
@@ -194,7 +210,10 @@ def train(
         trainee.learn(loss)
         losses.append(loss.item())
         if trainee.steps % 100 == 0:
-            print(f"{trainee.seconds:6.0f} s step {trainee.steps} loss {sum(losses[-100:]) / len(losses[-100:]):.4f}", flush=True)
+            print(
+                f"{trainee.seconds:6.0f} s step {trainee.steps} loss {sum(losses[-100:]) / len(losses[-100:]):.4f}",
+                flush=True,
+            )
         if trainee.due(5):
             trainee.save()
     trainee.save()

@@ -35,7 +35,14 @@ fair auburn shaved crew cut hat earrings wrinkles clean-shaven sks picture quali
 
 
 def _words() -> list[str]:
-    constants = (prompts.ANGLES, prompts.EXPRESSIONS, prompts.LIGHTS, prompts.BACKGROUNDS, prompts.OUTFITS, prompts.STYLES)
+    constants = (
+        prompts.ANGLES,
+        prompts.EXPRESSIONS,
+        prompts.LIGHTS,
+        prompts.BACKGROUNDS,
+        prompts.OUTFITS,
+        prompts.STYLES,
+    )
     return [*_GRAMMAR.split(), *" ".join(word for group in constants for word in group).split()]
 
 
@@ -54,25 +61,47 @@ def _train(texts: Iterable[str], special: list[str], normalizer: normalizers.Nor
 
 def flux_tokenizer(length: int) -> PreTrainedTokenizerFast:
     """Return the tokenizer of both FLUX text encoders: lower case, no commas, padded to ``length`` tokens."""
-    steps = [normalizers.Lowercase(), normalizers.Replace(Regex(r"[\s,.]+"), " "), normalizers.Strip(), normalizers.Prepend(" ")]
-    tokenizer = _train({f" {word}" for word in _words()}, ["<pad>", "</s>", "<s>", "<unk>"], normalizers.Sequence(steps))
+    steps = [
+        normalizers.Lowercase(),
+        normalizers.Replace(Regex(r"[\s,.]+"), " "),
+        normalizers.Strip(),
+        normalizers.Prepend(" "),
+    ]
+    tokenizer = _train(
+        {f" {word}" for word in _words()}, ["<pad>", "</s>", "<s>", "<unk>"], normalizers.Sequence(steps)
+    )
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", bos_token="<s>", unk_token="<unk>",
-        model_max_length=length, padding_side="right",
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        bos_token="<s>",
+        unk_token="<unk>",
+        model_max_length=length,
+        padding_side="right",
     )
 
 
 def qwen_tokenizer() -> PreTrainedTokenizerFast:
     """Return a tokenizer with Qwen's special tokens, under which the pipeline's 64 dropped tokens are 64 tokens."""
     special = [
-        "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>",
+        "<|endoftext|>",
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|vision_start|>",
+        "<|vision_end|>",
+        "<|image_pad|>",
+        "<|video_pad|>",
     ]
     template = f"system\n{QWEN_SYSTEM}\nuser\nPicture 1: \nassistant\n"
     texts = [template, *(form for word in _words() for form in (word, f" {word}"))]
     tokenizer = _train(set(texts), special, normalizers.Lowercase())
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<|endoftext|>", eos_token="<|im_end|>", model_max_length=1024,
-        padding_side="right", additional_special_tokens=special[3:],
+        tokenizer_object=tokenizer,
+        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+        model_max_length=1024,
+        padding_side="right",
+        additional_special_tokens=special[3:],
     )
