@@ -120,11 +120,18 @@ def measure_generator(table: Table, judge: Judge, wanted: list[dict[str, str]], 
             face_encoding(p) is not None for p, ask in zip(pictures, wanted, strict=True) if ask["angle"] in angles
         ]
         table.share(f"generator: face found in {name} views", faces)
-    answers = judge.answers(pictures)
+    share_reached(table, "generator", wanted, judge.answers(pictures))
+
+
+def share_reached(table: Table, what: str, wanted: list[dict[str, str]], answers: dict[str, list[str]]) -> None:
+    """Add how often each question's answer is the wanted one; expressions only where a face can be seen."""
     for name in ("angle", "expression", "background", "light"):
-        table.share(
-            f"generator: {name} as asked", [ask[name] == got for ask, got in zip(wanted, answers[name], strict=True)]
-        )
+        hits = [
+            ask[name] == got
+            for ask, got in zip(wanted, answers[name], strict=True)
+            if name != "expression" or ask["angle"] in prompts.FACE_ANGLES
+        ]
+        table.share(f"{what}: {name} as asked", hits)
 
 
 EDITS = (
@@ -185,9 +192,8 @@ def main() -> None:
     table = Table()
     judge = load_judge(arguments.judge)
     pictures, truth = renders(2 * arguments.n, FIRST + 5000)
-    answers = judge.answers(pictures)
-    for name in ("angle", "expression", "background", "light"):
-        table.share(f"judge on renders: {name}", [a == b for a, b in zip(truth[name], answers[name], strict=True)])
+    asked = [dict(zip(truth, words, strict=True)) for words in zip(*truth.values(), strict=True)]
+    share_reached(table, "judge on renders", asked, judge.answers(pictures))
     measure_people(table, arguments.n)
     flux, wanted, drawn = generate(arguments.n, arguments.steps)
     measure_autoencoder(table, "mini-flux", flux.pipeline.vae, arguments.n)

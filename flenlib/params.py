@@ -189,14 +189,16 @@ SECTIONS: dict[str, type[Section]] = {
 }
 
 
-def check(section: str, values: dict[str, Any]) -> Any:
-    """Return the validated model of one section.
+def check(section: str, values: dict[str, Any] | Section) -> Any:
+    """Return the validated model of one section; a checked one is returned as it is, so that a cell can be run again.
 
     Raises ValueError in one sentence a line: which key, which value, what was expected; an unknown key names the
     nearest known one.
     """
     if section not in SECTIONS:
         raise ValueError(f"section {section!r} is not known; it must be one of {', '.join(SECTIONS)}")
+    if isinstance(values, SECTIONS[section]):
+        return values
     return _validate(SECTIONS[section], values, section)
 
 

@@ -30,6 +30,8 @@ QUESTIONS = {
     "style": prompts.STYLES,
 }
 SIDE = 96
+FACE_WINDOW = (20, 20, 76, 76)
+"""Top, left, bottom and right of the square in which a portrait shows its face."""
 
 
 def face_encoding(picture: np.ndarray) -> np.ndarray | None:
@@ -39,21 +41,19 @@ def face_encoding(picture: np.ndarray) -> np.ndarray | None:
 
 
 class Judge(nn.Module):
-    """A small convolutional classifier with one head for each of `QUESTIONS`."""
+    """A small convolutional classifier: one body sees the whole picture, one the face, where a portrait has it."""
 
     def __init__(self):
         super().__init__()
-        layers: list[nn.Module] = []
-        for before, after in ((3, 24), (24, 48), (48, 96), (96, 96)):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
-        self.body = nn.Sequential(
-            *layers, nn.Flatten(), nn.Dropout(0.3), nn.Linear(96 * (SIDE // 16) ** 2, 192), nn.ReLU()
-        )
-        self.heads = nn.ModuleDict({name: nn.Linear(192, len(words)) for name, words in QUESTIONS.items()})
+        self.scene = _body((24, 48, 96, 96), first_stride=2)
+        self.face = _body((24, 48, 96, 96), first_stride=1)
+        self.heads = nn.ModuleDict({name: nn.LazyLinear(len(words)) for name, words in QUESTIONS.items()})
+        self(torch.zeros(2, 3, SIDE, SIDE))
 
     def forward(self, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the logits of each question for pictures (B, 3, 96, 96) in -1..1."""
-        hidden = self.body(pictures)
+        top, left, bottom, right = FACE_WINDOW
+        hidden = torch.cat([self.scene(pictures), self.face(pictures[..., top:bottom, left:right])], dim=1)
         return {name: head(hidden) for name, head in self.heads.items()}
 
     @torch.no_grad()
@@ -62,6 +62,14 @@ class Judge(nn.Module):
         self.eval()
         logits = self(_to_tensor(pictures))
         return {name: [QUESTIONS[name][i] for i in values.argmax(1).tolist()] for name, values in logits.items()}
+
+
+def _body(widths: tuple[int, ...], first_stride: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for number, (before, after) in enumerate(zip((3, *widths), widths, strict=False)):
+        stride = 2 if number else first_stride
+        layers += [nn.Conv2d(before, after, 3, stride=stride, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.3), nn.LazyLinear(160), nn.ReLU())
 
 
 def _to_tensor(pictures: np.ndarray) -> torch.Tensor:
@@ -74,12 +82,12 @@ def renders(count: int, first: int, workers: int = 2) -> tuple[np.ndarray, dict[
     for n in range(count):
         rng = np.random.default_rng([13, first + n])
         scene = random_scene(rng, first + n)
-        scenes.append(replace(scene, pose="portrait", angle=str(rng.choice(prompts.ANGLES))))
+        scenes.append(replace(scene, pose="portrait", expression=str(rng.choice(prompts.EXPRESSIONS))))
     pictures = render_many([(person(first + n), scene) for n, scene in enumerate(scenes)], SIDE, workers)
     return pictures, {name: [getattr(scene, name) for scene in scenes] for name in QUESTIONS}
 
 
-def train_judge(pictures: np.ndarray, truth: dict[str, list[str]], *, epochs: int = 14, seed: int = 0) -> Judge:
+def train_judge(pictures: np.ndarray, truth: dict[str, list[str]], *, epochs: int = 16, seed: int = 0) -> Judge:
     """Return a judge trained on renders; flips are not used, because left and right are among the answers."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -103,14 +111,14 @@ def train_judge(pictures: np.ndarray, truth: dict[str, list[str]], *, epochs: in
 
 def _soften(images: torch.Tensor) -> torch.Tensor:
     """Return a batch at a random lower resolution, moved a little and with a little noise."""
-    side = int(torch.randint(44, SIDE + 1, ()))
+    side = int(torch.randint(56, SIDE + 1, ()))
     small = F.interpolate(images, size=(side, side), mode="area")
     back = F.interpolate(small, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
     shift = torch.randint(-3, 4, (2,)).tolist()
     return back.roll(shift, dims=(2, 3)) + 0.04 * torch.randn_like(back)
 
 
-def load_judge(path: Path, count: int = 3000) -> Judge:
+def load_judge(path: Path, count: int = 3500) -> Judge:
     """Return the judge cached at ``path``, training it on ``count`` fresh renders when there is none."""
     judge = Judge()
     if path.exists():
