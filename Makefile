@@ -34,7 +34,7 @@ lint: setup ## ruff alone
 	$(BIN)/ruff check .
 
 lab: setup ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --notebook-dir=.
 
 iterate: setup ## run all steps of PARAMS in order, skipping what is done
 	$(BIN)/python -m flenlib.run iterate $(PARAMS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -10,17 +11,12 @@ import pandas as pd
 from flenlib import record
 from flenlib.project import Project
 
-STEPS = (
-    "11_curate_source", "12_enrich", "13_review_enriched", "14_train_character", "15_generate_synthetic",
-    "16_filter_identity", "17_review_synthetic", "18_retrain_and_compare", "31_model_card",
-)  # fmt: skip
 
-
-def summary(house: Project) -> str:
-    """Return, for each finished step, its sentence and criteria; then the table of LoRAs and the verdict."""
+def summary(house: Project, steps: Sequence[str]) -> str:
+    """Return, for each step named, its sentence and criteria; then the table of LoRAs and the verdict."""
     lines = [f"{house.character.name}, iteration {house.iteration}"]
     total = 0.0
-    for step in STEPS:
+    for step in steps:
         written = record.read(house, step)
         if written is None:
             lines.append(f"\n{step}: not finished")
@@ -33,11 +29,11 @@ def summary(house: Project) -> str:
         table = pd.DataFrame(compared["results"]["table"]).set_index("LoRA")
         lines += ["", "On the model card (same prompts and seeds; distances: lower is nearer):", table.to_string(), ""]
         lines += [compared["results"]["sentence"]]
-    lines.append(f"\n{total:.0f} s of work in all")
+    lines.append(f"\n{total:.0f} s in all, counting the last run of each step")
     return "\n".join(lines)
 
 
-def write_html(house: Project) -> Path:
+def write_html(house: Project, steps: Sequence[str]) -> Path:
     """Join the executed notebooks into one page without code and return its path.
 
     Raises FileNotFoundError when no step has been executed yet.
@@ -45,7 +41,7 @@ def write_html(house: Project) -> Path:
     from nbconvert import HTMLExporter
 
     book = nbformat.v4.new_notebook()
-    for step in STEPS:
+    for step in steps:
         path = house.outputs / f"{step}.ipynb"
         if path.is_file():
             book.cells += [_without_widgets(cell) for cell in nbformat.read(path, as_version=4).cells]
@@ -67,6 +63,6 @@ def _without_widgets(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
     if cell.cell_type == "code":
         cell.outputs = [
             o for o in cell.outputs
-            if o.output_type != "stream" and "application/vnd.jupyter.widget-view+json" not in o.get("data", {})
+            if o.get("name") != "stderr" and "application/vnd.jupyter.widget-view+json" not in o.get("data", {})
         ]  # fmt: skip
     return cell

@@ -4,8 +4,9 @@
     python -m flenlib.run step 12 params/mini/v1.yaml
     python -m flenlib.run report params/mini/v1.yaml
 
-A step is done when its own record stands (``outputs/<character>/<iteration>/NN_step.run.json``) and nothing it read
-has changed since: its notebook, its parameters, and the part of the data it looks at. Exit code 1 means a person has
+A step is done when its own record stands (``outputs/<character>/<iteration>/NN_step.run.json``), nothing it read has
+changed since (its notebook, its parameters, its models, the part of the data it looks at), and what it made is still
+there. Exit code 1 means a person has
 something to do (a review waits, an input is wrong); the sentence printed says what.
 """
 
@@ -23,8 +24,8 @@ from typing import Any
 import nbformat
 from filelock import FileLock, Timeout
 
-from flenlib import params, record
-from flenlib.dataset.journal import Journal
+from flenlib import mini, params, record
+from flenlib.dataset.journal import FOLDERS, Journal
 from flenlib.dataset.records import Dataset
 from flenlib.project import ROOT, Project, open_iteration
 
@@ -33,11 +34,12 @@ NOTEBOOKS = ROOT / "notebooks"
 
 @dataclass(frozen=True)
 class Step:
-    """One numbered notebook: the sections it is told, and what it reads, as (stage, aspect)."""
+    """One numbered notebook: the sections it is told, and what it reads and makes, as (stage, aspect)."""
 
     name: str
     sections: tuple[str, ...]
     reads: tuple[tuple[str, str], ...] = ()
+    makes: tuple[tuple[str, str], ...] = ()
 
     @property
     def number(self) -> int:
@@ -45,21 +47,33 @@ class Step:
         return int(self.name.split("_")[0])
 
 
+SOURCES = ("source", "pictures")
 STEPS = (
     Step("00_check_machine", ("models",)),
-    Step("11_curate_source", ("curate",), (("raw", "folder"),)),
-    Step("12_enrich", ("models", "enrich"), (("source", "pictures"),)),
-    Step("13_review_enriched", ("review_enriched",), (("enriched", "measurements"), ("enriched", "journal"))),
-    Step("14_train_character", ("models", "train"), (("source", "pictures"), ("enriched", "labels"))),
-    Step("15_generate_synthetic", ("models", "generate"), (("lora", "this"),)),
-    Step("16_filter_identity", ("filter",), (("source", "pictures"), ("synthetic", "pictures"))),
-    Step("17_review_synthetic", ("review_synthetic",), (("synthetic", "measurements"), ("synthetic", "journal"))),
+    Step("11_curate_source", ("curate",), (("raw", "folder"),), (SOURCES,)),
+    Step("12_enrich", ("models", "enrich"), (SOURCES,), (("enriched", "measurements"),)),
+    Step(
+        "13_review_enriched",
+        ("review_enriched",),
+        (("enriched", "measurements"), ("enriched", "decisions")),
+        (("enriched", "labels"), ("enriched", "folders")),
+    ),
+    Step("14_train_character", ("models", "train"), (SOURCES, ("enriched", "labels")), (("lora", "this"),)),
+    Step("15_generate_synthetic", ("models", "generate"), (("lora", "this"),), (("synthetic", "pictures"),)),
+    Step("16_filter_identity", ("filter",), (SOURCES, ("synthetic", "pictures")), (("synthetic", "measurements"),)),
+    Step(
+        "17_review_synthetic",
+        ("review_synthetic",),
+        (SOURCES, ("enriched", "labels"), ("synthetic", "measurements"), ("synthetic", "decisions")),
+        (("synthetic", "labels"), ("synthetic", "folders"), ("pristine", "pictures")),
+    ),
     Step(
         "18_retrain_and_compare",
         ("models", "retrain", "card"),
-        (("source", "pictures"), ("enriched", "labels"), ("pristine", "pictures"), ("lora", "this")),
+        (SOURCES, ("enriched", "labels"), ("pristine", "pictures"), ("lora", "this")),
+        (("lora", "next"),),
     ),
-    Step("31_model_card", ("models", "card"), (("lora", "this"), ("lora", "next"))),
+    Step("31_model_card", ("models", "card"), (SOURCES, ("lora", "this"), ("lora", "next"))),
 )
 
 
@@ -80,43 +94,75 @@ def next_version(iteration: str) -> str:
     return f"v{int(iteration[1:]) + 1}"
 
 
-def fingerprint(house: Project, step: Step, told: params.Iteration) -> str:
-    """Return a hash of all a step depends on: its notebook's source, its parameters, and the data it reads."""
+def inputs(house: Project, step: Step, told: params.Iteration) -> str:
+    """Return a hash of all a step depends on: its notebook's source, its parameters and models, the data it reads."""
     notebook = nbformat.read(NOTEBOOKS / f"{step.name}.ipynb", as_version=4)
     parts: list[Any] = [cell.source for cell in notebook.cells]
     parts.append(told.character.model_dump())
     parts += [getattr(told, name).model_dump() for name in step.sections]
+    if "models" in step.sections:
+        models = told.models
+        names = (models.generator, models.editor, *models.generator_loras, *models.editor_loras)
+        parts += [_weights(name) for name in names]
     parts += [_digest(house, told, stage, aspect) for stage, aspect in step.reads]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def made(house: Project, step: Step, told: params.Iteration) -> str | None:
+    """Return a hash of what a step made, or None when some of it is not there."""
+    parts = [_digest(house, told, stage, aspect) for stage, aspect in step.makes]
+    if any(part is None for part in parts):
+        return None
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _weights(name: str) -> Any:
+    """Return what tells one set of local weights from another: names, sizes and the first MiB of each file."""
+    path = mini.WEIGHTS / name if name in mini.NAMES else Path(name.rpartition(":")[0] or name).expanduser()
+    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path] if path.is_file() else []
+    found = []
+    for file in files:
+        with file.open("rb") as opened:
+            found.append((file.name, file.stat().st_size, hashlib.sha256(opened.read(2**20)).hexdigest()))
+    return found
+
+
 def _digest(house: Project, told: params.Iteration, stage: str, aspect: str) -> Any:
+    """Return one aspect of a stage in a form that can be compared; None when it is not there."""
     if stage == "lora":
-        version = house.iteration if aspect == "this" else next_version(house.iteration)
-        path = house.lora(version)
+        path = house.lora(house.iteration if aspect == "this" else next_version(house.iteration))
         return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
     if aspect == "folder":
-        folder = Path(told.curate.folder)
-        files = sorted(folder.rglob("*")) if told.curate.folder and folder.is_dir() else []
-        return [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()]
+        folder = ROOT / told.curate.folder
+        files = sorted(folder.glob("*")) if told.curate.folder and folder.is_dir() else []
+        return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()]
     folder = house.data(stage)
-    if aspect == "journal":
-        path = folder / "journal.jsonl"
-        return {name: (d.label, d.reasons) for name, d in Journal(path).decisions().items()} if path.is_file() else {}
+    if aspect == "decisions":  # by people; what the step itself writes into the journal is no input of it
+        decisions = Journal(folder / "journal.jsonl").decisions().values()
+        return [(d.filename, d.label, d.reasons, d.sha256) for d in decisions if d.reviewer == "human"]
+    if aspect == "folders":
+        return sorted(
+            f"{name}/{p.name}" for name in FOLDERS.values() for p in (folder / name).glob("*") if p.name[0] != "."
+        )
     if not (folder / "metadata.json").is_file():
         return None
     views = {
-        "pictures": lambda r: (r.filename, r.sha256, r.caption, r.held_out),
-        "measurements": lambda r: (r.filename, r.sha256, r.measurements),
-        "labels": lambda r: (r.filename, r.sha256, r.caption, (r.label or {}).get("label")),
+        "pictures": lambda r: (r.caption, r.angle, r.expression, r.attributes, r.held_out),
+        "measurements": lambda r: (r.attributes, r.measurements),
+        "labels": lambda r: (r.caption, (r.label or {}).get("label")),
     }
-    return [views[aspect](r) for r in Dataset.open(folder).images]
+    dataset = Dataset.open(folder)
+    if not all(dataset.path(record).is_file() for record in dataset.images):
+        return None
+    return [(r.filename, r.sha256, *views[aspect](r)) for r in dataset.images]
 
 
 def is_done(house: Project, step: Step, told: params.Iteration) -> bool:
-    """Say whether a step's record stands and nothing it read has changed since."""
+    """Say whether a step's record stands, nothing it read has changed, and what it made is as it left it."""
     written = record.read(house, step.name)
-    return bool(written) and written.get("fingerprint") == fingerprint(house, step, told)
+    if not written or written.get("inputs") != inputs(house, step, told):
+        return False
+    return written.get("made") is not None and written["made"] == made(house, step, told)
 
 
 def run_step(house: Project, step: Step, told: params.Iteration) -> dict[str, Any]:
@@ -130,6 +176,7 @@ def run_step(house: Project, step: Step, told: params.Iteration) -> dict[str, An
     source, target = NOTEBOOKS / f"{step.name}.ipynb", house.outputs / f"{step.name}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     record.run_file(house, step.name).unlink(missing_ok=True)
+    before = inputs(house, step, told)
     values = {"character": told.character.model_dump(), "iteration": told.iteration}
     values |= {name: getattr(told, name).model_dump() for name in step.sections}
     try:
@@ -146,7 +193,7 @@ def run_step(house: Project, step: Step, told: params.Iteration) -> dict[str, An
     written = record.read(house, step.name)
     if written is None:  # papermill reports a killed kernel or sys.exit(0) as completed
         raise StepFailed(f"{step.name} ended without its record; open {target} to see where it stopped, then run again")
-    written["fingerprint"] = fingerprint(house, step, told)
+    written |= {"inputs": before, "made": made(house, step, told)}
     record.write_json(record.run_file(house, step.name), written)
     return written
 
@@ -193,8 +240,9 @@ def _run(told_to: argparse.Namespace, house: Project, told: params.Iteration) ->
     if told_to.command == "report":
         from flenlib import report
 
-        print(report.summary(house))
-        print(f"\nThe whole iteration with its pictures: {report.write_html(house)}")
+        names = [step.name for step in STEPS]
+        print(report.summary(house, names))
+        print(f"\nThe whole iteration with its pictures: {report.write_html(house, names)}")
         return 0
     house.outputs.mkdir(parents=True, exist_ok=True)
     try:

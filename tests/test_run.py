@@ -33,8 +33,8 @@ def test_fingerprint_changes_with_parameters_and_only_those_it_reads(house):
     step, base = run.find_step(11), params.Iteration(character=CHARACTER)
     other = base.model_copy(update={"curate": params.Curate(seed=99)})
     unrelated = base.model_copy(update={"card": params.Card(seed=99)})
-    assert run.fingerprint(house, step, base) == run.fingerprint(house, step, unrelated)
-    assert run.fingerprint(house, step, base) != run.fingerprint(house, step, other)
+    assert run.inputs(house, step, base) == run.inputs(house, step, unrelated)
+    assert run.inputs(house, step, base) != run.inputs(house, step, other)
 
 
 def test_a_damaged_record_means_not_done(house):

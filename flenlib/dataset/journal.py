@@ -36,6 +36,7 @@ class Decision:
     reviewer: str = "human"
     when: str = ""
     note: str = ""
+    sha256: str = ""  # of the picture that was looked at; empty: whatever bears the name
 
 
 @dataclass
@@ -53,13 +54,19 @@ class Journal:
         self.path = Path(path)
 
     def append(
-        self, filename: str, label: str, reasons: Sequence[str] = (), reviewer: str = "human", note: str = ""
+        self,
+        filename: str,
+        label: str,
+        reasons: Sequence[str] = (),
+        reviewer: str = "human",
+        note: str = "",
+        sha256: str = "",
     ) -> Decision:
         """Write one decision to disk and return it. Raises ValueError for an unknown label; nothing is written then."""
         check_label(label)
         if isinstance(reasons, str):
             raise ValueError(f"reasons of {filename!r} are {reasons!r}; give a list of texts")
-        decision = Decision(filename, label, tuple(reasons), reviewer, _now(), note)
+        decision = Decision(filename, label, tuple(reasons), reviewer, _now(), note, sha256)
         self._write(asdict(decision))
         return decision
 
@@ -110,6 +117,19 @@ class Journal:
                 os.fsync(file.fileno())
 
 
+def in_force(journal: Journal, dataset: Dataset) -> dict[str, Decision]:
+    """Return the decisions on a dataset's pictures as they are now: one on a picture since replaced does not count."""
+    digests = {record.filename: record.sha256 for record in dataset.images}
+    decisions = journal.decisions()
+    return {name: d for name, d in decisions.items() if d.sha256 in ("", digests.get(name))}
+
+
+def forget_copies(folder: Path, filename: str) -> None:
+    """Take a picture that is about to be replaced out of the label folders: the labels were of the old one."""
+    for name in FOLDERS.values():
+        (folder / name / filename).unlink(missing_ok=True)
+
+
 def apply(journal: Journal, dataset: Dataset) -> dict[str, int]:
     """Write the journal's labels into the dataset, and make the folders of the labels say the same.
 
@@ -118,7 +138,9 @@ def apply(journal: Journal, dataset: Dataset) -> dict[str, int]:
     each label, how many are ``unlabelled``, and how many decisions are on ``unknown`` files. Call `sync` first, or
     moves made by hand are overwritten.
     """
-    decisions = journal.decisions()
+    decisions = in_force(journal, dataset)
+    for folder in FOLDERS.values():
+        (dataset.folder / folder).mkdir(parents=True, exist_ok=True)
     for record in dataset.images:
         decision = decisions.get(record.filename)
         label = _label(decision) if decision else None
@@ -137,7 +159,7 @@ def sync(dataset: Dataset, journal: Journal) -> SyncReport:
     content, so a renamed file counts. Only the journal is written. What is ambiguous is said and left alone.
     """
     report = SyncReport()
-    decisions = journal.decisions()
+    decisions = in_force(journal, dataset)
     places, strangers = _places(dataset)
     report.unmatched += [f"{path} is not an image of this dataset" for path in strangers]
     for record in dataset.images:
@@ -154,7 +176,7 @@ def sync(dataset: Dataset, journal: Journal) -> SyncReport:
             report.unmatched.append(f"{record.filename} lies in {_and(found)}, but was since reviewed as {current}")
         else:
             (label,) = found
-            journal.append(record.filename, label, ("moved by hand",), "folder")
+            journal.append(record.filename, label, ("moved by hand",), "folder", sha256=record.sha256)
             report.moved.append((record.filename, before, label))
     return report
 
@@ -215,7 +237,7 @@ def _parse(line: bytes, where: str) -> Decision | str | None:
     reasons = item.get("reasons", [])
     if not isinstance(reasons, list):
         raise ValueError(f"{where}: reasons are {reasons!r}; they must be a list of texts")
-    texts = {key: str(item.get(key, "")) for key in ("reviewer", "when", "note")}
+    texts = {key: str(item.get(key, "")) for key in ("reviewer", "when", "note", "sha256")}
     return Decision(item["filename"], item["label"], tuple(map(str, reasons)), **texts)
 
 

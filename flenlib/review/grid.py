@@ -10,7 +10,7 @@ import ipywidgets as widgets
 from IPython.display import display
 
 from flenlib.dataset.images import thumbnail
-from flenlib.dataset.journal import Journal
+from flenlib.dataset.journal import Journal, in_force
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 
 LABELS = {"good": "good", "needs_correction": "fix", "reject": "reject"}
@@ -37,7 +37,7 @@ class ReviewGrid:
         self.dataset, self.journal, self.reviewer, self.source_of = dataset, journal, reviewer, source_of
         self.records = sorted(records if records is not None else dataset.images, key=_worst_first)
         self.page_size, self.page = page_size, 0
-        self.decided = journal.decisions()
+        self.decided = in_force(journal, dataset)
         self.progress = widgets.HTML()
         self.cells = widgets.GridBox(
             layout=widgets.Layout(grid_template_columns=f"repeat({columns}, 150px)", gap="8px")
@@ -62,8 +62,8 @@ class ReviewGrid:
 
     def decide(self, record: ImageRecord, label: str, reason: str = "") -> None:
         """Write one decision to the journal (fsynced) and then show it."""
-        self.journal.append(record.filename, label, (reason,) if reason else (), reviewer=self.reviewer)
-        self.decided = self.journal.decisions()
+        self.journal.append(record.filename, label, (reason,) if reason else (), self.reviewer, sha256=record.sha256)
+        self.decided = in_force(self.journal, self.dataset)
         self._show_progress()
 
     def _cell(self, record: ImageRecord) -> widgets.Widget:

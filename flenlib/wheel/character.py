@@ -76,7 +76,7 @@ def train_character(
     When the folder holds a run on other samples or settings it is kept aside as ``char_lora_<version>.<number>``.
     """
     path = house.lora(version)
-    told = {"previews": previews(house, settings.seed), "on_event": on_event}
+    told = {"previews": previews(house, settings.seed), "on_event": on_event, "cache_folder": house.outputs / "cache"}
     try:
         result = train(generator, list(samples), settings, path.parent, **told)
     except OtherRun as changed:

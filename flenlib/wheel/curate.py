@@ -48,7 +48,7 @@ def gather(house: Project, settings: Curate) -> Path:
     """
     if settings.folder:
         return (ROOT / settings.folder).resolve()
-    raw = house.data("raw")
+    raw = house.data("raw") / f"person_{settings.seed}"
     if not raw.is_dir() or len(list(raw.glob("*.png"))) < 12:
         mini.draw_sources(settings.seed, raw)
     return raw
@@ -60,7 +60,8 @@ def curate(house: Project, settings: Curate) -> Curated:
     The raw folder is only read. Captions and attributes a person has edited in an existing ``metadata.json`` are kept.
     """
     pictures = imports.list_pictures(gather(house, settings))
-    names, _ = imports.new_names(pictures)
+    names, renamed = imports.new_names(pictures)
+    print(*renamed, sep="\n", end="\n" if renamed else "")
     candidates = [_Candidate(path, names[path], imports.attributes_from_name(path)) for path in pictures]
     for candidate in tqdm(candidates, desc="checking pictures", unit="picture"):
         _check(candidate, settings)
@@ -104,20 +105,34 @@ def _write(house: Project, usable: list[_Candidate], settings: Curate) -> Datase
     for candidate in usable:
         kept = _import(dataset.folder / candidate.filename, candidate)
         known = before.get(candidate.filename) if kept else None
-        dataset.add(known or _record(house, candidate, sha256(dataset.folder / candidate.filename)))
-        dataset.images[-1].measurements["faces_found"] = candidate.faces
+        record = known or _record(house, candidate, sha256(dataset.folder / candidate.filename))
+        record.measurements["faces_found"] = candidate.faces
+        dataset.add(record)
+        _settle_caption(house, dataset.path(record), record)
+    for name in before.keys() - {r.filename for r in dataset.images}:
+        for left in (dataset.folder / name, (dataset.folder / name).with_suffix(".txt")):
+            left.unlink(missing_ok=True)
     for record in _choose_held_out(dataset, settings):
         record.held_out = True
     dataset.save()
-    for record in dataset.images:
-        captions.write_txt(dataset.path(record), record.caption)
     return dataset
+
+
+def _settle_caption(house: Project, path: Path, record: ImageRecord) -> None:
+    """Take over a caption edited in ``metadata.json`` or in the .txt; one that fits the profile no more is rebuilt."""
+    written, beside = record.extra.get("caption_written"), captions.read_txt(path)
+    if record.caption == written and beside and beside != written:
+        record.caption = beside
+    if captions.lint(record.caption, house.character):
+        record.caption = captions.build(house.character, record)
+    captions.write_txt(path, record.caption)
+    record.extra["caption_written"] = record.caption
 
 
 def _import(target: Path, candidate: _Candidate) -> bool:
     """Save a picture as PNG with its provenance; return whether the very same picture stood there already."""
     digest = sha256(candidate.path)
-    if target.is_file() and read_provenance(target).get("original_sha256") == digest:
+    if _original(target) == digest:
         return True
     drawn_by = read_provenance(candidate.path).get("made_by", "import")
     facts = {"made_by": drawn_by, "original": candidate.path.name, "original_sha256": digest}
@@ -125,12 +140,21 @@ def _import(target: Path, candidate: _Candidate) -> bool:
     return False
 
 
+def _original(target: Path) -> str | None:
+    try:
+        return read_provenance(target).get("original_sha256")
+    except (FileNotFoundError, ValueError):  # not imported yet, or cut short by a crash: it is imported anew
+        return None
+
+
 def _record(house: Project, candidate: _Candidate, digest: str) -> ImageRecord:
     attributes = candidate.attributes
+    own = captions.read_txt(candidate.path) or ""
+    usable = bool(own) and not captions.lint(own, house.character)
     return ImageRecord(
         filename=candidate.filename,
         sha256=digest,
-        caption=captions.build(house.character, attributes),
+        caption=own if usable else captions.build(house.character, attributes),
         angle=attributes.get("angle"),
         expression=attributes.get("expression"),
         quality="high",
@@ -157,12 +181,12 @@ def _choose_held_out(dataset: Dataset, settings: Curate) -> list[ImageRecord]:
         rest = [r for r in dataset.images if r is not record and r not in chosen]
         if len(chosen) < settings.held_out and any(r.angle == record.angle for r in rest):
             chosen.append(record)
-    return chosen
+    return chosen if len(chosen) > 1 else []
 
 
 def _table(candidates: list[_Candidate]) -> pd.DataFrame:
     rows = [
-        {"file": c.filename, "faces": c.faces, "angle": c.attributes.get("angle"), "usable": not c.reasons,
+        {"file": c.path.name, "faces": c.faces, "angle": c.attributes.get("angle"), "usable": not c.reasons,
          "reasons": "; ".join(c.reasons)}
         for c in candidates
     ]  # fmt: skip

@@ -14,13 +14,14 @@ from tqdm.auto import tqdm
 from flenlib.dataset import captions
 from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.images import contact_sheet, open_image
-from flenlib.dataset.prompts import edit_prompt, enrichment_plan
+from flenlib.dataset.journal import forget_copies
+from flenlib.dataset.prompts import FACE_ANGLES, edit_prompt, enrichment_plan
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.measure.statistics import wilson
 from flenlib.params import Enrich
 from flenlib.project import Project
 from flenlib.record import Criterion
-from flenlib.wheel.identity import FACE_DISTANCE, distance, references
+from flenlib.wheel.identity import FACE_DISTANCE, KEPT, distance, references, verdict
 from flenlib.wheel.pictures import Job, check_jobs, drawn_by, finished, make, put_record, seed_of
 
 _TURN = {
@@ -101,6 +102,7 @@ def enrich(house: Project, source: Dataset, editor: Any, settings: Enrich, model
         best, path, kept = min(tries, key=lambda item: item[0])
         target = dataset.folder / job.filename
         if not finished(target, kept):
+            forget_copies(dataset.folder, job.filename)
             link_or_copy(path, target)
         record = put_record(dataset, replace(kept, filename=job.filename), target, "edit", models, _caption(house, job))
         record.measurements |= {
@@ -118,8 +120,8 @@ def identity_table(dataset: Dataset) -> pd.DataFrame:
     rows = []
     for kind in sorted({r.attributes["edit"] for r in dataset.images}):
         records = [r for r in dataset.images if r.attributes["edit"] == kind]
-        measured = [r for r in records if r.measurements[FACE_DISTANCE] != NOT_MEASURED]
-        within = [r for r in measured if r.measurements[FACE_DISTANCE] <= r.measurements["threshold"]]
+        measured = [r for r in records if verdict(r) != NOT_MEASURED]
+        within = [r for r in measured if verdict(r) == KEPT]
         low, high = wilson(len(within), len(measured)) if measured else (float("nan"), float("nan"))
         median = pd.Series([r.measurements[FACE_DISTANCE] for r in measured], dtype=float).median()
         rows.append(
@@ -131,8 +133,12 @@ def identity_table(dataset: Dataset) -> pd.DataFrame:
 
 
 def face_expected(source: ImageRecord, attributes: dict[str, str]) -> bool:
-    """Say whether an edit must show a face: its source does, and the edit neither turns the head nor draws a style."""
-    return source.measurements.get("faces_found") == 1 and attributes["edit"] in ("background", "lighting")
+    """Say whether an edit must show a face: its source does, it is no style, and its view is one that shows faces.
+
+    From above or below the detector misses many real faces too (see ``benchmarks/mini_studio.py``).
+    """
+    shown = attributes.get("angle", "front") in FACE_ANGLES and attributes.get("height", "level") == "level"
+    return source.measurements.get("faces_found") == 1 and attributes["edit"] != "style" and shown
 
 
 def edit_sheet(source: Dataset, dataset: Dataset) -> Image.Image:
@@ -161,17 +167,16 @@ def _caption(house: Project, job: Job) -> str:
 
 
 def _criteria(dataset: Dataset, source: Dataset, settings: Enrich) -> list[Criterion]:
-    measured = [r for r in dataset.images if r.measurements[FACE_DISTANCE] != NOT_MEASURED]
-    within = [r for r in measured if r.measurements[FACE_DISTANCE] <= r.measurements["threshold"]]
-    share = len(within) / len(measured) if measured else 0.0
+    judged = [r for r in dataset.images if verdict(r) != NOT_MEASURED or r.measurements["face_expected"]]
+    share = sum(verdict(r) == KEPT for r in judged) / len(judged) if judged else 0.0
     known = {r.sha256 for r in source.images}
     kinds = {r.attributes["edit"] for r in dataset.images}
     linked = sum(r.parent in known for r in dataset.images)
     return [
         Criterion("at least 50 enriched pictures", len(dataset.images) >= 50, f"{len(dataset.images)}"),
         Criterion(
-            "identity kept in 70 % of the pictures whose face could be measured", share >= 0.7,
-            f"{share:.0%} of {len(measured)}; {len(dataset.images) - len(measured)} not measured",
+            "identity kept in 70 % of the pictures that show a face or should", share >= 0.7,
+            f"{share:.0%} of {len(judged)}; {len(dataset.images) - len(judged)} not measured",
         ),
         Criterion("every kind of edit present", kinds == set(settings.kinds), ", ".join(sorted(kinds))),
         Criterion("every picture linked to its source", linked == len(dataset.images), f"{linked}"),
@@ -180,7 +185,8 @@ def _criteria(dataset: Dataset, source: Dataset, settings: Enrich) -> list[Crite
 
 def _after(record: ImageRecord, kind: str, value: str) -> dict[str, str]:
     """Return the attributes an edited picture should have: the source's, with the one change asked for."""
-    attributes = {**record.attributes, "edit": kind, "edit_value": value}
+    known = {"angle": record.angle or "", "expression": record.expression or ""}
+    attributes = {**record.attributes, **known, "edit": kind, "edit_value": value}
     if kind == "background":
         attributes["background"] = value
     elif kind == "lighting":
@@ -188,7 +194,7 @@ def _after(record: ImageRecord, kind: str, value: str) -> dict[str, str]:
     elif kind == "style":
         attributes["style"] = value
     elif value in _TURN:
-        attributes["angle"] = _TURN[value].get(record.attributes.get("angle", ""), record.attributes.get("angle", ""))
+        attributes["angle"] = _TURN[value].get(attributes["angle"], attributes["angle"])
     else:
         attributes["height"] = {"higher": "high", "lower": "low"}.get(value, "level")
     return {name: word for name, word in attributes.items() if word}

@@ -9,6 +9,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from flenlib.dataset import captions
+from flenlib.dataset.images import read_provenance
 from flenlib.dataset.prompts import novel_prompts
 from flenlib.dataset.records import Dataset
 from flenlib.params import Generate
@@ -53,11 +54,18 @@ def sampler(generator: Any, steps: int, guidance: float) -> Callable[[Job], Imag
 def criteria(dataset: Dataset) -> list[Criterion]:
     """Return step 1.5's success criteria."""
     prompts = {r.prompt for r in dataset.images}
-    covered = {(r.angle, r.expression) for r in dataset.images}
-    tracked = sum(r.prompt is not None and r.seed is not None for r in dataset.images)
+    covered = {(r.angle, r.expression) for r in dataset.images if r.angle and r.expression}
+    inside = [read_provenance(dataset.path(r)) for r in dataset.images]
+    tracked = sum(
+        (p.get("prompt"), p.get("seed")) == (r.prompt, r.seed) for p, r in zip(inside, dataset.images, strict=True)
+    )
     return [
         Criterion("at least 50 synthetic pictures", len(dataset.images) >= 50, f"{len(dataset.images)}"),
         Criterion("at least 20 different prompts", len(prompts) >= 20, f"{len(prompts)}"),
         Criterion("at least 10 of the card's angle and expression pairs", len(covered) >= 10, f"{len(covered)}"),
-        Criterion("prompt and seed of every picture kept", tracked == len(dataset.images), f"{tracked}"),
+        Criterion(
+            "prompt and seed of every picture kept, in the record and in the file",
+            tracked == len(dataset.images),
+            f"{tracked}",
+        ),
     ]

@@ -13,6 +13,15 @@ from flenlib.measure.faces import ReferenceSet, find_faces, find_many
 from flenlib.wheel.pictures import load_pictures
 
 FACE_DISTANCE = "face_distance"
+KEPT, DROPPED = "kept", "dropped"
+
+
+def verdict(record: ImageRecord) -> str:
+    """Return kept, dropped, or not measured, of a record with a face distance and its threshold."""
+    found = record.measurements[FACE_DISTANCE]
+    if found == NOT_MEASURED:
+        return NOT_MEASURED
+    return KEPT if found <= record.measurements["threshold"] else DROPPED
 
 
 @dataclass(frozen=True)

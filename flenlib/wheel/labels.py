@@ -12,13 +12,16 @@ import pandas as pd
 from PIL import Image
 
 from flenlib.dataset import journal as journals
-from flenlib.dataset.images import contact_sheet
-from flenlib.dataset.journal import Journal
+from flenlib.dataset.images import contact_sheet, thumbnail
+from flenlib.dataset.journal import Decision, Journal
 from flenlib.dataset.records import LABELS, NOT_MEASURED, Dataset, ImageRecord
 from flenlib.params import Review
 from flenlib.project import ROOT
 from flenlib.record import Criterion
 from flenlib.wheel.identity import FACE_DISTANCE
+
+PEOPLE = ("human", "folder")
+"""Reviewers that are people: in the grid, or by moving files."""
 
 Verdict = tuple[str, tuple[str, ...]]
 Policy = Callable[[ImageRecord], Verdict]
@@ -60,46 +63,57 @@ def identity_policy(settings: Review) -> Policy:
 def collect(dataset: Dataset, settings: Review, policy: Policy) -> Journal:
     """Write the labels of a file or of the policy into the journal, and return it; ``human`` adds nothing here.
 
-    A decision made by a person is never overwritten by the policy. Raises FileNotFoundError or ValueError for a labels
-    file that is missing or names a picture the dataset does not have.
+    Moves a person made between the label folders in a file manager are read back first. What a person decided (here
+    or in a file manager) is overwritten neither by the policy nor by a file. Raises FileNotFoundError or ValueError
+    for a labels file that is missing or names a picture the dataset does not have; nothing is written then.
     """
     journal = open_journal(dataset)
-    decided = journal.decisions()
+    for unmatched in journals.sync(dataset, journal).unmatched:
+        print(unmatched)
     if settings.reviewer == "file":
-        for decision in journals.read_labels_file(_labels_file(settings)):
-            dataset.get(decision.filename)
-            _note(journal, decided, decision.filename, decision.label, tuple(decision.reasons), "file")
-    if settings.reviewer == "auto":
-        for record in dataset.images:
-            known = decided.get(record.filename)
-            if known is None or known.reviewer == "auto":
-                label, reasons = policy(record)
-                _note(journal, decided, record.filename, label, reasons, "auto")
+        told = journals.read_labels_file(_labels_file(settings))
+        verdicts = [(dataset.get(d.filename), d.label, tuple(d.reasons)) for d in told]
+    elif settings.reviewer == "auto":
+        verdicts = [(record, *policy(record)) for record in dataset.images]
+    else:
+        verdicts = []
+    decided = journals.in_force(journal, dataset)
+    for record, label, reasons in verdicts:
+        known = decided.get(record.filename)
+        if known is None or known.reviewer not in PEOPLE:
+            note(journal, known, record, label, reasons, settings.reviewer)
     return journal
 
 
-def apply(dataset: Dataset, journal: Journal, notebook: str) -> pd.Series:
+def apply(dataset: Dataset, journal: Journal, settings: Review, notebook: Path) -> pd.Series:
     """Apply the journal to the dataset and its folders and return how many pictures got each label.
 
-    Moves a person made between the label folders in a file manager are read back first. Raises PendingReview when
-    pictures are undecided: the message names the notebook to open and how many wait.
+    ``notebook`` is the executed copy of the review. Raises PendingReview when pictures are undecided: the message
+    names that copy and how many wait.
     """
-    for unmatched in journals.sync(dataset, journal).unmatched:
-        print(unmatched)
-    waiting = pending(dataset, journal)
+    waiting = pending(dataset, journal, settings)
     if waiting:
         raise PendingReview(
-            f"{len(waiting)} of {len(dataset.images)} pictures wait for a label: open notebooks/{notebook}.ipynb "
-            "(make lab), label them in the grid, then run again"
+            f"{len(waiting)} of {len(dataset.images)} pictures wait for a label: open {notebook} (make lab; its "
+            "parameters are yours), run it, label them in the grid, then run again"
         )
     counts = journals.apply(journal, dataset)
     return pd.Series({label: counts[label] for label in LABELS}, name="pictures")
 
 
-def pending(dataset: Dataset, journal: Journal) -> list[ImageRecord]:
-    """Return the records nobody has decided on yet."""
-    decided = journal.decisions()
-    return [r for r in dataset.images if r.filename not in decided]
+def pending(dataset: Dataset, journal: Journal, settings: Review) -> list[ImageRecord]:
+    """Return the records nobody has decided on yet; for ``human``, the policy's own labels do not count."""
+    decided = journals.in_force(journal, dataset)
+    ignored = {"auto"} if settings.reviewer == "human" else set()
+    return [r for r in dataset.images if r.filename not in decided or decided[r.filename].reviewer in ignored]
+
+
+def parent_thumbnail(parents: Dataset, record: ImageRecord) -> bytes | None:
+    """Return a thumbnail of the source an edit was made from, to be seen beside it; None when it is not there."""
+    for parent in parents.images:
+        if parent.sha256 == record.parent:
+            return thumbnail(parents.path(parent), 128)
+    return None
 
 
 def refused_sheet(dataset: Dataset) -> Image.Image:
@@ -141,7 +155,9 @@ def _labels_file(settings: Review) -> Path:
     return ROOT / settings.file
 
 
-def _note(journal: Journal, decided: dict, filename: str, label: str, reasons: tuple[str, ...], reviewer: str) -> None:
-    known = decided.get(filename)
-    if known is None or (known.label, tuple(known.reasons)) != (label, reasons):
-        journal.append(filename, label, reasons, reviewer=reviewer)
+def note(
+    journal: Journal, known: Decision | None, record: ImageRecord, label: str, reasons: tuple[str, ...], reviewer: str
+) -> None:
+    """Write a decision to the journal unless the one ``known`` says the same already."""
+    if known is None or (known.label, tuple(known.reasons), known.reviewer) != (label, reasons, reviewer):
+        journal.append(record.filename, label, reasons, reviewer, sha256=record.sha256)

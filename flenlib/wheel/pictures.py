@@ -14,6 +14,7 @@ from PIL import Image
 
 from flenlib import __version__
 from flenlib.dataset.images import open_image, read_provenance, save_picture, sha256
+from flenlib.dataset.journal import forget_copies
 from flenlib.dataset.prompts import Prompt
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.project import Project, check_prompt
@@ -39,7 +40,10 @@ class Job:
 
 def finished(path: Path, job: Job) -> bool:
     """Say whether the picture of this very job stands on disk, by the key in its provenance."""
-    return path.is_file() and path.stat().st_size > 0 and read_provenance(path).get("job") == job.key
+    try:
+        return path.is_file() and read_provenance(path).get("job") == job.key
+    except ValueError:  # cut short by a crash of the machine: it is drawn again
+        return False
 
 
 def drawn_by(models: dict[str, Any]) -> dict[str, Any]:
@@ -67,7 +71,7 @@ def make(house: Project, folder: Path, job: Job, draw: Callable[[Job], Image.Ima
     check_prompt(house.character, job.prompt)
     path = folder / job.filename
     if not finished(path, job):
-        folder.mkdir(parents=True, exist_ok=True)
+        forget_copies(folder, job.filename)
         save_picture(draw(job), path, provenance(house, job, models))
     return path
 

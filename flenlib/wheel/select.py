@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from flenlib.dataset.files import link_or_copy
-from flenlib.dataset.journal import Journal
+from flenlib.dataset.journal import Journal, in_force
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.measure import coverage
 from flenlib.params import Review
 from flenlib.project import Project
 from flenlib.record import Criterion
-from flenlib.wheel.filter import KEPT, verdict
-from flenlib.wheel.identity import FACE_DISTANCE
-from flenlib.wheel.labels import Policy
+from flenlib.wheel.identity import FACE_DISTANCE, KEPT, verdict
+from flenlib.wheel.labels import PEOPLE, Policy, note
 
 
 def candidates(synthetic: Dataset) -> list[ImageRecord]:
@@ -26,12 +25,18 @@ def training_records(house: Project) -> list[ImageRecord]:
 
 
 def refuse_filtered(synthetic: Dataset, journal: Journal, policy: Policy) -> None:
-    """Label what the identity filter did not keep as the policy would, so that a person sees the candidates only."""
-    decided = journal.decisions()
+    """Label what the identity filter did not keep (reviewer ``filter``), so that a person sees the candidates only.
+
+    Such a label is taken back when the filter keeps the picture after all.
+    """
+    decided = in_force(journal, synthetic)
     for record in synthetic.images:
-        if verdict(record) != KEPT and record.filename not in decided:
-            label, reasons = policy(record)
-            journal.append(record.filename, label, reasons, reviewer="auto")
+        known = decided.get(record.filename)
+        if verdict(record) == KEPT:
+            if known is not None and known.reviewer == "filter":
+                journal.undo(record.filename)
+        elif known is None or known.reviewer not in PEOPLE:
+            note(journal, known, record, *policy(record), "filter")
 
 
 def strict_policy(synthetic: Dataset, have: list[ImageRecord], settings: Review) -> Policy:
@@ -64,6 +69,8 @@ def write_pristine(house: Project, synthetic: Dataset) -> Dataset:
     """Copy what is labelled good into ``pristine/<version>`` with its records and return that dataset."""
     pristine = Dataset.open(house.data("pristine"), create=True)
     good = synthetic.labelled("good")
+    for old in pristine.images:
+        pristine.path(old).unlink(missing_ok=True)
     pristine.images = []
     for record in good:
         link_or_copy(synthetic.path(record), pristine.folder / record.filename)
@@ -75,13 +82,14 @@ def write_pristine(house: Project, synthetic: Dataset) -> Dataset:
 def criteria(pristine: Dataset, have: list[ImageRecord]) -> list[Criterion]:
     """Return step 1.7's success criteria: enough pictures, and something new among them."""
     known = {(r.angle, r.expression) for r in have}
-    new = {(r.angle, r.expression) for r in pristine.images} - known
+    new = {(r.angle, r.expression) for r in pristine.images if r.angle and r.expression} - known
     count = len(pristine.images)
+    unmeasured = [r.filename for r in pristine.images if verdict(r) == NOT_MEASURED]
     return [
         Criterion("at least 10 pristine pictures", count >= 10, f"{count}"),
         Criterion(
             "they show angles and expressions the dataset lacked", bool(new),
-            ", ".join(sorted(f"{a} {e}" for a, e in new if a and e)) or "none",
+            ", ".join(sorted(f"{a} {e}" for a, e in new)) or "none",
         ),
-        Criterion("every pick measured", all(FACE_DISTANCE in r.measurements for r in pristine.images), f"{count}"),
+        Criterion("every pick's face measured", not unmeasured, ", ".join(unmeasured) or "all"),
     ]  # fmt: skip

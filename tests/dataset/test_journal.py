@@ -155,7 +155,7 @@ def test_apply_makes_labels_and_folders(journal, dataset):
 
 
 def test_apply_leaves_a_persons_own_file_alone(journal, dataset):
-    (dataset.folder / "rejected").mkdir()
+    (dataset.folder / "rejected").mkdir(exist_ok=True)
     (dataset.folder / "rejected" / "a.png").write_bytes(b"retouched")
     (dataset.folder / "rejected" / "notes.txt").write_text("mine")
     journal.append("a.png", "good")
@@ -217,7 +217,7 @@ def test_what_is_ambiguous_is_said_and_left_alone(journal, dataset):
     for name in NAMES:
         journal.append(name, "good")
     apply(journal, dataset)
-    (dataset.folder / "rejected").mkdir()
+    (dataset.folder / "rejected").mkdir(exist_ok=True)
     (dataset.folder / "rejected" / "a.png").write_bytes((dataset.folder / "a.png").read_bytes())
     (dataset.folder / "good" / "b.png").unlink()
     move(dataset, "c.png", "good", "rejected")

@@ -52,7 +52,8 @@ def test_the_wheel_turns(told):
     house, values, _ = told
     assert run.run_all(house, values) == len(run.STEPS)
     for step in run.STEPS:
-        assert record.read(house, step.name)["fingerprint"], step.name
+        assert record.read(house, step.name)["made"], step.name
+        assert run.is_done(house, step, values), step.name
 
     assert results(house, "11_curate_source")["usable"] == 12
     source, enriched = Dataset.open(house.data("source")), Dataset.open(house.data("enriched"))
@@ -86,11 +87,13 @@ def test_a_second_run_does_no_work(told, capsys):
 
 def test_the_report_shows_every_step_without_code(told):
     house, _, _ = told
-    text = report.summary(house)
+    names = [step.name for step in run.STEPS]
+    text = report.summary(house, names)
     assert "base" in text and "v2" in text and "not finished" not in text
-    page = report.write_html(house).read_text()
+    page = report.write_html(house, names).read_text()
     assert "Curate the source pictures" in page and "data:image/png;base64" in page
     assert "open_iteration(" not in page
+    assert results(house, "18_retrain_and_compare")["sentence"].split(":")[0] in page
 
 
 def test_a_killed_step_goes_on_without_repeating_pictures(told):
@@ -128,21 +131,34 @@ def test_a_run_killed_in_the_middle_of_drawing_goes_on(told):
     assert len(Dataset.open(folder).images) == 6
 
 
+def test_what_was_deleted_or_moved_by_hand_is_not_done(told):
+    house, values, _ = told
+    labelled = next(house.data("enriched").glob("*/*__background_*.png"))
+    assert run.is_done(house, run.find_step(13), values)
+    other = "rejected" if labelled.parent.name != "rejected" else "good"
+    labelled.rename(labelled.parent.parent / other / labelled.name)
+    assert not run.is_done(house, run.find_step(13), values)
+    run.run_all(house, values, (run.find_step(13),))
+    assert Dataset.open(house.data("enriched")).get(labelled.name).label["reviewer"] == "folder"
+    picture = house.data("enriched") / labelled.name
+    picture.rename(picture.with_suffix(".aside"))
+    assert not run.is_done(house, run.find_step(12), values)
+    picture.with_suffix(".aside").rename(picture)
+
+
 def test_human_mode_stops_with_a_sentence_and_goes_on_when_all_are_labelled(told, tmp_path, capsys):
     house, _, path = told
     told_human = yaml.safe_load(path.read_text()) | {"review_enriched": {"reviewer": "human"}}
     human = tmp_path / "human.yaml"
     human.write_text(yaml.safe_dump(told_human))
     dataset = Dataset.open(house.data("enriched"))
-    journal_path = dataset.folder / "journal.jsonl"
-    journal_path.rename(journal_path.with_suffix(".auto"))
     assert run.main(["step", "13", str(human)]) == 1
     said = capsys.readouterr().err
-    assert "20 of 20 pictures wait for a label" in said and "notebooks/13_review_enriched.ipynb" in said
+    assert "19 of 20 pictures wait for a label" in said and str(house.outputs / "13_review_enriched.ipynb") in said
     executed = house.outputs / "13_review_enriched.ipynb"
     assert executed.stat().st_size < 300_000
     assert nbformat.read(executed, as_version=4).cells
-    journal = Journal(journal_path)
+    journal = Journal(dataset.folder / "journal.jsonl")
     for image in dataset.images:
         journal.append(image.filename, "good", ("looks right",))
     assert run.main(["step", "13", str(human)]) == 0

@@ -52,7 +52,7 @@ def test_bad_pictures_are_left_out_with_reasons_and_raw_is_untouched(raw, tmp_pa
     before = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
     table = step.curate(open_iteration(CHARACTER, root=tmp_path), settings(folder)).table
     reasons = table["reasons"]
-    assert "not a picture" in reasons["text.png"]
+    assert "not a picture" in reasons["text.jpg"]
     assert "empty" in reasons["empty.png"]
     assert "damaged" in reasons["cut.png"]
     assert "too small: 20 px, want 64" in reasons["tiny_front.png"]
@@ -70,6 +70,22 @@ def test_curating_again_keeps_what_a_person_edited(raw, tmp_path):
     again = step.curate(house, settings(raw)).dataset
     assert again.images[0].caption == "photo of ohwx_char person, with a hat"
     assert [r.sha256 for r in again.images] == [r.sha256 for r in dataset.images]
+
+
+def test_captions_follow_a_new_trigger_and_edits_in_the_txt(raw, tmp_path):
+    dataset = step.curate(open_iteration(CHARACTER, root=tmp_path), settings(raw)).dataset
+    beside = dataset.path(dataset.images[0]).with_suffix(".txt")
+    beside.write_text("photo of ohwx_char person, laughing\n")
+    again = step.curate(open_iteration(CHARACTER, root=tmp_path), settings(raw))
+    assert again.dataset.images[0].caption == "photo of ohwx_char person, laughing"
+    renamed = step.curate(open_iteration(CHARACTER | {"trigger": "zq7_mia"}, root=tmp_path), settings(raw))
+    assert all("zq7_mia person" in r.caption for r in renamed.dataset.images) and renamed.criteria[2].holds
+
+
+def test_another_seed_draws_another_person(tmp_path):
+    house = open_iteration(CHARACTER, root=tmp_path)
+    first = step.gather(house, params.check("curate", {"seed": 1}))
+    assert step.gather(house, params.check("curate", {"seed": 2})) != first
 
 
 def test_too_few_pictures_are_said_not_hidden(raw, tmp_path):

@@ -1,5 +1,7 @@
 """Steps 1.3 and 1.7: policies are stated and marked, people never overruled, nothing guessed while pictures wait."""
 
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
@@ -8,6 +10,7 @@ from flenlib.dataset.images import save_picture
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.wheel import labels, select
 
+NOTEBOOK = Path("out/13_review_enriched.ipynb")
 DISTANCES = {"near": 0.2, "drifted": 0.33, "far": 0.6, "style": NOT_MEASURED, "lost": NOT_MEASURED}
 
 
@@ -30,7 +33,7 @@ def auto(**more):
 def test_the_policy_labels_everything_and_says_why(dataset):
     settings = auto()
     journal = labels.collect(dataset, settings, labels.identity_policy(settings))
-    counts = labels.apply(dataset, journal, "13_review_enriched")
+    counts = labels.apply(dataset, journal, settings, NOTEBOOK)
     assert counts.to_dict() == {"good": 2, "needs_correction": 2, "reject": 1}
     table = labels.reasons_table(dataset)
     assert set(table["by"]) == {"auto"}
@@ -61,9 +64,36 @@ def test_human_mode_says_how_many_wait_and_where(dataset):
     settings = auto(reviewer="human")
     journal = labels.collect(dataset, settings, labels.identity_policy(settings))
     journal.append("near.png", "good")
-    with pytest.raises(labels.PendingReview, match=r"4 of 5 pictures wait.*notebooks/13_review_enriched.ipynb"):
-        labels.apply(dataset, journal, "13_review_enriched")
+    with pytest.raises(labels.PendingReview, match=r"4 of 5 pictures wait.*out/13_review_enriched\.ipynb"):
+        labels.apply(dataset, journal, settings, NOTEBOOK)
     assert not (dataset.folder / "good").exists()
+
+
+def test_the_policys_labels_do_not_count_as_a_persons(dataset):
+    settings, human = auto(), auto(reviewer="human")
+    journal = labels.collect(dataset, settings, labels.identity_policy(settings))
+    labels.apply(dataset, journal, settings, NOTEBOOK)
+    assert len(labels.pending(dataset, labels.collect(dataset, human, labels.identity_policy(human)), human)) == 5
+
+
+def test_a_label_on_a_picture_since_replaced_does_not_count(dataset):
+    human = auto(reviewer="human")
+    journal = labels.collect(dataset, human, labels.identity_policy(human))
+    for record in dataset.images:
+        labels.note(journal, None, record, "good", (), "human")
+    assert labels.apply(dataset, journal, human, NOTEBOOK)["good"] == 5
+    record = dataset.get("near.png")
+    save_picture(Image.new("RGB", (32, 32), "red"), dataset.path(record), {"made_by": "mini"})
+    record.sha256 = ""
+    dataset.put(record)
+    assert [r.filename for r in labels.pending(dataset, journal, human)] == ["near.png"]
+
+
+def test_an_edit_is_seen_beside_its_source(dataset):
+    source = dataset.get("near.png")
+    edit = ImageRecord("edit.png", parent=source.sha256)
+    assert labels.parent_thumbnail(dataset, edit)[:2] == b"\xff\xd8"
+    assert labels.parent_thumbnail(dataset, ImageRecord("other.png", parent="0" * 64)) is None
 
 
 def test_labels_from_a_file(dataset, tmp_path):
@@ -72,14 +102,14 @@ def test_labels_from_a_file(dataset, tmp_path):
     file.write_text("filename,label,reasons\n" + "\n".join(rows))
     settings = auto(reviewer="file", file=str(file))
     journal = labels.collect(dataset, settings, labels.identity_policy(settings))
-    assert labels.apply(dataset, journal, "13")["reject"] == 4
+    assert labels.apply(dataset, journal, settings, NOTEBOOK)["reject"] == 4
     assert {d.reviewer for d in journal.decisions().values()} == {"file"}
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ("filename,label\nnobody.png,good\n", "nobody.png"),
+        ("filename,label\nnear.png,good\nnobody.png,good\n", "nobody.png"),
         ("filename,label\nnear.png,great\n", "great"),
         (None, "missing.csv"),
     ],
@@ -97,15 +127,17 @@ def test_a_wrong_labels_file_is_one_sentence_and_changes_nothing(dataset, tmp_pa
 def test_moves_made_in_a_file_manager_are_read_back(dataset):
     settings = auto()
     journal = labels.collect(dataset, settings, labels.identity_policy(settings))
-    labels.apply(dataset, journal, "13")
+    labels.apply(dataset, journal, settings, NOTEBOOK)
     (dataset.folder / "rejected" / "far.png").rename(dataset.folder / "good" / "far.png")
-    counts = labels.apply(dataset, labels.collect(dataset, settings, labels.identity_policy(settings)), "13")
+    counts = labels.apply(
+        dataset, labels.collect(dataset, settings, labels.identity_policy(settings)), settings, NOTEBOOK
+    )
     assert counts["good"] == 3 and dataset.get("far.png").label["reviewer"] == "folder"
 
 
 def test_too_few_good_ones_are_said(dataset):
     settings = auto(minimum_good=30)
-    labels.apply(dataset, labels.collect(dataset, settings, labels.identity_policy(settings)), "13")
+    labels.apply(dataset, labels.collect(dataset, settings, labels.identity_policy(settings)), settings, NOTEBOOK)
     enough = labels.criteria(dataset, settings)[1]
     assert not enough.holds and "28 more are needed" in enough.found
 
@@ -148,7 +180,7 @@ def test_pristine_keeps_lineage_and_measurements(tmp_path):
     dataset = synthetic(tmp_path)
     settings = params.check("review_synthetic", {"select": 2})
     journal = labels.collect(dataset, settings, select.strict_policy(dataset, [], settings))
-    labels.apply(dataset, journal, "17")
+    labels.apply(dataset, journal, settings, NOTEBOOK)
     pristine = select.write_pristine(house, dataset)
     assert len(pristine.images) == 2 == len(list(pristine.folder.glob("*.png")))
     assert all(r.measurements["face_distance"] <= 0.3 for r in Dataset.open(pristine.folder).images)
