@@ -90,7 +90,7 @@ class Enrich(Section):
     steps: int = Field(default=16, gt=0, description="sampling steps; 40 for the real editor")
     guidance: float = Field(default=2.0, ge=1, description="true_cfg_scale; 4.0 for the real editor")
     slack: float = Field(
-        default=1.15, gt=0, description="threshold = the sources' own spread x slack x the kind's factor"
+        default=1.75, gt=0, description="threshold = the sources' own spread x slack x the kind's factor"
     )
     seed: int = 11
 
@@ -152,7 +152,7 @@ class Filter(Section):
     """Step 1.6."""
 
     threshold: float = Field(default=0.0, ge=0, description="face distance kept; 0: calibrated on the sources")
-    slack: float = Field(default=1.25, gt=0, description="calibrated threshold = the sources' own spread x slack")
+    slack: float = Field(default=1.75, gt=0, description="calibrated threshold = the sources' own spread x slack")
 
 
 class Card(Section):

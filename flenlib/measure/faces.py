@@ -122,13 +122,13 @@ class ReferenceSet:
         """The median of `spread`: no generated picture can be expected to be nearer than the real ones are."""
         return float(np.median(self.spread))
 
-    def threshold(self, slack: float = 1.25, kind: str | None = None) -> float:
+    def threshold(self, slack: float = 1.75, kind: str | None = None) -> float:
         """Return the distance up to which a picture still counts as the character.
 
         It is the `ceiling` times ``slack`` times the factor of the ``kind`` of edit, and never above
-        `SAME_PERSON_LIMIT` (`STYLE_LIMIT` for style edits). On 12 rendered people with 12 references each, 1.25 kept
-        94 % of other pictures of the same person and 4 % of other people's; the largest `spread` in place of the
-        median kept 99 % and 29 %, because one odd reference sets it. Raises ValueError for an unknown kind.
+        `SAME_PERSON_LIMIT` (`STYLE_LIMIT` for style edits). The median, and not the largest `spread`, because one
+        odd reference would set that. ``benchmarks/identity_threshold.py`` prints what a slack keeps of the same person
+        and of others. Raises ValueError for an unknown kind.
         """
         if kind is not None and kind not in KIND_FACTORS:
             raise ValueError(f"edit kind {kind!r} is not known; it must be one of {', '.join(KIND_FACTORS)}")

@@ -84,7 +84,7 @@ def criteria(comparison: Comparison) -> list[Criterion]:
     return [
         Criterion(f"{second} shows an improvement over {first}", comparison.better, found),
         Criterion(
-            f"{second} may be shipped: identity and faces not worse, diversity 90 % of {first}'s or more", comparison.ship,
+            f"{second} may be shipped: identity, faces not worse, diversity 90 % of {first}'s", comparison.ship,
             f"diversity {comparison.diversity_ratio:.0%}",
         ),
     ]  # fmt: skip
