@@ -114,15 +114,15 @@ class Review(Section):
 class Train(Section):
     """Steps 1.4 and 1.8: one LoRA."""
 
-    steps: int = Field(default=400, gt=0, description="optimiser steps; 1000-2000 for FLUX.1-dev")
+    steps: int = Field(default=800, gt=0, description="optimiser steps; 1000-2000 for FLUX.1-dev")
     batch_size: int = Field(default=4, gt=0)
     accumulate: int = Field(default=1, gt=0, description="micro-steps per optimiser step")
-    learning_rate: float = Field(default=1e-3, gt=0, description="1e-4 for the real models")
+    learning_rate: float = Field(default=2e-3, gt=0, description="1e-4 for the real models")
     warmup: int = Field(default=20, ge=0, description="steps of linear warm-up")
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     rank: int = Field(default=16, gt=0)
     alpha: float = Field(default=16.0, gt=0)
-    targets: Literal["attention", "attention+mlp", "all-linear"] = "attention+mlp"
+    targets: Literal["attention", "attention+mlp", "all-linear"] = "all-linear"
     timesteps: Literal["logit_normal", "uniform", "shifted"] = "logit_normal"
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     weight_decay: float = Field(default=1e-2, ge=0)
@@ -130,8 +130,8 @@ class Train(Section):
     caption_dropout: float = Field(default=0.05, ge=0, le=1)
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the averaged LoRA that is saved; 0 is off")
     gradient_checkpointing: bool = False
-    checkpoint_every: int = Field(default=100, gt=0)
-    sample_every: int = Field(default=100, gt=0)
+    checkpoint_every: int = Field(default=200, gt=0)
+    sample_every: int = Field(default=200, gt=0)
     resolution: int = Field(default=0, ge=0, description="0: the model's own")
     source_repeats: int = Field(default=0, ge=0, description="0: as many as make sources half of what is sampled")
     seed: int = 17
