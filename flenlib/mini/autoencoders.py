@@ -127,6 +127,8 @@ def train(
     codec = Codec(vae)
     codec.encoder.requires_grad_(not decoder_only)
     trainee = Trainee(codec, path, lr=1.5e-3, minutes=minutes)
+    if decoder_only:
+        codec.load_state_dict(trainee.average.state_dict())  # the latents were made with the averaged encoder
     rng = np.random.default_rng(trainee.steps)
     source, losses, evaluated = torch.from_numpy(pictures), [], trainee.seconds
     while not trainee.finished(max_steps):
