@@ -24,6 +24,12 @@ def machine_table(report: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame({"this machine": rows})
 
 
+def sentence(report: dict[str, Any]) -> str:
+    """Return the machine in one line."""
+    gpus = ", ".join(f"{gpu['name']} with {gpu['memory_gib']:.0f} GiB" for gpu in report["gpus"]) or "no GPU"
+    return f"{report['cores']} cores, {report['memory_gib']:.0f} GiB of memory, {gpus}"
+
+
 def fit_table(report: dict[str, Any]) -> pd.DataFrame:
     """Return the GiB of card memory each published model needs to sample, and what fits."""
     have = max((gpu["memory_gib"] for gpu in report["gpus"]), default=0.0)
