@@ -46,7 +46,7 @@ step: setup ## run one step: make step N=12 PARAMS=...
 report: setup ## write the HTML report of PARAMS again
 	$(BIN)/python -m flenlib.run report $(PARAMS)
 
-studio: setup ## train the mini studio's models further (hours; resumes)
+studio: setup ## train the mini studio's models from the start (hours; resumes)
 	$(BIN)/python -m flenlib.mini.build
 
 clean: ## remove .venv and caches; data/ and outputs/ stay

@@ -187,6 +187,7 @@ def run_step(house: Project, step: Step, told: params.Iteration) -> dict[str, An
             cwd=str(ROOT),
             progress_bar=sys.stderr.isatty(),
             extra_arguments=["--log-level=ERROR"],
+            store_widget_state=False,  # pictures inside widgets would be saved with the notebook
         )
     except PapermillExecutionError as error:
         raise StepFailed(f"{step.name}: {error.evalue or error.ename}") from None

@@ -142,9 +142,7 @@ def model_card(subject: str) -> list[Prompt]:
     """Return the 23 standard prompts: 5 angles x 4 expressions, then T-pose, standing and sitting."""
     prompts = []
     for angle, expression in itertools.product(ANGLES[:5], EXPRESSIONS):
-        text = caption(
-            subject, angle=angle, expression=expression, background="clean", light="studio", lead="portrait"
-        )
+        text = caption(subject, angle=angle, expression=expression, background="clean", light="studio", lead="portrait")
         wanted = (("angle", angle), ("expression", expression), ("pose", "portrait"))
         prompts.append(Prompt(text, wanted, f"{angle}_{expression}"))
     for pose, angle in (("t-pose", "front"), ("standing", "front"), ("sitting", "profile-left")):
@@ -175,8 +173,11 @@ def novel_prompts(subject: str, count: int, seed: int) -> list[Prompt]:
             angle, expression, background, light = portraits.pop()
             text = caption(subject, angle=angle, expression=expression, background=background, light=light)
             wanted = (
-                ("angle", angle), ("expression", expression), ("pose", "portrait"),
-                ("background", background), ("light", light),
+                ("angle", angle),
+                ("expression", expression),
+                ("pose", "portrait"),
+                ("background", background),
+                ("light", light),
             )
         prompts.append(Prompt(text, wanted, f"novel_{number:03d}"))
     return prompts

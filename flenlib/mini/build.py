@@ -1,5 +1,7 @@
 """The recipe of the shipped mini pipelines, stage by stage; every stage continues where it stopped.
 
+    python -m flenlib.mini.build                                   (all stages; about three hours on two cores)
+    python -m flenlib.mini.build --stage unpack                    (checkpoints of the shipped weights, to carry on)
     python -m flenlib.mini.build --stage corpus --groups 700 --singles 2000
     python -m flenlib.mini.build --stage ae-flux --minutes 40      (and ae-qwen beside it, one core each)
     python -m flenlib.mini.build --stage latents
@@ -12,20 +14,26 @@ Each stage keeps its work in ``--data``; ``assemble`` writes the two pipeline fo
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, FluxPipeline, QwenImageEditPlusPipeline
 
-from flenlib.mini import autoencoders
+from flenlib.mini import autoencoders, pretrain
 from flenlib.mini.architecture import SIZES, flux_pipeline, qwen_edit_pipeline, save_pipeline
 from flenlib.mini.corpus import draw_corpus, load_corpus
 from flenlib.mini.people import TRAINING_SEEDS, person
 from flenlib.mini.render import Scene, render_many
 from flenlib.mini.training import DEVICE, load_average
+from flenlib.models.qwen_processor import load_processor
 
-STAGES = ("corpus", "ae-flux", "ae-qwen", "latents", "flux", "edit", "assemble")
+STAGES = ("corpus", "unpack", "ae-flux", "ae-qwen", "latents", "flux", "edit", "assemble")
+BUDGETS = {"ae-flux": 40.0, "ae-qwen": 40.0, "flux": 70.0, "edit": 70.0}
+"""Minutes of each training when all stages are run."""
+CHECKPOINTS = {"ae-flux": "ae_flux.pt", "ae-qwen": "ae_qwen.pt", "flux": "flux.pt", "edit": "qwen.pt"}
 FAMILIES = {"flux": "mini-flux", "qwen": "mini-qwen-edit"}
 
 
@@ -83,8 +91,6 @@ def encode_corpus(data: Path, family: str, size: str) -> None:
 
 def assemble(data: Path, family: str, size: str) -> DiffusionPipeline:
     """Return the pipeline with the averaged weights of the latest checkpoints in ``data``."""
-    from flenlib.mini import pretrain
-
     pipeline = new_pipeline(family, size)
     codec = autoencoders.Codec(new_pipeline(family, size).vae)
     load_average(codec, data / f"ae_{family}.pt")
@@ -94,15 +100,72 @@ def assemble(data: Path, family: str, size: str) -> DiffusionPipeline:
     return pipeline
 
 
+def unpack(data: Path, weights: Path, family: str) -> None:
+    """Write checkpoints of shipped weights into ``data``, from which every training continues with fresh optimizers.
+
+    Encode a corpus with the ``latents`` stage afterwards. Raises FileExistsError rather than overwrite a checkpoint.
+    """
+    folder = weights / FAMILIES[family]
+    parts = {} if family == "flux" else {"processor": load_processor(folder / "processor")}
+    kind = FluxPipeline if family == "flux" else QwenImageEditPlusPipeline
+    shipped = kind.from_pretrained(folder, torch_dtype=torch.float32, **parts)
+    models = {f"{family}.pt": pretrain.learner(shipped), f"ae_{family}.pt": autoencoders.Codec(shipped.vae)}
+    data.mkdir(parents=True, exist_ok=True)
+    for name, model in models.items():
+        if (data / name).exists():
+            raise FileExistsError(f"{data / name} is there already; give another --data to start from shipped weights")
+        state = model.state_dict()
+        torch.save({"model": state, "average": state, "optimizers": [], "steps": 0, "seconds": 0.0}, data / name)
+
+
+def run_all(arguments: argparse.Namespace) -> None:
+    """Run every stage in order; each training gets what is left of its minutes, two side by side without a GPU."""
+    data = arguments.data
+    if not list(data.glob("corpus_*.npz")):
+        run_stage("corpus", arguments)
+    _train_pair(("ae-flux", "ae-qwen"), arguments)
+    if not all((data / f"latents_{family}.pt").is_file() for family in FAMILIES):
+        run_stage("latents", arguments)
+    _train_pair(("flux", "edit"), arguments)
+    run_stage("assemble", arguments)
+
+
+def _train_pair(stages: tuple[str, str], arguments: argparse.Namespace) -> None:
+    running = []
+    for stage in stages:
+        path = arguments.data / CHECKPOINTS[stage]
+        spent = torch.load(path, mmap=True, weights_only=True)["seconds"] / 60 if path.is_file() else 0.0
+        if BUDGETS[stage] - spent < 1:
+            continue
+        command = [
+            sys.executable,
+            "-m",
+            "flenlib.mini.build",
+            "--stage",
+            stage,
+            "--minutes",
+            f"{BUDGETS[stage] - spent}",
+        ]
+        command += ["--data", str(arguments.data), "--size", arguments.size, "--threads", "1"]
+        if arguments.max_steps is not None:
+            command += ["--max-steps", str(arguments.max_steps)]
+        running.append(subprocess.Popen(command))
+        if DEVICE != "cpu":
+            running[-1].wait()
+    if any(process.wait() for process in running):
+        raise RuntimeError(f"a training of {' and '.join(stages)} failed; run again to go on from its checkpoint")
+
+
 def run_stage(stage: str, arguments: argparse.Namespace) -> None:
     """Run one stage with the command line's arguments."""
-    from flenlib.mini import pretrain
-
     data, size = arguments.data, arguments.size
     resolution = SIZES[size].resolution
     if stage == "corpus":
         made = draw_corpus(data, arguments.groups, arguments.singles, size=resolution, first=arguments.first)
         print(f"wrote {made}")
+    elif stage == "unpack":
+        for family in arguments.families:
+            unpack(data, arguments.weights, family)
     elif stage.startswith("ae-"):
         train_autoencoder(
             data, stage.removeprefix("ae-"), size, arguments.minutes, arguments.decoder_only, arguments.max_steps
@@ -125,7 +188,7 @@ def run_stage(stage: str, arguments: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Read the command line and run one stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stage", choices=STAGES, required=True)
+    parser.add_argument("--stage", choices=STAGES, default=None, help="one stage; all of them without it")
     parser.add_argument("--data", type=Path, default=Path("data/mini_build"), help="work folder, git-ignored")
     parser.add_argument(
         "--weights", type=Path, default=Path(__file__).parent / "weights", help="where assemble ships to"
@@ -144,7 +207,10 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    run_stage(arguments.stage, arguments)
+    if arguments.stage is None:
+        run_all(arguments)
+    else:
+        run_stage(arguments.stage, arguments)
 
 
 if __name__ == "__main__":

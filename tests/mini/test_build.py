@@ -56,6 +56,32 @@ def test_a_training_continues_from_its_checkpoint(built, name, file):
     assert torch.load(built / file, weights_only=True)["steps"] == before + 2
 
 
+def test_all_stages_run_by_themselves_and_do_not_start_over(tmp_path):
+    common = ["--data", str(tmp_path), "--weights", str(tmp_path / "weights"), "--size", "tiny", "--max-steps", "2"]
+    build.main([*common, "--groups", "2", "--singles", "2"])
+    assert (tmp_path / "weights" / "mini-flux" / "model_index.json").exists()
+    corpus_file = next(tmp_path.glob("corpus_*.npz"))
+    before = corpus_file.stat().st_mtime_ns
+    build.main(common)
+    assert corpus_file.stat().st_mtime_ns == before
+    assert torch.load(tmp_path / "flux.pt", weights_only=True)["steps"] == 4
+
+
+def test_shipped_weights_can_be_carried_on(built, tmp_path):
+    carried = ["--data", str(tmp_path), "--weights", str(built / "weights"), "--size", "tiny", "--max-steps", "2"]
+    build.main(["--stage", "unpack", *carried])
+    corpus_file = next(built.glob("corpus_*.npz"))
+    (tmp_path / corpus_file.name).write_bytes(corpus_file.read_bytes())
+    for name in ("latents", "flux", "edit", "ae-qwen"):
+        build.main(["--stage", name, "--minutes", "1", *carried])
+    old = torch.load(built / "flux.pt", weights_only=True)["average"]
+    new = torch.load(tmp_path / "flux.pt", weights_only=True)["average"]
+    name = "transformer.x_embedder.weight"
+    torch.testing.assert_close(new[name], old[name], atol=2e-2, rtol=2e-2)  # stored in bfloat16, then two steps
+    with pytest.raises(FileExistsError, match="there already"):
+        build.main(["--stage", "unpack", *carried])
+
+
 def test_assembled_autoencoder_equals_the_trained_one(built):
     """Folding the normalisation and writing 2D kernels back changes nothing but the units of the latents."""
     from flenlib.mini.training import load_average

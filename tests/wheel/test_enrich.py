@@ -36,7 +36,9 @@ def house(tmp_path):
 
 
 def run(house, editor, **more):
-    settings = params.check("enrich", {"edits_per_source": 1, "kinds": ["background"], "steps": 1, **more})
+    settings = params.check(
+        "enrich", {"edits_per_source": 1, "kinds": ["background"], "steps": 1, "slack": 1.25, **more}
+    )
     return enrich.enrich(house, Dataset.open(house.data("source")), editor, settings, MODELS)
 
 
