@@ -1,6 +1,6 @@
 """How far a threshold on face distance may lie above a character's own spread: kept of the same person, and of others.
 
-    python benchmarks/identity_threshold.py            (about a minute on one core)
+    python benchmarks/identity_threshold.py
 
 For each of ``--people`` unseen rendered people, ten source pictures are the reference set and six pictures in other
 scenes are probes. Prints, for each slack (threshold = median leave-one-out distance of the references x slack), the

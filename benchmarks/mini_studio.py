@@ -1,6 +1,6 @@
 """What the mini studio can do, measured on people no weights were trained on.
 
-    python benchmarks/mini_studio.py                 (all defaults: about six minutes on two cores)
+    python benchmarks/mini_studio.py
     python benchmarks/mini_studio.py --n 120         (narrower intervals)
 
 Prints one table: faces found in generated frontal and half views; how often the asked-for angle, expression,

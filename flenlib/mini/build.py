@@ -1,6 +1,6 @@
 """The recipe of the shipped mini pipelines, stage by stage; every stage continues where it stopped.
 
-    python -m flenlib.mini.build                                   (all stages; about three hours on two cores)
+    python -m flenlib.mini.build                                   (all stages; 110 minutes of training)
     python -m flenlib.mini.build --stage unpack                    (checkpoints of the shipped weights, to carry on)
     python -m flenlib.mini.build --stage corpus --groups 700 --singles 2000
     python -m flenlib.mini.build --stage ae-flux --minutes 40      (and ae-qwen beside it, one core each)

@@ -21,7 +21,7 @@ class Trainee:
     """A model with its optimizers, its averaged copy, and a checkpoint file it continues from.
 
     ``muon`` trains the matrices (not the embeddings) with Muon (Jordan et al. 2024) scaled to AdamW's steps: on the
-    mini FLUX 300 steps of it did what about 500 of AdamW do. All else is trained with AdamW.
+    mini FLUX one short trial needed about a third fewer steps than AdamW. All else is trained with AdamW.
     """
 
     def __init__(
