@@ -6,21 +6,24 @@ One JSON line a decision, fsynced. The journal is the truth: a record's label an
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.images import sha256
 from flenlib.dataset.records import LABELS, Dataset, ImageRecord, check_label
+
+LOCK_SECONDS = 10.0
+_TEXTS = ("reviewer", "when", "note", "sha256", "issue", "prompt", "corrected", "person")
 
 FOLDERS = {"good": "good", "needs_correction": "corrections", "reject": "rejected"}
 """The folder each label is shown in, beside ``metadata.json``."""
@@ -37,6 +40,11 @@ class Decision:
     when: str = ""
     note: str = ""
     sha256: str = ""  # of the picture that was looked at; empty: whatever bears the name
+    issue: str = ""  # what is to be corrected, in words
+    prompt: str = ""  # the prompt that should have been given
+    corrected: str = ""  # path of the corrected picture, relative to the dataset's folder
+    person: str = ""  # who, where several people review
+    second: bool = False  # a second opinion: counted for agreement, never in force
 
 
 @dataclass
@@ -61,20 +69,44 @@ class Journal:
         reviewer: str = "human",
         note: str = "",
         sha256: str = "",
+        *,
+        issue: str = "",
+        prompt: str = "",
+        corrected: str = "",
+        person: str = "",
+        second: bool = False,
     ) -> Decision:
         """Write one decision to disk and return it. Raises ValueError for an unknown label; nothing is written then."""
-        check_label(label)
         if isinstance(reasons, str):
             raise ValueError(f"reasons of {filename!r} are {reasons!r}; give a list of texts")
-        decision = Decision(filename, label, tuple(reasons), reviewer, _now(), note, sha256)
-        self._write(asdict(decision))
-        return decision
+        said = Decision(
+            filename, label, tuple(reasons), reviewer, "", note, sha256, issue, prompt, corrected, person, second
+        )
+        return self.extend([said])[0]
 
-    def undo(self, filename: str) -> None:
-        """Take back the last decision on a file, as a line of its own. Raises ValueError when there is none."""
-        if filename not in self.decisions():
-            raise ValueError(f"there is no decision on {filename!r} to undo in {self.path}")
-        self._write({"undo": filename, "when": _now()})
+    def extend(self, decisions: Sequence[Decision]) -> list[Decision]:
+        """Write several decisions in one fsynced write and return them, dated now. Raises as `append` does."""
+        for decision in decisions:
+            check_label(decision.label, f"{decision.filename!r}: ")
+        dated = [replace(decision, when=_now()) for decision in decisions]
+        with self._lock():
+            self._write([asdict(decision) for decision in dated])
+        return dated
+
+    def undo(self, filename: str, expected: Decision | None = None) -> None:
+        """Take back the last decision on a file, as a line of its own.
+
+        Raises ValueError when there is none, or when it is not the ``expected`` one because somebody else has decided
+        since; nothing is written then. A second opinion is taken back by expecting it.
+        """
+        key = _key(expected) if expected else (filename, "")
+        with self._lock():
+            last = self._history().get(key)
+            if not last:
+                raise ValueError(f"there is no decision on {filename!r} to undo in {self.path}")
+            if expected is not None and last[-1] != expected:
+                raise ValueError(f"{filename} was since labelled {last[-1].label} elsewhere; nothing was undone")
+            self._write([{"undo": filename, "when": _now()} | ({"opinion_of": key[1]} if key[1] else {})])
 
     def decisions(self) -> dict[str, Decision]:
         """Return the decision in force on each file, by filename; empty when there is no journal yet.
@@ -82,17 +114,24 @@ class Journal:
         A torn last line (the process was killed while writing) is left out with a warning. Raises ValueError naming
         file and line for any other line that is not a decision.
         """
-        history: dict[str, list[Decision]] = {}
+        return {name: stack[-1] for (name, opinion_of), stack in self._history().items() if stack and not opinion_of}
+
+    def opinions(self) -> list[Decision]:
+        """Return the second opinions, the last of each person on each file. Warns and raises as `decisions` does."""
+        return [stack[-1] for (_, opinion_of), stack in self._history().items() if stack and opinion_of]
+
+    def _history(self) -> dict[tuple[str, str], list[Decision]]:
+        history: dict[tuple[str, str], list[Decision]] = {}
         lines, torn = self._lines()
         if torn:
-            warnings.warn(f"{self.path}: the last line is torn and left out: {torn!r}", stacklevel=2)
+            warnings.warn(f"{self.path}: the last line is torn and left out: {torn!r}", stacklevel=3)
         for number, line in enumerate(lines, 1):
             item = _parse(line, f"{self.path}, line {number}")
             if isinstance(item, Decision):
-                history.setdefault(item.filename, []).append(item)
+                history.setdefault(_key(item), []).append(item)
             elif item and history.get(item):
                 history[item].pop()
-        return {filename: stack[-1] for filename, stack in history.items() if stack}
+        return history
 
     def _lines(self) -> tuple[list[bytes], bytes]:
         """Return the whole lines, and the torn last line (empty when there is none)."""
@@ -103,18 +142,28 @@ class Journal:
             return lines[:-1], lines[-1]
         return lines, b""
 
-    def _write(self, entry: dict[str, Any]) -> None:
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Hold the journal for one change. Raises TimeoutError when another program holds it for too long."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path.with_name(f".{self.path.name}.lock")):
-            torn = self._lines()[1]
-            with self.path.open("r+b" if self.path.exists() else "w+b") as file:
-                file.seek(_end(file, torn))
-                kept = {"torn": torn.decode(errors="replace")} if torn else None
-                text = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in (kept, entry) if item)
-                file.write(text.encode())
-                file.truncate()
-                file.flush()
-                os.fsync(file.fileno())
+        try:
+            with FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=LOCK_SECONDS):
+                yield
+        except Timeout:
+            raise TimeoutError(
+                f"{self.path} is held by another program for over {LOCK_SECONDS:.0f} s; close that and try again"
+            ) from None
+
+    def _write(self, entries: Sequence[dict[str, Any]]) -> None:
+        torn = self._lines()[1]
+        with self.path.open("r+b" if self.path.exists() else "w+b") as file:
+            file.seek(_end(file, torn))
+            kept = [{"torn": torn.decode(errors="replace")}] if torn else []
+            text = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in [*kept, *entries])
+            file.write(text.encode())
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def in_force(journal: Journal, dataset: Dataset) -> dict[str, Decision]:
@@ -181,46 +230,13 @@ def sync(dataset: Dataset, journal: Journal) -> SyncReport:
     return report
 
 
-def read_labels_file(path: str | Path) -> list[Decision]:
-    """Read a CSV with the columns filename, label and, if wanted, reasons (separated by semicolons).
-
-    Raises FileNotFoundError, or ValueError naming file and line.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"labels file {path} does not exist; write one with the columns filename,label,reasons")
-    try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines(), strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"labels file {path} is not a CSV in UTF-8 ({error})") from None
-    header = [name.strip() for name in rows[0]] if rows else []
-    unknown = [name for name in header if name not in ("filename", "label", "reasons")]
-    if unknown or "filename" not in header or "label" not in header:
-        raise ValueError(f"labels file {path}, line 1: columns are {header}; they must be filename,label,reasons")
-    decisions: dict[str, Decision] = {}
-    for number, row in enumerate(rows[1:], 2):
-        if not any(cell.strip() for cell in row):
-            continue
-        decision = _from_row(header, row, f"labels file {path}, line {number}")
-        if decision.filename in decisions:
-            raise ValueError(f"labels file {path}, line {number}: {decision.filename!r} is there twice")
-        decisions[decision.filename] = decision
-    return list(decisions.values())
+def _key(decision: Decision) -> tuple[str, str]:
+    """Return which decisions replace each other: those on one file, and second opinions of one person on it."""
+    return decision.filename, (decision.person or decision.reviewer) if decision.second else ""
 
 
-def _from_row(header: list[str], row: list[str], where: str) -> Decision:
-    if len(row) > len(header):
-        raise ValueError(f"{where} has {len(row)} cells for {len(header)} columns; separate reasons by semicolons")
-    cells = dict(zip(header, (cell.strip() for cell in row), strict=False))
-    if not cells.get("filename"):
-        raise ValueError(f"{where} has no filename")
-    check_label(cells.get("label", ""), f"{where}: ")
-    reasons = tuple(reason.strip() for reason in cells.get("reasons", "").split(";") if reason.strip())
-    return Decision(cells["filename"], cells["label"], reasons, "file", _now())
-
-
-def _parse(line: bytes, where: str) -> Decision | str | None:
-    """Return a decision, the filename of an undo, or None for a repaired torn line or an empty one."""
+def _parse(line: bytes, where: str) -> Decision | tuple[str, str] | None:
+    """Return a decision, the key of an undone one, or None for a repaired torn line or an empty one."""
     if not line.strip():
         return None
     try:
@@ -230,15 +246,15 @@ def _parse(line: bytes, where: str) -> Decision | str | None:
     if isinstance(item, dict) and "torn" in item:
         return None
     if isinstance(item, dict) and isinstance(item.get("undo"), str):
-        return item["undo"]
+        return item["undo"], str(item.get("opinion_of", ""))
     if not isinstance(item, dict) or not isinstance(item.get("filename"), str):
         raise ValueError(f"{where} is not a decision: {line[:60]!r}; it needs a filename and a label")
     check_label(item.get("label"), f"{where}: ")
     reasons = item.get("reasons", [])
     if not isinstance(reasons, list):
         raise ValueError(f"{where}: reasons are {reasons!r}; they must be a list of texts")
-    texts = {key: str(item.get(key, "")) for key in ("reviewer", "when", "note", "sha256")}
-    return Decision(item["filename"], item["label"], tuple(map(str, reasons)), **texts)
+    texts = {key: str(item.get(key, "")) for key in _TEXTS}
+    return Decision(item["filename"], item["label"], tuple(map(str, reasons)), **texts, second=bool(item.get("second")))
 
 
 def _is_json(line: bytes) -> bool:
@@ -310,4 +326,4 @@ def _and(labels: set[str]) -> str:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -14,6 +14,7 @@ from PIL import Image
 from flenlib.dataset import journal as journals
 from flenlib.dataset.images import contact_sheet, thumbnail
 from flenlib.dataset.journal import Decision, Journal
+from flenlib.dataset.labels_file import read_labels_file
 from flenlib.dataset.records import LABELS, NOT_MEASURED, Dataset, ImageRecord
 from flenlib.params import Review
 from flenlib.project import ROOT
@@ -71,7 +72,7 @@ def collect(dataset: Dataset, settings: Review, policy: Policy) -> Journal:
     for unmatched in journals.sync(dataset, journal).unmatched:
         print(unmatched)
     if settings.reviewer == "file":
-        told = journals.read_labels_file(_labels_file(settings))
+        told = read_labels_file(_labels_file(settings))
         verdicts = [(dataset.get(d.filename), d.label, tuple(d.reasons)) for d in told]
     elif settings.reviewer == "auto":
         verdicts = [(record, *policy(record)) for record in dataset.images]

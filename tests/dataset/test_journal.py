@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from flenlib.dataset.images import sha256
-from flenlib.dataset.journal import Journal, apply, read_labels_file, sync
+from flenlib.dataset.journal import Decision, Journal, apply, sync
+from flenlib.dataset.labels_file import read_labels_file
 from flenlib.dataset.records import Dataset, ImageRecord
 
 NAMES = ("a.png", "b.png", "c.png")
@@ -55,6 +56,45 @@ def test_the_last_decision_wins_and_undo_brings_back_the_one_before(journal):
     journal.undo("a.png")
     assert labels(journal) == {"b.png": "needs_correction"}
     assert len(journal.path.read_text().splitlines()) == 5
+
+
+def test_what_is_to_be_corrected_is_kept_and_old_journals_still_load(journal):
+    journal.append("a.png", "needs_correction", issue="six fingers", prompt="five fingers", corrected="corrected/a.png")
+    decision = journal.decisions()["a.png"]
+    assert (decision.issue, decision.prompt, decision.corrected) == ("six fingers", "five fingers", "corrected/a.png")
+    journal.path.write_text('{"filename": "a.png", "label": "good", "reasons": [], "reviewer": "human", "when": "x"}\n')
+    old = journal.decisions()["a.png"]
+    assert (old.label, old.issue, old.corrected, old.person, old.second) == ("good", "", "", "", False)
+
+
+def test_many_decisions_are_one_write(journal):
+    journal.extend([Decision("a.png", "good"), Decision("b.png", "reject", ("blurred",))])
+    assert labels(journal) == {"a.png": "good", "b.png": "reject"}
+    before = journal.path.read_bytes()
+    with pytest.raises(ValueError, match="'d.png': label 'great' is not known"):
+        journal.extend([Decision("c.png", "good"), Decision("d.png", "great")])
+    assert journal.path.read_bytes() == before
+
+
+def test_undo_leaves_what_somebody_else_decided_since(journal):
+    mine = journal.append("a.png", "good")
+    theirs = Journal(journal.path).append("a.png", "reject")
+    with pytest.raises(ValueError, match="since labelled reject elsewhere; nothing was undone"):
+        journal.undo("a.png", mine)
+    assert labels(journal) == {"a.png": "reject"}
+    journal.undo("a.png", theirs)
+    assert labels(journal) == {"a.png": "good"}
+
+
+def test_a_second_opinion_is_kept_beside_the_label(journal):
+    journal.append("a.png", "good", person="ann")
+    journal.append("a.png", "reject", person="bob", second=True)
+    again = journal.append("a.png", "needs_correction", person="bob", second=True)
+    journal.append("a.png", "good", person="ann", second=True)
+    assert labels(journal) == {"a.png": "good"}
+    assert {d.person: d.label for d in journal.opinions()} == {"bob": "needs_correction", "ann": "good"}
+    journal.undo("a.png", again)
+    assert {d.person: d.label for d in journal.opinions()} == {"bob": "reject", "ann": "good"}
 
 
 def test_bad_decisions_are_not_written(journal):
