@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
+
+TARGET_PRESETS = ("attention", "attention+mlp", "all-linear")
+"""Which layers a LoRA is put on; what they mean in each family is said in ``models/lora.py``."""
 
 
 class Section(BaseModel):
@@ -111,30 +114,107 @@ class Review(Section):
     near_copy: float = Field(default=0.0, ge=0, description="face distance under which a picture adds nothing (1.7)")
 
 
+class Phase(Section):
+    """A part of a training that draws some kinds of samples only: head and expressions first, then the whole body."""
+
+    kinds: list[str] = Field(
+        min_length=1, description="kinds drawn: a record's framing (portrait, standing ...), a folder's concept"
+    )
+    until: int = Field(default=0, ge=0, description="its last step; 0: the last of the training")
+
+
 class Train(Section):
     """Steps 1.4 and 1.8: one LoRA."""
 
     steps: int = Field(default=800, gt=0, description="optimiser steps; 1000-2000 for FLUX.1-dev")
-    batch_size: int = Field(default=4, gt=0)
+    batch_size: int = Field(default=4, gt=0, description="of all processes together")
     accumulate: int = Field(default=1, gt=0, description="micro-steps per optimiser step")
-    learning_rate: float = Field(default=2e-3, gt=0, description="1e-4 for the real models")
+    learning_rate: float = Field(default=2e-3, gt=0, description="1e-4 for the real models; 1 for prodigy")
     warmup: int = Field(default=20, ge=0, description="steps of linear warm-up")
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     rank: int = Field(default=16, gt=0)
     alpha: float = Field(default=16.0, gt=0)
-    targets: Literal["attention", "attention+mlp", "all-linear"] = "all-linear"
+    adapter: Literal["lora", "dora", "lokr"] = "lora"
+    targets: str | list[str] = Field(
+        default="all-linear", description="attention, attention+mlp, all-linear, or a list of layer name endings"
+    )
     timesteps: Literal["logit_normal", "uniform", "shifted"] = "logit_normal"
-    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    optimizer: Literal["adamw", "adamw8bit", "paged_adamw8bit", "adafactor", "prodigy", "schedule_free"] = "adamw"
     weight_decay: float = Field(default=1e-2, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
     caption_dropout: float = Field(default=0.05, ge=0, le=1)
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the averaged LoRA that is saved; 0 is off")
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = Field(default=False, description="less memory, about a third slower")
+    compile: bool = Field(default=False, description="torch.compile of the transformer's blocks")
     checkpoint_every: int = Field(default=200, gt=0)
-    sample_every: int = Field(default=200, gt=0)
-    resolution: int = Field(default=0, ge=0, description="0: the model's own")
+    sample_every: int = Field(default=200, gt=0, description="pictures, and their identity distance")
+    validate_every: int = Field(default=200, gt=0, description="loss on held-out pictures, at fixed noise and times")
+    resolution: list[int] = Field(
+        default=[], description="one or several, such as [512, 768, 1024]; empty: the model's own"
+    )
+    flip: bool = Field(default=False, description="draw mirrored pictures too; a face is not its mirror image")
+    focus: Literal["none", "face", "mask", "edit"] = Field(
+        default="none", description="where the loss counts in full: found faces, mask pictures, what an edit changed"
+    )
+    unfocused: float = Field(default=0.1, ge=0, lt=1, description="what the loss counts elsewhere")
+    phases: list[Phase] = Field(default=[], description="a curriculum; empty: every sample all the time")
     source_repeats: int = Field(default=0, ge=0, description="0: as many as make sources half of what is sampled")
     seed: int = 17
+
+    @field_validator("targets")
+    @classmethod
+    def _known_preset(cls, value: str | list[str]) -> str | list[str]:
+        if not value or (isinstance(value, str) and value not in TARGET_PRESETS):
+            raise PydanticCustomError("targets", f"Input should be one of {', '.join(TARGET_PRESETS)}, or a list")
+        return value
+
+    @field_validator("resolution", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, int | str) else value
+
+    @field_validator("resolution")
+    @classmethod
+    def _sizes(cls, value: list[int]) -> list[int]:
+        if any(side < 16 for side in value) or len(set(value)) != len(value):
+            raise PydanticCustomError("sizes", "Input should be different sizes of at least 16 pixels")
+        return value
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        ends = [phase.until or self.steps for phase in self.phases]
+        if ends and (ends != sorted(set(ends)) or ends[-1] != self.steps):
+            raise PydanticCustomError(
+                "phases", f"phases should end one after another and the last at step {self.steps}, not at {ends}"
+            )
+        if self.optimizer == "schedule_free" and (self.schedule != "constant" or self.ema):
+            raise PydanticCustomError(
+                "schedule_free", "optimizer schedule_free averages by itself: use schedule constant and ema 0 with it"
+            )
+        return self
+
+
+class TrainRun(Section):
+    """One training outside the notebooks: the content of a file given to ``python -m flenlib.train``."""
+
+    character: Character
+    model: str = Field(default="mini-flux", description="registered name, hub id or local folder")
+    family: Literal["flux", "qwen_edit"] = Field(default="flux", description="which of the two the model is")
+    precision: Literal["fp32", "bf16", "int8", "nf4"] = Field(default="fp32", description="of the base weights")
+    offload: Literal["none", "model", "group"] = "none"
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1")
+    data: list[str] = Field(
+        min_length=1, description="kohya folders (with 10_name inside), dataset folders (metadata.json), triplet files"
+    )
+    held_out: list[str] = Field(default=[], description="the same, never trained on: validation loss and identity")
+    prior: list[str] = Field(default=[], description="kohya folders of the class: what the model should not forget")
+    prior_weight: float = Field(default=1.0, gt=0, description="what the loss of a prior picture counts")
+    references: list[str] = Field(default=[], description="pictures an editor is given where a sample has none")
+    prompts: list[str] = Field(default=[], description="previews; empty: captions of the first samples")
+    preview_steps: int = Field(default=28, gt=0)
+    preview_guidance: float = Field(default=3.5, ge=0)
+    train: Train = Train()
+    output: str = Field(min_length=1, description="folder of the LoRA; its name is the LoRA's")
 
 
 class Generate(Section):
@@ -182,6 +262,8 @@ class Iteration(Section):
     card: Card = Card()
 
 
+File = TypeVar("File", bound=Section)
+
 SECTIONS: dict[str, type[Section]] = {
     name: field.annotation
     for name, field in Iteration.model_fields.items()
@@ -202,8 +284,11 @@ def check(section: str, values: dict[str, Any] | Section) -> Any:
     return _validate(SECTIONS[section], values, section)
 
 
-def load(path: str | Path) -> Iteration:
-    """Read a params file. Raises FileNotFoundError, or ValueError naming the file, the key and the value."""
+def load(path: str | Path, model: type[File] = Iteration) -> File:
+    """Read a params file, of an iteration or of a ``TrainRun``.
+
+    Raises FileNotFoundError, or ValueError naming the file, the key and the value.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"params file {path} does not exist; give PARAMS=params/<character>/<iteration>.yaml")
@@ -213,7 +298,7 @@ def load(path: str | Path) -> Iteration:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold sections such as 'character:' and 'train:', not {type(values).__name__}")
-    return _validate(Iteration, values, str(path))
+    return _validate(model, values, str(path))
 
 
 def _validate(model: type[Section], values: Any, where: str) -> Any:
@@ -227,6 +312,8 @@ def _validate(model: type[Section], values: Any, where: str) -> Any:
 
 def _sentence(model: type[Section], where: str, item: Any) -> str:
     key = ".".join(map(str, item["loc"]))
+    if not key:
+        return f"{where}: {item['msg']}"
     if item["type"] == "extra_forbidden":
         return f"{where}: unknown parameter {key!r}{_nearest(model, item['loc'])}"
     if item["type"] == "missing":
@@ -236,7 +323,9 @@ def _sentence(model: type[Section], where: str, item: Any) -> str:
 
 def _nearest(model: type[BaseModel], loc: tuple[Any, ...]) -> str:
     for part in loc[:-1]:
-        model = model.model_fields[part].annotation
+        if isinstance(part, str):
+            found = model.model_fields[part].annotation
+            model = next(iter(get_args(found)), found)
     known = list(model.model_fields)
     close = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"

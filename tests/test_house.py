@@ -88,7 +88,7 @@ def test_every_params_file_is_valid():
     files = sorted((ROOT / "params").rglob("*.yaml"))
     assert len(files) >= 2
     for path in files:
-        params.load(path)
+        params.load(path, params.TrainRun if path.parent.name == "train" else params.Iteration)
 
 
 def test_readme_shows_the_commands_the_makefile_has():

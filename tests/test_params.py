@@ -23,6 +23,11 @@ def test_numbers_written_as_text_become_numbers():
     assert params.check("train", {"learning_rate": "1e-4", "steps": "20"}).learning_rate == pytest.approx(1e-4)
 
 
+def test_one_resolution_or_several():
+    assert params.check("train", {"resolution": 512}).resolution == [512]
+    assert params.check("train", {"resolution": [512, 768]}).resolution == [512, 768]
+
+
 def test_a_section_cannot_be_changed():
     with pytest.raises(ValidationError):
         params.check("train", {}).steps = 7
@@ -40,7 +45,12 @@ def test_a_section_cannot_be_changed():
         ("train", {"learning_rate": "fast"}, "parameter 'learning_rate' is 'fast'"),
         ("train", {"learning_rate": float("nan")}, "parameter 'learning_rate' is nan"),
         ("train", {"learning_rate": float("inf")}, "parameter 'learning_rate' is inf"),
-        ("train", {"optimizer": "lion"}, "parameter 'optimizer' is 'lion': Input should be 'adamw' or 'adamw8bit'"),
+        ("train", {"optimizer": "lion"}, "parameter 'optimizer' is 'lion': Input should be 'adamw', 'adamw8bit'"),
+        ("train", {"targets": "q_proj"}, "parameter 'targets' is 'q_proj': Input should be one of attention,"),
+        ("train", {"resolution": [8]}, "parameter 'resolution' is [8]: Input should be different sizes"),
+        ("train", {"phases": [{"kind": ["head"], "kinds": ["head"]}]}, "'phases.0.kind'; did you mean 'kinds'?"),
+        ("train", {"steps": 9, "phases": [{"kinds": ["head"], "until": 5}]}, "the last at step 9, not at [5]"),
+        ("train", {"optimizer": "schedule_free", "ema": 0.9}, "train: optimizer schedule_free averages by itself"),
         ("enrich", {"kinds": ["hair"]}, "parameter 'kinds.0' is 'hair'"),
         ("enrich", ["steps"], "enrich must be a dict of settings, not ['steps']"),
         ("trian", {}, "section 'trian' is not known; it must be one of character, models"),
