@@ -19,7 +19,7 @@ from flenlib.mini.judge import face_encoding
 from flenlib.mini.training import DEVICE, Trainee
 
 CROP = 64
-FACE_WEIGHT = 3.0
+FACE_WEIGHT = 5.0
 NOISE = 0.1
 LATENT_PENALTY = 3e-4
 
@@ -75,7 +75,7 @@ def to_float(pictures: torch.Tensor) -> torch.Tensor:
 def crops(
     pictures: torch.Tensor, boxes: np.ndarray, count: int, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cut ``count`` crops, three in four near the face; returns floats (B, 3, c, c) and loss weights (B, 1, c, c).
+    """Cut ``count`` crops, five in six near the face; returns floats (B, 3, c, c) and loss weights (B, 1, c, c).
 
     ``boxes`` is (N, 4) left, top, right, bottom; an empty box (all zero) means no face is shown.
     """
@@ -86,7 +86,7 @@ def crops(
     for n, index in enumerate(rng.integers(len(pictures), size=count)):
         left, top, right, bottom = boxes[index]
         x, y = rng.integers(room + 1, size=2)
-        if right > left and rng.random() < 0.75:
+        if right > left and rng.random() < 5 / 6:
             shift = rng.integers(-6, 7, size=2)
             x = int(np.clip((left + right - crop) // 2 + shift[0], 0, room))
             y = int(np.clip((top + bottom - crop) // 2 + shift[1], 0, room))

@@ -59,7 +59,7 @@ def _torso(p: Person, outfit: str, low: float, detail: float) -> Part:
     height = -1.2 - low + 0.5 * s
     grid = rings(np.array(profile), int(1.5 * height * detail), int(11 * detail))
     if low > -3:
-        grid = grid[np.searchsorted(grid[:, 0, 1], -2.5) :]  # a portrait ends above this
+        grid = grid[np.searchsorted(grid[:, 0, 1], -2.05) :]  # a portrait ends above this
     return as_part(grid, _dress_torso(p, outfit, grid))
 
 

@@ -2,7 +2,7 @@
 
     python -m flenlib.mini.build                                   (all stages; 110 minutes of training)
     python -m flenlib.mini.build --stage unpack                    (checkpoints of the shipped weights, to carry on)
-    python -m flenlib.mini.build --stage corpus --groups 700 --singles 2000
+    python -m flenlib.mini.build --stage corpus --groups 700 --singles 2500
     python -m flenlib.mini.build --stage ae-flux --minutes 40      (and ae-qwen beside it, one core each)
     python -m flenlib.mini.build --stage latents
     python -m flenlib.mini.build --stage flux --minutes 50         (and edit beside it)
@@ -197,8 +197,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--families", nargs="+", choices=tuple(FAMILIES), default=list(FAMILIES))
     parser.add_argument("--minutes", type=float, default=30.0, help="wall-clock length of a training")
     parser.add_argument("--max-steps", type=int, default=None, help="stop a training after this many steps")
-    parser.add_argument("--groups", type=int, default=700, help="corpus: people drawn nine times, for edits")
-    parser.add_argument("--singles", type=int, default=2000, help="corpus: people drawn once")
+    parser.add_argument("--groups", type=int, default=700, help="corpus: people drawn ten times, for edits")
+    parser.add_argument("--singles", type=int, default=2500, help="corpus: people drawn once")
     parser.add_argument("--first", type=int, default=0, help="corpus: seed of the first person of this file")
     parser.add_argument(
         "--decoder-only", action="store_true", help="autoencoders: keep the encoder, and so the latents"

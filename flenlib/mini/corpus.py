@@ -20,8 +20,9 @@ from flenlib.mini.people import TRAINING_SEEDS, describe, person
 from flenlib.mini.render import Scene, face_box, render_many
 
 _ANGLE_ODDS = (0.3, 0.2, 0.12, 0.2, 0.12, 0.06)
+_EDIT_ANGLE_ODDS = (0.36, 0.24, 0.08, 0.24, 0.08, 0.0)  # of groups: mostly views in which a face must survive
 _HEIGHT_ODDS = (0.76, 0.12, 0.12)
-_EXPRESSION_ODDS = (0.34, 0.28, 0.19, 0.19)
+_EXPRESSION_ODDS = (0.28, 0.24, 0.24, 0.24)
 _POSE_ODDS = (0.88, 0.04, 0.04, 0.04)
 _LIGHT_ODDS = (0.4, 0.22, 0.2, 0.18)
 _BACKGROUND_ODDS = (0.28, 0.12, 0.14, 0.12, 0.12, 0.08, 0.07, 0.07)
@@ -79,26 +80,27 @@ def random_scene(rng: np.random.Generator, seed: int) -> Scene:
 
 
 def group_scenes(rng: np.random.Generator, seed: int) -> list[Scene]:
-    """Return nine scenes: a base, two other backgrounds, lights and cameras, one other style and expression."""
-    base = replace(random_scene(rng, seed), style="photo")
+    """Return ten scenes: a base; two other lights, expressions and angles; one other background, style and height."""
+    base = replace(random_scene(rng, seed), style="photo", angle=_draw(rng, prompts.ANGLES, _EDIT_ANGLE_ODDS))
 
-    def others(name: str, choices: tuple[str, ...], count: int) -> list[Scene]:
-        left = [value for value in choices if value != getattr(base, name)]
-        return [replace(base, **{name: str(value)}) for value in rng.choice(left, count, replace=False)]
+    def others(name: str, choices: tuple[str, ...], count: int, odds: tuple[float, ...] | None = None) -> list[Scene]:
+        weights = np.array(odds or [1.0] * len(choices)) * [value != getattr(base, name) for value in choices]
+        chosen = rng.choice(choices, count, replace=False, p=weights / weights.sum())
+        return [replace(base, **{name: str(value)}) for value in chosen]
 
-    cameras = others("angle", prompts.ANGLES[:5], 1) + others("height", prompts.HEIGHTS, 1)
     return [
         base,
-        *others("background", prompts.BACKGROUNDS, 2),
+        *others("background", prompts.BACKGROUNDS, 1),
         *others("light", prompts.LIGHTS, 2),
-        *others("style", prompts.STYLES, 1),
-        *others("expression", prompts.EXPRESSIONS, 1),
-        *cameras,
+        *others("style", prompts.STYLES[1:], 1),
+        *others("expression", prompts.EXPRESSIONS, 2),
+        *others("angle", prompts.ANGLES, 2, _EDIT_ANGLE_ODDS),
+        *others("height", prompts.HEIGHTS, 1),
     ]
 
 
 def draw_corpus(folder: Path, groups: int, singles: int, *, size: int = 96, first: int = 0, workers: int = 2) -> Path:
-    """Render ``groups`` groups of nine and ``singles`` single pictures, each of another person, into one file.
+    """Render ``groups`` groups of ten and ``singles`` single pictures, each of another person, into one file.
 
     ``first`` is the seed of the first person; raises ValueError when the people run out of `TRAINING_SEEDS`.
     """

@@ -28,9 +28,9 @@ class Expression:
 
 FACES = {
     "neutral": Expression(corners=0.015),
-    "smiling": Expression(corners=0.10, teeth=0.065, mouth=1.18, brow=0.02, eyes=0.88, cheeks=0.04),
-    "angry": Expression(corners=-0.045, mouth=0.94, inner_brow=-0.085, brow=-0.03, eyes=0.84),
-    "sad": Expression(corners=-0.10, mouth=0.94, inner_brow=0.085, brow=0.01, eyes=0.84),
+    "smiling": Expression(corners=0.15, teeth=0.10, mouth=1.28, brow=0.03, eyes=0.82, cheeks=0.06),
+    "angry": Expression(corners=-0.06, teeth=0.045, mouth=1.05, inner_brow=-0.14, brow=-0.03, eyes=0.72),
+    "sad": Expression(corners=-0.14, mouth=1.0, inner_brow=0.14, brow=0.02, eyes=0.70),
 }
 
 _Y = np.array([-1.0, -0.85, -0.65, -0.4, -0.1, 0.2, 0.5, 0.8, 1.0])

@@ -30,7 +30,7 @@ QUESTIONS = {
     "style": prompts.STYLES,
 }
 SIDE = 96
-FACE_WINDOW = (20, 20, 76, 76)
+FACE_WINDOW = (20, 16, 84, 80)
 """Top, left, bottom and right of the square in which a portrait shows its face."""
 
 
@@ -118,7 +118,7 @@ def _soften(images: torch.Tensor) -> torch.Tensor:
     return back.roll(shift, dims=(2, 3)) + 0.04 * torch.randn_like(back)
 
 
-def load_judge(path: Path, count: int = 3500) -> Judge:
+def load_judge(path: Path, count: int = 5000) -> Judge:
     """Return the judge cached at ``path``, training it on ``count`` fresh renders when there is none."""
     judge = Judge()
     if path.exists():

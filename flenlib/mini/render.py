@@ -37,7 +37,7 @@ _YAW = {"front": 0, "half-left": -28, "profile-left": -85, "half-right": 28, "pr
 _PITCH = {"level": 0, "high": 20, "low": -22}
 _SUPER = 2  # points are splatted on a raster this many times finer than the picture
 _FAR = 9.0  # camera distance in head units
-_FRAMES = {"portrait": (3.5, -0.20), "t-pose": (11.2, -4.05), "standing": (11.2, -4.05), "sitting": (9.6, -2.9)}
+_FRAMES = {"portrait": (2.7, -0.20), "t-pose": (11.2, -4.05), "standing": (11.2, -4.05), "sitting": (9.6, -2.9)}
 """For each pose: the height of the frame in head units, and which height of the figure is at its middle."""
 
 
@@ -164,7 +164,7 @@ def _figure(p: Person, expression: str, pose: str, outfit: str, detail: int) -> 
 
 def _splat(p: Person, scene: Scene, camera: _Camera, pixels: int) -> tuple[Array, Array]:
     """Return colours (pixels, pixels, 3) and cover (pixels, pixels) of the figure: nearest points win."""
-    detail = max(8, round(pixels / _FRAMES[scene.pose][0] * 1.05))
+    detail = max(8, round(pixels / _FRAMES[scene.pose][0]))
     light, key = _LIGHTS[scene.light], _key_direction(scene)
     parts = _figure(p, scene.expression, scene.pose, scene.outfit, detail)
     shown = [_visible(part, camera, light, key, pixels) for part in parts]

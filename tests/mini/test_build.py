@@ -10,6 +10,7 @@ from diffusers import AutoencoderKLQwenImage, FluxPipeline
 from flenlib import mini
 from flenlib.dataset.images import open_image, read_provenance
 from flenlib.dataset.imports import attributes_from_name
+from flenlib.dataset.prompts import FACE_ANGLES
 from flenlib.mini import autoencoders, build, corpus
 from flenlib.mini.build import new_pipeline
 from flenlib.mini.people import TRAINING_SEEDS
@@ -130,6 +131,33 @@ def test_captions_and_edits_say_what_is_shown(built):
     assert corpus.write_edit(rows[a], rows[b], "light", rng).startswith("Change lighting to ")
 
 
+def test_a_group_varies_what_edits_change():
+    """Every group lets each kind of edit be learnt, mostly with views in which a face must survive."""
+    groups = [corpus.group_scenes(np.random.default_rng([7, seed]), seed) for seed in range(40)]
+    for scenes in groups:
+        base, *variants = scenes
+        changed = [name for v in variants for name in corpus._FIELDS if getattr(v, name) != getattr(base, name)]
+        counts = {name: changed.count(name) for name in set(changed)}
+        assert counts == {"background": 1, "light": 2, "style": 1, "expression": 2, "angle": 2, "height": 1}
+        assert len(set(scenes)) == len(scenes) and base.style == "photo" and base.angle != "back"
+    angles = [scene.angle for scenes in groups for scene in scenes]
+    assert sum(angle in FACE_ANGLES for angle in angles) > 0.7 * len(angles)
+
+
+def test_tokens_on_a_face_are_known_in_both_directions(built):
+    from flenlib.mini import pretrain
+
+    whole = corpus.load_corpus(built)
+    shares = pretrain.face_shares(whole, 4)
+    assert shares.shape == (2, len(whole.rows), 16) and shares.min() >= 0 and shares.max() <= 1
+    grid = shares.view(2, -1, 4, 4)
+    torch.testing.assert_close(grid[1], grid[0].flip(-1))
+    left, top, right, bottom = whole.boxes[0]
+    torch.testing.assert_close(shares[0, 0].sum().item() * 16 * 16, float((right - left) * (bottom - top)))
+    behind = [n for n, row in enumerate(whole.rows) if row.scene["angle"] == "back"]
+    assert not shares[:, behind].any()
+
+
 def test_a_killed_save_leaves_the_checkpoint_whole(tmp_path, monkeypatch):
     trainee = Trainee(torch.nn.Linear(2, 2), tmp_path / "x.pt", lr=0.1, minutes=1)
     trainee.save()
@@ -172,8 +200,7 @@ def test_guidance_moves_the_target_only_above_one(built):
     pipeline = new_pipeline("flux", "tiny")
     model = pretrain.learner(pipeline)
     latents = torch.load(built / "latents_flux.pt", weights_only=True)["latents"]
-    rows = corpus.load_corpus(built).rows
-    task = pretrain.FluxTask(pipeline, latents, rows, model)
+    task = pretrain.FluxTask(pipeline, latents, corpus.load_corpus(built), model)
     clean = pretrain.pack(pretrain.take(latents, [(0, 0), (1, 1)] * 2))
     noisy, times, target = pretrain.noised(clean)
     moved = task._guide(noisy, times, target, ["person smiling"] * 4, torch.tensor([1.0, 1.0, 1.0, 4.0]))

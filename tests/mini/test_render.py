@@ -96,3 +96,17 @@ def test_the_face_box_is_where_the_detector_finds_the_face():
             assert abs((top + bottom) - (box[1] + box[3])) < 24
     assert found >= 9
     assert face_box(SOMEBODY, Scene(angle="back")) is None
+
+
+def test_a_portrait_is_mostly_face_and_shows_each_expression_in_it():
+    for i in range(4):
+        p, neutral = person(FIRST + i), Scene(seed=i)
+        left, top, right, bottom = face_box(p, neutral)
+        assert bottom - top > 0.45 * 96 and right - left > 0.4 * 96
+        faces = [
+            render(p, replace(neutral, expression=name))[top:bottom, left:right].astype(int)
+            for name in renderer._CHOICES["expression"]
+        ]
+        for n, one in enumerate(faces):
+            for other in faces[:n]:
+                assert (np.abs(one - other).max(-1) > 40).mean() > 0.02
