@@ -7,50 +7,31 @@ same code.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import FluxPipeline
+from diffusers import FluxPipeline, FluxTransformer2DModel
 from PIL import Image
 
-from flenlib.models import lora, placement
+from flenlib.models import lora
+from flenlib.models.family import Family
 
 TRAINING_GUIDANCE = 1.0
 """The guidance a distilled model is told while it is trained; it is sampled at about 3.5."""
 
 
-class Flux:
+class Flux(Family):
     """A FluxPipeline with the five verbs: load, encode, predict, sample, save."""
 
     name = "flux"
     lora_prefix = "transformer."
+    pipeline_class = FluxPipeline
+    transformer_class = FluxTransformer2DModel
+    encoders = ("text_encoder", "text_encoder_2")
 
-    def __init__(self, pipeline: FluxPipeline, source: str, precision: str, device: torch.device):
-        facts = placement.pipeline_facts(source)
-        self.pipeline = pipeline
-        self.source = source
-        self.precision = precision
-        self.device = device
-        self.dtype = placement.pick_dtype(precision, device)
-        self.resolution: int = facts.get("resolution", 1024)
-        self.text_length: int = facts.get("max_sequence_length", 512)
-        self.multiple: int = 2 * pipeline.vae_scale_factor
-        self.loras: list[lora.Stacked] = []
-
-    @property
-    def transformer(self) -> torch.nn.Module:
-        """The part that is trained."""
-        return self.pipeline.transformer
-
-    @classmethod
-    def load(cls, source: str | Path, *, precision: str = "fp32", offload: str = "none", device: str = "auto") -> Flux:
-        """Load a FluxPipeline from a hub id or a folder; the same call for the published model and the mini one."""
-        where = placement.pick_device(device)
-        options = placement.loading_options(cls.name, precision, where, "text_encoder_2")
-        pipeline = FluxPipeline.from_pretrained(str(source), **options)
-        placement.place(pipeline, cls.name, precision=precision, offload=offload, device=where)
-        pipeline.set_progress_bar_config(disable=True)
-        return cls(pipeline, str(source), precision, where)
+    def __init__(self, *loaded: Any) -> None:
+        super().__init__(*loaded)
+        self.text_length: int = self.facts.get("max_sequence_length", 512)
 
     @torch.no_grad()
     def encode(
@@ -60,7 +41,8 @@ class Flux:
 
         A picture gives ``latents`` (tokens, channels), deterministic, and ``grid`` [rows, columns] of tokens; it is
         encoded at its own size, rounded down to a multiple of 16. A text gives ``text`` (tokens, width) and ``pooled``
-        (width). Raises ValueError for references, which this family cannot take.
+        (width). Raises ValueError for references, which this family cannot take, and RuntimeError for a text after
+        ``free_encoders``.
         """
         _refuse(references)
         parts: dict[str, torch.Tensor] = {}
@@ -68,11 +50,12 @@ class Flux:
             width, height = (side // self.multiple * self.multiple for side in image.size)
             pixels = self.pipeline.image_processor.preprocess(image, height, width)
             vae = self.pipeline.vae
-            latents = vae.encode(pixels.to(self.pipeline._execution_device, vae.dtype)).latent_dist.mode()
+            latents = vae.encode(pixels.to(self.device, vae.dtype)).latent_dist.mode()
             latents = (latents - vae.config.shift_factor) * vae.config.scaling_factor
             parts["latents"] = self.pipeline._pack_latents(latents, *latents.shape)[0].float().cpu()
             parts["grid"] = torch.tensor([height // self.multiple, width // self.multiple])
         if text is not None:
+            self._need_encoders()
             embeds, pooled, _ = self.pipeline.encode_prompt(text, max_sequence_length=self.text_length)
             parts["text"] = embeds[0].float().cpu()
             parts["pooled"] = pooled[0].float().cpu()
@@ -84,7 +67,7 @@ class Flux:
         ``noisy`` is (B, tokens, channels), ``timesteps`` (B,) in 0..1, ``batch`` the stacked parts of ``encode``: all
         pictures of a batch have one grid.
         """
-        device = self.pipeline._execution_device
+        device = self.device
         rows, columns = lora.one_grid(batch["grid"])
         text = batch["text"].to(device, self.dtype)
         guidance = None
@@ -101,6 +84,10 @@ class Flux:
             return_dict=False,
         )[0].float()
 
+    def conditions(self, text: str, references: Sequence[Image.Image] = ()) -> dict[str, torch.Tensor]:
+        """Encode what ``sample`` needs in place of a text once the text encoders are freed: ``text``, ``pooled``."""
+        return self.encode(text=text, references=references)
+
     def sample(
         self,
         text: str,
@@ -111,11 +98,22 @@ class Flux:
         width: int | None = None,
         height: int | None = None,
         references: Sequence[Image.Image] = (),
+        conditions: dict[str, torch.Tensor] | None = None,
     ) -> Image.Image:
-        """Draw one RGB picture of a text; one seed gives one picture on every device, up to rounding."""
+        """Draw one RGB picture of a text; one seed gives one picture on every device, up to rounding.
+
+        ``conditions`` replace the text, which is then not read. Raises RuntimeError without them after
+        ``free_encoders``.
+        """
         _refuse(references)
+        if conditions is None:
+            self._need_encoders()
+            told: dict[str, Any] = {"prompt": text}
+        else:
+            names = {"prompt_embeds": "text", "pooled_prompt_embeds": "pooled"}
+            told = {name: conditions[key][None].to(self.device, self.dtype) for name, key in names.items()}
         return self.pipeline(
-            prompt=text,
+            **told,
             width=width or self.resolution,
             height=height or self.resolution,
             num_inference_steps=steps,
@@ -123,10 +121,6 @@ class Flux:
             generator=torch.Generator("cpu").manual_seed(seed),
             max_sequence_length=self.text_length,
         ).images[0]
-
-    def save(self, path: str | Path, *, metadata: dict[str, str]) -> Path:
-        """Write the attached trainable LoRA, all of it or nothing (see ``lora.write``); return the path."""
-        return lora.write(self, path, metadata)
 
 
 def _refuse(references: Sequence[Image.Image]) -> None:

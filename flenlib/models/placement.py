@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,19 @@ PARAMETERS = {
 """Of the published models; the mini ones fit anywhere."""
 
 KEEP = {
-    "flux": ("x_embedder", "context_embedder", "time_text_embed", "norm_out", "proj_out"),
-    "qwen_edit": ("img_mod", "txt_mod", "norm_out", "img_in", "txt_in", "proj_out", "time_text_embed"),
+    "flux": {
+        "transformer": ("x_embedder", "context_embedder", "time_text_embed", "norm_out", "proj_out"),
+        "text_encoder_2": ("wo",),
+    },
+    "qwen_edit": {
+        "transformer": ("img_mod", "txt_mod", "norm_out", "img_in", "txt_in", "proj_out", "time_text_embed"),
+        "text_encoder": ("lm_head",),
+    },
 }
-"""Parts of the transformer that are never quantised (the list DiffSynth-Studio uses for Qwen-Image)."""
+"""The parts that are quantised, and in each the layers that never are.
+
+For the Qwen transformer this is the list DiffSynth-Studio uses; transformers itself keeps T5's ``wo`` and a head.
+"""
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -62,11 +72,8 @@ def check_offload(offload: str) -> None:
         raise ValueError(f"offload is {offload!r}; it must be one of {', '.join(OFFLOADS)}")
 
 
-def loading_options(family: str, precision: str, device: torch.device, text_encoder: str) -> dict[str, Any]:
-    """Return what ``from_pretrained`` needs for a precision: the dtype, and on a GPU the bitsandbytes settings.
-
-    ``text_encoder`` names the large one of the pipeline, which is quantised like the transformer.
-    """
+def loading_options(family: str, precision: str, device: torch.device) -> dict[str, Any]:
+    """Return what ``from_pretrained`` needs for a precision: the dtype, and on a GPU the bitsandbytes settings."""
     options: dict[str, Any] = {"dtype": pick_dtype(precision, device)}
     if precision in ("fp32", "bf16") or device.type == "cpu":
         return options
@@ -76,45 +83,63 @@ def loading_options(family: str, precision: str, device: torch.device, text_enco
     settings: dict[str, Any] = {"load_in_8bit": True}
     if precision == "nf4":
         settings = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
+    library = {name: diffusers if name == "transformer" else transformers for name in KEEP[family]}
     mapping = {
-        "transformer": diffusers.BitsAndBytesConfig(**settings, llm_int8_skip_modules=list(KEEP[family])),
-        text_encoder: transformers.BitsAndBytesConfig(**settings),
+        name: library[name].BitsAndBytesConfig(**settings, llm_int8_skip_modules=list(keep))
+        for name, keep in KEEP[family].items()
     }
     options["quantization_config"] = diffusers.PipelineQuantizationConfig(quant_mapping=mapping)
     return options
 
 
-def place(pipeline: Any, family: str, *, precision: str, offload: str, device: torch.device) -> None:
-    """Quantise on a CPU what ``loading_options`` could not, move the pipeline to its device and set up offload.
+def place(pipeline: Any, parts: Sequence[str], family: str, precision: str, offload: str, device: torch.device) -> None:
+    """Put newly loaded ``parts`` of a pipeline on their device and set up offload; on a CPU, quantise them first.
 
     ``model`` keeps on the card only the part at work; ``group`` streams layer by layer. On a CPU there is nothing to
-    offload to, and both are ignored. Raises ValueError for an unknown offload.
+    offload to, and both are ignored. Also called, without parts, after some were taken away.
     """
-    check_offload(offload)
     if device.type == "cpu":
-        if precision in ("int8", "nf4"):
-            quantise_on_cpu(pipeline.transformer, precision, KEEP[family])
-        return
-    if offload == "model":
+        for name in KEEP[family].keys() & set(parts) if precision in ("int8", "nf4") else ():
+            quantise_on_cpu(getattr(pipeline, name), precision, KEEP[family][name])
+    elif offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
     elif offload == "group":
-        pipeline.enable_group_offload(onload_device=device, offload_type="leaf_level", use_stream=True)
+        for name in parts:
+            stream(getattr(pipeline, name), device)
     else:
         pipeline.to(device)
 
 
-def quantise_on_cpu(model: nn.Module, precision: str, keep: tuple[str, ...]) -> int:
-    """Swap the model's Linear layers for bitsandbytes ones, except those named by, or inside a module of, ``keep``.
+def stream(model: nn.Module, device: torch.device, **options: Any) -> None:
+    """Keep a model in RAM and bring each layer to the card for as long as it works (diffusers' group offloading).
 
-    diffusers' own loader, whose rule for ``keep`` this is, refuses without a GPU. Returns how many were swapped.
+    Norm weights stay on the card. They are small, and autograd keeps a reference to them rather than a copy, which
+    would lie in RAM by the time a backward pass reads it; of a Linear it keeps what was on the card. So a LoRA can be
+    trained through it, with gradient checkpointing: without it all layers are kept until the backward pass.
+    ``options`` go to ``apply_group_offloading`` in place of its prefetching stream.
+    """
+    from diffusers.hooks import apply_group_offloading
+
+    norms = [module for module in model.modules() if "Norm" in type(module).__name__ and module._parameters]
+    weights = [dict(module._parameters) for module in norms]
+    for module in norms:
+        for name in module._parameters:
+            module._parameters[name] = None
+    options = options or {"use_stream": True, "record_stream": True}
+    apply_group_offloading(model, device, offload_type="leaf_level", **options)
+    for module, parameters in zip(norms, weights, strict=True):
+        for name, parameter in parameters.items():
+            module._parameters[name] = None if parameter is None else nn.Parameter(parameter.data.to(device), False)
+
+
+def quantise_on_cpu(model: nn.Module, precision: str, keep: tuple[str, ...]) -> int:
+    """Swap the model's Linear layers for bitsandbytes ones, all but those ``kept``; return how many were swapped.
+
+    diffusers' own loader refuses without a GPU.
     """
     import bitsandbytes as bnb
 
-    names = [
-        name
-        for name, module in model.named_modules()
-        if type(module) is nn.Linear and not any(name == part or f"{part}." in name for part in keep)
-    ]
+    names = [name for name, module in model.named_modules() if type(module) is nn.Linear and not kept(name, keep)]
     for name in names:
         old = model.get_submodule(name)
         biased = old.bias is not None
@@ -129,6 +154,11 @@ def quantise_on_cpu(model: nn.Module, precision: str, keep: tuple[str, ...]) -> 
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, new.to("cpu"))
     return len(names)
+
+
+def kept(name: str, keep: Sequence[str]) -> bool:
+    """Say whether a layer stays unquantised: it is named by ``keep``, ends so, or is inside a module so named."""
+    return any(name == part or name.endswith(f".{part}") or f"{part}." in name for part in keep)
 
 
 def needed_gib(family: str, precision: str, offload: str = "none") -> float:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import QwenImageEditPlusPipeline
+from diffusers import QwenImageEditPlusPipeline, QwenImageTransformer2DModel
 from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import (
     CONDITION_IMAGE_SIZE,
     VAE_IMAGE_SIZE,
@@ -18,49 +19,34 @@ from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import (
 )
 from PIL import Image
 
-from flenlib.models import lora, placement
+from flenlib.models import lora
+from flenlib.models.family import Family
 from flenlib.models.qwen_processor import load_processor, reference_areas
 
 NEGATIVE_PROMPT = " "
 """Without a negative prompt the pipeline ignores its guidance."""
 
 
-class QwenEdit:
+class QwenEdit(Family):
     """A QwenImageEditPlusPipeline with the five verbs: load, encode, predict, sample, save."""
 
     name = "qwen_edit"
     lora_prefix = "diffusion_model."
+    pipeline_class = QwenImageEditPlusPipeline
+    transformer_class = QwenImageTransformer2DModel
+    encoders = ("text_encoder",)
 
-    def __init__(self, pipeline: QwenImageEditPlusPipeline, source: str, precision: str, device: torch.device):
-        facts = placement.pipeline_facts(source)
-        self.pipeline = pipeline
-        self.source = source
-        self.precision = precision
-        self.device = device
-        self.dtype = placement.pick_dtype(precision, device)
-        self.resolution: int = facts.get("resolution", 1024)
-        self.reference_area: int = facts.get("reference_area", VAE_IMAGE_SIZE)
-        self.condition_area: int = facts.get("condition_area", CONDITION_IMAGE_SIZE)
-        self.multiple: int = 2 * pipeline.vae_scale_factor
-        self.loras: list[lora.Stacked] = []
-
-    @property
-    def transformer(self) -> torch.nn.Module:
-        """The part that is trained."""
-        return self.pipeline.transformer
+    def __init__(self, *loaded: Any) -> None:
+        super().__init__(*loaded)
+        self.reference_area: int = self.facts.get("reference_area", VAE_IMAGE_SIZE)
+        self.condition_area: int = self.facts.get("condition_area", CONDITION_IMAGE_SIZE)
 
     @classmethod
-    def load(
-        cls, source: str | Path, *, precision: str = "fp32", offload: str = "none", device: str = "auto"
-    ) -> QwenEdit:
-        """Load a QwenImageEditPlusPipeline from a hub id or a folder; the published model and the mini one alike."""
-        where = placement.pick_device(device)
-        options = placement.loading_options(cls.name, precision, where, "text_encoder")
-        processor = _processor(str(source))
-        pipeline = QwenImageEditPlusPipeline.from_pretrained(str(source), processor=processor, **options)
-        placement.place(pipeline, cls.name, precision=precision, offload=offload, device=where)
-        pipeline.set_progress_bar_config(disable=True)
-        return cls(pipeline, str(source), precision, where)
+    def own_parts(cls, source: str) -> dict[str, Any]:
+        """Return the processor, which transformers makes only where torchvision is installed."""
+        if Path(source).is_dir():
+            return {"processor": load_processor(Path(source) / "processor")}
+        return {"processor": load_processor(source, subfolder="processor")}
 
     @torch.no_grad()
     def encode(
@@ -72,7 +58,7 @@ class QwenEdit:
         rounded down to a multiple of 16. References give ``reference`` (tokens of all, channels) and ``reference_grid``
         (references, 2), resized to the model's reference area. An instruction gives ``text`` (tokens, width) and
         ``text_mask`` (tokens,) of ones, to be padded with zeros in a batch; the encoder sees the references with it.
-        Raises ValueError for an instruction without a reference.
+        Raises ValueError for an instruction without a reference, and RuntimeError for one after ``free_encoders``.
         """
         parts: dict[str, torch.Tensor] = {}
         if image is not None:
@@ -84,6 +70,7 @@ class QwenEdit:
             parts["reference"] = torch.cat([latents for latents, _ in encoded])
             parts["reference_grid"] = torch.stack([grid for _, grid in encoded])
         if text is not None:
+            self._need_encoders()
             embeds, mask = self.pipeline.encode_prompt(text, image=self._seen(references))
             parts["text"] = embeds[0].float().cpu()
             parts["text_mask"] = torch.ones(embeds.shape[1], dtype=torch.long) if mask is None else mask[0].cpu()
@@ -95,7 +82,7 @@ class QwenEdit:
         ``noisy`` is (B, tokens, channels), ``timesteps`` (B,) in 0..1, ``batch`` the stacked parts of ``encode``: all
         targets of a batch have one grid, and so have their references, one by one.
         """
-        device = self.pipeline._execution_device
+        device = self.device
         shapes = [(1, *lora.one_grid(batch["grid"]))]
         shapes += [(1, *lora.one_grid(grid)) for grid in batch["reference_grid"].unbind(1)]
         mask = batch["text_mask"].to(device)
@@ -110,6 +97,16 @@ class QwenEdit:
         )[0]
         return velocity[:, : noisy.shape[1]].float()
 
+    def conditions(self, text: str, references: Sequence[Image.Image] = ()) -> dict[str, torch.Tensor]:
+        """Encode what ``sample`` needs in place of a text once the text encoders are freed.
+
+        ``text`` and ``text_mask`` of the instruction, ``negative_text`` and ``negative_text_mask`` of the empty one.
+        """
+        told = self.encode(text=text, references=references)
+        negative = self.encode(text=NEGATIVE_PROMPT, references=references)
+        names = ("text", "text_mask")
+        return {name: told[name] for name in names} | {f"negative_{name}": negative[name] for name in names}
+
     def sample(
         self,
         text: str,
@@ -120,28 +117,31 @@ class QwenEdit:
         width: int | None = None,
         height: int | None = None,
         references: Sequence[Image.Image] = (),
+        conditions: dict[str, torch.Tensor] | None = None,
     ) -> Image.Image:
         """Edit the references by an instruction into one RGB picture, of the last reference's shape unless told.
 
-        ``guidance`` is the true classifier-free guidance; 1 turns it off. Raises ValueError without a reference.
+        ``guidance`` is the true classifier-free guidance; 1 turns it off. ``conditions`` replace the instruction,
+        which is then not read; the references are needed all the same. Raises ValueError without a reference, and
+        RuntimeError without conditions after ``free_encoders``.
         """
         _need(references)
+        if conditions is None:
+            self._need_encoders()
+            told: dict[str, Any] = {"prompt": text, "negative_prompt": NEGATIVE_PROMPT if guidance > 1 else None}
+        else:
+            told = _embeds(conditions, self.device, self.dtype, guidance > 1)
         wide, high = calculate_dimensions(self.reference_area, references[-1].width / references[-1].height)
         with reference_areas(self.condition_area, self.reference_area):
             return self.pipeline(
                 image=list(references),
-                prompt=text,
-                negative_prompt=NEGATIVE_PROMPT if guidance > 1 else None,
+                **told,
                 true_cfg_scale=guidance,
                 width=width or wide,
                 height=height or high,
                 num_inference_steps=steps,
                 generator=torch.Generator("cpu").manual_seed(seed),
             ).images[0]
-
-    def save(self, path: str | Path, *, metadata: dict[str, str]) -> Path:
-        """Write the attached trainable LoRA, all of it or nothing (see ``lora.write``); return the path."""
-        return lora.write(self, path, metadata)
 
     def _seen(self, references: Sequence[Image.Image]) -> list[Image.Image]:
         """Return the references as the text encoder sees them."""
@@ -152,7 +152,7 @@ class QwenEdit:
 
     def _latents(self, image: Image.Image, width: int, height: int) -> tuple[torch.Tensor, torch.Tensor]:
         pixels = self.pipeline.image_processor.preprocess(image, height, width).unsqueeze(2)
-        pixels = pixels.to(self.pipeline._execution_device, self.pipeline.vae.dtype)
+        pixels = pixels.to(self.device, self.pipeline.vae.dtype)
         latents = self.pipeline._encode_vae_image(pixels, None)
         batch, channels, _, rows, columns = latents.shape
         packed = self.pipeline._pack_latents(latents, batch, channels, rows, columns)
@@ -164,8 +164,12 @@ def _need(references: Sequence[Image.Image]) -> None:
         raise ValueError("the qwen_edit family needs at least one reference picture and none was given")
 
 
-def _processor(source: str):
-    """Return the picture-and-text processor of a folder or a hub id."""
-    if Path(source).is_dir():
-        return load_processor(Path(source) / "processor")
-    return load_processor(source, subfolder="processor")
+def _embeds(
+    conditions: dict[str, torch.Tensor], device: torch.device, dtype: torch.dtype, guided: bool
+) -> dict[str, torch.Tensor]:
+    """Return conditions as the pipeline takes them, a batch of one."""
+    told = {}
+    for prefix in ("", "negative_") if guided else ("",):
+        told[f"{prefix}prompt_embeds"] = conditions[f"{prefix}text"][None].to(device, dtype)
+        told[f"{prefix}prompt_embeds_mask"] = conditions[f"{prefix}text_mask"][None].to(device)
+    return told

@@ -7,7 +7,6 @@ can go wrong with a download is one RuntimeError of one sentence.
 from __future__ import annotations
 
 import difflib
-import gc
 import hashlib
 import json
 import re
@@ -17,17 +16,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import huggingface_hub
-import torch
-import transformers
 from huggingface_hub import errors
 
 from flenlib.models import lora, placement
+from flenlib.models.family import Family, collect
 from flenlib.models.flux import Flux
 from flenlib.models.qwen_edit import QwenEdit
 
-Family = Flux | QwenEdit
 FAMILIES: dict[str, type[Family]] = {"flux": Flux, "qwen_edit": QwenEdit}
 PIPELINES = {"FluxPipeline": "flux", "QwenImageEditPlusPipeline": "qwen_edit"}
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -101,8 +97,11 @@ def load_family(
     offload: str = "none",
     device: str = "auto",
     loras: Sequence[str | tuple[str | Path, float]] = (),
+    transformer: bool = True,
 ) -> Family:
     """Load a model of a family with finished LoRAs stacked on it (``path:0.8``, a hub id, or (path, weight)).
+
+    Without the ``transformer`` it can only encode until ``load_transformer`` is called, and takes no LoRAs.
 
     Raises ValueError or FileNotFoundError for what was asked wrongly, and RuntimeError in one sentence for what cannot
     be had: gated, not found, no network, too large for this machine, damaged files.
@@ -114,17 +113,15 @@ def load_family(
     uses = [lora_file(use) for use in loras]
     for path, _ in uses:
         lora.check_family(path, family)
-    local = Path(model.source).is_dir()
-    if not local:
+    if not Path(model.source).is_dir():
         if model.name in KNOWN:
             placement.check_fits(model.name, family, precision, offload, where)
         fetch(model.source, "model_index.json", name=model.name)
-    try:
-        with quiet(local):
-            loaded = FAMILIES[family].load(model.source, precision=precision, offload=offload, device=device)
-    except (OSError, errors.HfHubHTTPError, lora.SafetensorError) as error:
-        raise RuntimeError(f"{model.name} cannot be loaded from {model.source}: {_first_line(error)}") from error
-    lora.stack(loaded, uses)
+    loaded = FAMILIES[family].load(
+        model.source, precision=precision, offload=offload, device=device, transformer=transformer
+    )
+    if uses:
+        lora.stack(loaded, uses)
     return loaded
 
 
@@ -142,9 +139,7 @@ def model_facts(family: Family) -> dict[str, Any]:
 def free(family: Family) -> None:
     """Give back the memory a loaded family takes, on the card too; the family cannot be used afterwards."""
     family.pipeline = None
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    collect()
 
 
 def weights_hash(source: str) -> str:
@@ -221,25 +216,6 @@ def hub_errors(repository: str, name: str) -> Iterator[None]:
             f"{name} is not in the cache ({huggingface_hub.constants.HF_HUB_CACHE}) and the hub cannot be reached: "
             f"connect to the network, or run `hf download {repository}` where there is one"
         ) from error
-
-
-@contextmanager
-def quiet(really: bool = True) -> Iterator[None]:
-    """Keep diffusers and transformers from printing progress bars and warnings about optional parts while loading."""
-    if not really:
-        yield
-        return
-    libraries = (diffusers.utils.logging, transformers.utils.logging)
-    before = [library.get_verbosity() for library in libraries]
-    for library in libraries:
-        library.set_verbosity_error()
-        library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for library, level in zip(libraries, before, strict=True):
-            library.set_verbosity(level)
-            library.enable_progress_bar()
 
 
 def _folder_model(folder: Path) -> Model:

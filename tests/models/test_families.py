@@ -1,15 +1,18 @@
 """The five verbs agree with the pipelines they stand for."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
 
+from flenlib.models.registry import FAMILIES
 from tests.models.common import load, picture, references, sample
 
-FAMILIES = ("flux", "qwen_edit")
+NAMES = ("flux", "qwen_edit")
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=NAMES)
 def family(request, tiny_flux, tiny_qwen_edit):
     return load({"flux": tiny_flux, "qwen_edit": tiny_qwen_edit}[request.param], request.param)
 
@@ -105,6 +108,44 @@ def test_one_batch_is_one_size(family):
         family.predict(batch["latents"], torch.tensor([0.5]), batch)
 
 
+def test_encode_then_free_then_train_and_preview(family):
+    """What a small card does, part by part, ends in the same pictures and velocities as having everything at once."""
+    given = references(family.name)
+    drawn = family.sample("a person", seed=1, steps=2, guidance=2.0, references=given)
+    whole = family.encode(image=picture(), text="a person", references=given)
+    turns = FAMILIES[family.name].load(family.source, device="cpu", transformer=False)
+    with pytest.raises(RuntimeError, match="without its transformer; call load_transformer"):
+        turns.transformer  # noqa: B018
+    parts = turns.encode(image=picture(), text="a person", references=given)
+    conditions = turns.conditions("a person", references=given)
+    assert all(torch.equal(parts[name], whole[name]) for name in whole)
+    encoders = [weakref.ref(getattr(turns.pipeline, name)) for name in turns.encoders]
+    for _ in range(2):
+        turns.free_encoders()
+        turns.load_transformer()
+    assert not any(encoder() for encoder in encoders) and turns.pipeline.vae is not None
+    again = turns.sample("not read", seed=1, steps=2, guidance=2.0, references=given, conditions=conditions)
+    assert np.array_equal(again, drawn)
+    for call in (
+        lambda: turns.encode(text="a person", references=given),
+        lambda: turns.sample("a person", seed=1, steps=1, references=given),
+    ):
+        with pytest.raises(RuntimeError, match="text encoders were freed; give conditions="):
+            call()
+    assert torch.equal(turns.encode(image=picture())["latents"], whole["latents"])
+    batch = {name: value[None] for name, value in parts.items()}
+    at = torch.tensor([0.5])
+    assert torch.equal(turns.predict(batch["latents"], at, batch), family.predict(batch["latents"], at, batch))
+
+
+def test_guidance_off_needs_no_negative_conditions(tiny_qwen_edit):
+    editor = load(tiny_qwen_edit, "qwen_edit")
+    told = editor.encode(text="a person", references=[picture(5)])
+    one = editor.sample("x", seed=1, steps=2, guidance=1.0, references=[picture(5)], conditions=told)
+    other = editor.sample("a person", seed=1, steps=2, guidance=1.0, references=[picture(5)])
+    assert np.array_equal(one, other)
+
+
 @pytest.mark.parametrize("precision", ["bf16", "int8", "nf4"])
 def test_lower_precisions_sample_and_train(precision, family):
     from flenlib.models import lora
@@ -114,6 +155,8 @@ def test_lower_precisions_sample_and_train(precision, family):
     assert abs(sample(small) - exact).mean() < 12
     kind = {"bf16": "Linear", "int8": "Linear8bitLt", "nf4": "Linear4bit"}[precision]
     blocks = small.transformer.transformer_blocks
+    large = getattr(small.pipeline, small.encoders[-1])
+    assert kind in {type(module).__name__ for module in large.modules()}
     assert type(blocks[0].attn.to_q).__name__ == kind and type(small.transformer.proj_out).__name__ == "Linear"
     lora.attach(small, 4, 4, "attention", seed=0)
     parts = small.encode(image=picture(), text="a person", references=references(small.name))

@@ -56,8 +56,9 @@ def test_devices_and_dtypes():
 
 
 def test_on_a_gpu_transformer_and_large_text_encoder_are_quantised():
-    options = placement.loading_options("flux", "nf4", torch.device("cuda"), "text_encoder_2")
+    options = placement.loading_options("flux", "nf4", torch.device("cuda"))
     mapping = options["quantization_config"].quant_mapping
     assert mapping.keys() == {"transformer", "text_encoder_2"} and options["dtype"] == torch.bfloat16
     assert "proj_out" in mapping["transformer"].llm_int8_skip_modules
-    assert placement.loading_options("flux", "nf4", torch.device("cpu"), "text_encoder_2") == {"dtype": torch.float32}
+    assert mapping["text_encoder_2"].llm_int8_skip_modules == ["wo"]
+    assert placement.loading_options("flux", "nf4", torch.device("cpu")) == {"dtype": torch.float32}
