@@ -1,0 +1,176 @@
+"""Triplets (source, instruction, corrected picture): what an editor learns from. Kept in one ``triplets.json``.
+
+The file is the process document's schema grown by who made the target, what it replaces, and its lineage. Paths in it
+are relative to its folder. Knows nothing of models or reviews.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from flenlib.dataset.files import write_atomic
+from flenlib.dataset.images import open_image, pixel_hash, sha256
+
+FILE = "triplets.json"
+MINIMUM = 10
+"""The fewest triplets an editor is trained on (process document, step 2.1)."""
+
+SHAPE = 0.05
+"""How far width over height of a target may differ from its source's: editors round sides to multiples of 32."""
+
+
+@dataclass(frozen=True)
+class Triplet:
+    """One pair to learn from: edit ``source_image`` by ``edit_prompt`` and ``target_image`` should come out."""
+
+    source_image: str
+    edit_prompt: str
+    target_image: str
+    issue: str = ""  # what was wrong with the picture that was sent back
+    improvement: str = ""  # how the target was made right
+    before_image: str = ""  # the picture that was sent back; none for a positive pair
+    kind: str = ""  # of edit: background, lighting, style, camera
+    value: str = ""  # what was asked for: forest, sunset
+    positive: bool = False  # the editor's own good edit, so that it keeps what it can do
+    by: str = ""  # who made the target: person, renderer, tries, editor, import
+    iteration: str = ""
+    held_out: bool = False  # never trained on: checkpoints are scored with it
+    depth: int = 1  # generations between a real picture and the target
+    source_sha256: str = ""
+    target_sha256: str = ""
+    measurements: dict[str, float | str] = field(default_factory=dict)
+
+    def paths(self, folder: Path) -> tuple[Path, Path]:
+        """Return where source and target are, for a triplets file in ``folder``."""
+        return (folder / self.source_image).resolve(), (folder / self.target_image).resolve()
+
+
+_KNOWN = {item.name: item.type for item in fields(Triplet)}
+_TYPES = {"str": str, "bool": bool, "int": int, "dict[str, float | str]": dict}
+
+
+def read(folder: str | Path) -> list[Triplet]:
+    """Return the triplets of a folder. Raises FileNotFoundError, or ValueError naming file, entry and key."""
+    path = Path(folder) / FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; run step 2.1 (notebook 21) first")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged or cut short ({error}); restore it or run step 2.1 again") from None
+    items = content.get("triplets") if isinstance(content, dict) else content
+    if not isinstance(items, list):
+        raise ValueError(f"{path} holds no list of triplets; each needs source_image, edit_prompt and target_image")
+    return [_parse(item, f"{path}, triplet {number}") for number, item in enumerate(items, 1)]
+
+
+def write(folder: str | Path, triplets: Sequence[Triplet]) -> Path:
+    """Write the triplets of a folder in one step and return the file."""
+    path = Path(folder) / FILE
+    content = {"dataset_version": path.parent.name, "triplets": [asdict(t) for t in triplets]}
+    write_atomic(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    return path
+
+
+def check(folder: str | Path, triplets: Sequence[Triplet], minimum: int = MINIMUM) -> None:
+    """Raise ValueError, one line a fault, naming the file: what is missing, changed, of another size, there twice.
+
+    Also when there are fewer triplets to learn from than ``minimum``.
+    """
+    folder = Path(folder)
+    faults = [fault for triplet in triplets for fault in _faults(folder, triplet)]
+    seen: dict[tuple[Path, str], str] = {}
+    for triplet in triplets:
+        key = (triplet.paths(folder)[0], " ".join(triplet.edit_prompt.split()).casefold())
+        if key in seen:
+            faults.append(
+                f"{triplet.target_image} corrects {triplet.source_image} by {triplet.edit_prompt!r}, and so does "
+                f"{seen[key]}: the same correction is there twice; keep one"
+            )
+        seen.setdefault(key, triplet.target_image)
+    learned = sum(not t.held_out for t in triplets)
+    if not faults and learned < minimum:
+        faults.append(
+            f"{folder / FILE} holds {learned} triplets to learn from and {minimum} are needed: review more edits, "
+            "correct more of what was sent back, or import pairs"
+        )
+    if faults:
+        raise ValueError("\n".join(faults))
+
+
+def hashed(folder: str | Path, triplet: Triplet) -> dict[str, str]:
+    """Return the hashes of a triplet's two files, to be kept with it."""
+    source, target = triplet.paths(Path(folder))
+    return {"source_sha256": sha256(source), "target_sha256": sha256(target)}
+
+
+def merge(older: Sequence[Triplet], newer: Sequence[Triplet], folder: Path, old_folder: Path) -> list[Triplet]:
+    """Return the newer triplets and those of an earlier iteration that none of them replaces.
+
+    A newer correction of the same source pixels by the same instruction replaces the older one. Older paths are
+    rewritten relative to ``folder``; what is no longer on disk is left out.
+    """
+    taken = {(pixel_hash(open_image(t.paths(folder)[0])), t.edit_prompt) for t in newer}
+    kept = []
+    for triplet in older:
+        source, target = triplet.paths(old_folder)
+        if not (source.is_file() and target.is_file()):
+            continue
+        if (pixel_hash(open_image(source)), triplet.edit_prompt) in taken:
+            continue
+        before = relative(old_folder / triplet.before_image, folder) if triplet.before_image else ""
+        moved = {"source_image": relative(source, folder), "target_image": relative(target, folder)}
+        kept.append(Triplet(**{**asdict(triplet), **moved, "before_image": before}))
+    return [*kept, *newer]
+
+
+def relative(path: Path, folder: Path) -> str:
+    """Return a path as the triplets file writes it: relative to its folder, with forward slashes."""
+    return Path(os.path.relpath(Path(path).resolve(), folder.resolve())).as_posix()
+
+
+def _faults(folder: Path, triplet: Triplet) -> list[str]:
+    source, target = triplet.paths(folder)
+    if not triplet.edit_prompt.strip():
+        return [f"the triplet of {target} has no edit_prompt; write what was asked for"]
+    missing = [
+        f"{name} {path} does not exist{more}"
+        for name, path, more in (
+            ("source", source, f", and {triplet.target_image} was made from it: restore it or remove the triplet"),
+            ("target", target, f", and is to correct {triplet.source_image}: restore it or remove the triplet"),
+        )
+        if not path.is_file()
+    ]
+    if missing:
+        return missing
+    before = (folder / triplet.before_image).resolve() if triplet.before_image else source
+    try:
+        (a, b), (c, d) = (open_image(path).size for path in (before if before.is_file() else source, target))
+    except (ValueError, PermissionError) as error:
+        return [str(error)]
+    exact = before.is_file() and before != source
+    if (a, b) != (c, d) if exact else abs(a * d / (b * c) - 1) > SHAPE:
+        than = f"{before.name}, which it replaces," if exact else f"its source {source.name}"
+        return [f"target {target} is {c} x {d} pixels and {than} {a} x {b}; save it at that size, not cropped"]
+    for path, told in ((source, triplet.source_sha256), (target, triplet.target_sha256)):
+        if told and sha256(path) != told:
+            return [f"{path} has changed since step 2.1 looked at it; run step 2.1 again"]
+    return []
+
+
+def _parse(item: Any, where: str) -> Triplet:
+    if not isinstance(item, dict):
+        raise ValueError(f"{where} is {item!r}; it must be an object")
+    for key in ("source_image", "edit_prompt", "target_image"):
+        if not isinstance(item.get(key), str) or not item[key].strip():
+            raise ValueError(f"{where}: {key} is {item.get(key)!r}; it must be text")
+    known = {key: value for key, value in item.items() if key in _KNOWN}
+    for key, value in known.items():
+        if type(value) is not _TYPES[_KNOWN[key]]:
+            raise ValueError(f"{where}: {key} is {value!r}; it must be {_TYPES[_KNOWN[key]].__name__}")
+    return Triplet(**known)
