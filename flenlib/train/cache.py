@@ -17,12 +17,11 @@ from typing import Any
 
 import torch
 from PIL import Image, ImageOps
-from safetensors.torch import load_file, save_file
-from tqdm.auto import tqdm
+from safetensors.torch import save_file
 
 from flenlib.dataset.images import open_image, pixel_hash
-from flenlib.params import Train
-from flenlib.train.flow import generator
+from flenlib.train import focus
+from flenlib.train.checkpoints import writing
 
 WIDEST = 2.0
 """The longest side over the shorter one that is trained; what lies beyond is cropped."""
@@ -37,22 +36,24 @@ class Sample:
     repeats: int = 1
     references: tuple[Path, ...] = ()
     name: str = ""
+    kind: str = ""  # what the phases of a curriculum choose by: a framing, a concept
+    weight: float = 1.0  # what the loss on it counts
+    mask: Path | None = None  # a picture of the same size, white where the loss counts in full
 
 
 class Cache:
-    """Encoded parts of one family's inputs in one folder; ``resolution`` 0 is the model's own."""
+    """Encoded parts of one family's inputs in one folder; a resolution of 0 is the model's own."""
 
-    def __init__(self, folder: str | Path, family: Any, resolution: int = 0) -> None:
+    def __init__(self, folder: str | Path, family: Any) -> None:
         self.folder, self.family = Path(folder), family
-        self.resolution = resolution or family.resolution
         self._encoders = {part: fingerprint_of(family, part) for part in ("vae", "text_encoder")}
 
-    def image(self, path: str | Path) -> Path:
+    def image(self, path: str | Path, resolution: int = 0, flip: bool = False) -> Path:
         """Return the file that holds ``latents`` (tokens, channels) and ``grid`` [h, w] of a picture.
 
         Encodes the picture on first sight. Raises what ``open_image`` raises for a file that is not a picture.
         """
-        picture = fit(open_image(path), self.resolution)
+        picture = self._fitted(open_image(path), resolution, flip)
         key = _digest(pixel_hash(picture), list(picture.size), self._encoders["vae"])
         return self._file("image", key, lambda: self.family.encode(image=picture))
 
@@ -62,50 +63,75 @@ class Cache:
         An editor's caption is encoded with its reference pictures, and the file holds their latents too.
         """
         pictures = [open_image(path) for path in references]
+        return self._file(
+            "text", self._text_key(caption, pictures), lambda: self.family.encode(text=caption, references=pictures)
+        )
+
+    def conditions(self, text: str, references: Sequence[str | Path] = ()) -> Path:
+        """Return the file that holds what ``sample`` needs in place of a text."""
+        pictures = [open_image(path) for path in references]
+        return self._file(
+            "conditions", self._text_key(text, pictures), lambda: self.family.conditions(text, references=pictures)
+        )
+
+    def focus(self, sample: Sample, kind: str, resolution: int = 0, flip: bool = False) -> Path:
+        """Return the file that holds ``focus`` (tokens,) of a sample: of its ``face``, its ``mask`` or its ``edit``.
+
+        Faces are searched once a picture. Raises ValueError for a mask of another size than its picture.
+        """
+        whole = open_image(sample.image)
+        picture = self._fitted(whole, resolution, flip)
+        beside = _beside(sample, kind, whole.size)
+        other = self._fitted(beside, resolution, flip) if beside and kind == "mask" else beside
+        if beside and kind == "edit" and flip:
+            other = ImageOps.mirror(beside)
+        grid = tuple(side // self.family.multiple for side in reversed(picture.size))
+
+        def find() -> dict[str, torch.Tensor]:
+            if kind == "face":
+                return {"focus": focus.of_faces(picture, grid)}
+            if other is None:
+                return {"focus": torch.ones(grid[0] * grid[1])}
+            return {"focus": focus.of_mask(other, grid) if kind == "mask" else focus.of_edit(picture, other, grid)}
+
+        key = _digest(pixel_hash(picture), list(grid), kind, pixel_hash(other) if other else "")
+        return self._file("focus", key, find)
+
+    def _fitted(self, picture: Image.Image, resolution: int, flip: bool) -> Image.Image:
+        picture = fit(picture, resolution or self.family.resolution)
+        return ImageOps.mirror(picture) if flip else picture
+
+    def _text_key(self, text: str, pictures: Sequence[Image.Image]) -> str:
         encoders = [self._encoders["text_encoder"], self._encoders["vae"] if pictures else ""]
-        key = _digest(caption, [pixel_hash(picture) for picture in pictures], encoders)
-        return self._file("text", key, lambda: self.family.encode(text=caption, references=pictures))
+        return _digest(text, [pixel_hash(picture) for picture in pictures], encoders)
 
     def _file(self, kind: str, key: str, encode: Callable[[], dict[str, torch.Tensor]]) -> Path:
         path = self.folder / kind / f"{key}.safetensors"
         if not path.is_file():
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in encode().items()}
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in encode().items()}, partial)
-            partial.replace(path)
+            try:
+                with writing("an encoded input", path):
+                    save_file(tensors, partial)
+                    partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
         return path
 
 
-class Feed:
-    """The batches of a run: a function of the samples, the settings and the micro-step, and of no state."""
-
-    def __init__(
-        self,
-        cache: Cache,
-        samples: Sequence[Sample],
-        settings: Train,
-        caption_empty: str,
-        on_encoded: Callable[[int], object],
-    ) -> None:
-        self.settings, self.repeats = settings, [sample.repeats for sample in samples]
-        self.files: list[tuple[Path, Path, Path]] = []
-        for sample in tqdm(samples, desc="encode", leave=False):
-            text = cache.text(sample.caption, sample.references)
-            empty = cache.text(caption_empty, sample.references) if settings.caption_dropout else text
-            self.files.append((cache.image(sample.image), text, empty))
-            on_encoded(len(self.files))
-        self.shapes = [_shape(read(image, text)) for image, text, _ in self.files]
-
-    def batch(self, number: int, random: torch.Generator) -> dict[str, torch.Tensor]:
-        """Return micro-step 0, 1, 2, ... of the endless row of epochs, some captions dropped, as CPU tensors."""
-        per_epoch = len(self._epoch(0))
-        order = self._epoch(number // per_epoch)[number % per_epoch]
-        dropped = (torch.rand(len(order), generator=random) < self.settings.caption_dropout).tolist()
-        chosen = [(self.files[i][0], self.files[i][2 if drop else 1]) for i, drop in zip(order, dropped, strict=True)]
-        return collate([read(image, text) for image, text in chosen])
-
-    def _epoch(self, epoch: int) -> list[list[int]]:
-        return batches(self.shapes, self.repeats, self.settings.batch_size, self.settings.seed, epoch)
+def _beside(sample: Sample, kind: str, size: tuple[int, int]) -> Image.Image | None:
+    """Return the picture a focus is found by beside the sample's own: its mask or its first reference."""
+    if kind == "edit" and sample.references:
+        return open_image(sample.references[0])
+    if kind != "mask" or sample.mask is None:
+        return None
+    mask = open_image(sample.mask)
+    if mask.size != size:
+        raise ValueError(
+            f"mask {sample.mask} is {mask.size} pixels and its picture {sample.image} {size}; make them equal"
+        )
+    return mask
 
 
 def fit(picture: Image.Image, resolution: int) -> Image.Image:
@@ -139,49 +165,6 @@ def fingerprint_of(family: Any, part: str) -> str:
     """Return one hash of the pipeline's models whose names begin with ``part``: vae, text_encoder, transformer."""
     models = sorted(n for n, m in family.pipeline.components.items() if n.startswith(part) and m is not None)
     return _digest([fingerprint(family.pipeline.components[name]) for name in models])
-
-
-def batches(shapes: Sequence[tuple], repeats: Sequence[int], size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Return one epoch as lists of sample numbers: every sample ``repeats`` times, shuffled by (seed, epoch).
-
-    Samples of one shape share a batch; the last batch of a shape may be smaller. The number of batches is the same in
-    every epoch.
-    """
-    random = generator(seed, "order", epoch)
-    groups: dict[tuple, list[int]] = {}
-    for number, count in enumerate(repeats):
-        groups.setdefault(shapes[number], []).extend([number] * count)
-    made = []
-    for group in groups.values():
-        order = [group[i] for i in torch.randperm(len(group), generator=random).tolist()]
-        made += [order[start : start + size] for start in range(0, len(order), size)]
-    return [made[i] for i in torch.randperm(len(made), generator=random).tolist()]
-
-
-def collate(parts: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Stack the encoded parts of several samples; texts of unlike length are padded, as their ``text_mask`` says."""
-    return {name: _stack([part[name] for part in parts], name.startswith("text")) for name in parts[0]}
-
-
-def read(image: Path, text: Path) -> dict[str, torch.Tensor]:
-    """Return everything a family needs to learn one sample, from its two cache files."""
-    return {**load_file(image), **load_file(text)}
-
-
-def _stack(tensors: list[torch.Tensor], pad: bool) -> torch.Tensor:
-    longest = max(len(tensor) for tensor in tensors)
-    if not pad or all(len(tensor) == longest for tensor in tensors):
-        return torch.stack(tensors)
-    return torch.stack([torch.cat([t, t.new_zeros(longest - len(t), *t.shape[1:])]) for t in tensors])
-
-
-def _shape(parts: dict[str, torch.Tensor]) -> tuple:
-    """Return what two samples must agree on to share a batch: all shapes but the text's, and the grids themselves."""
-    return tuple(
-        (name, *tensor.shape, *(tensor.flatten().tolist() if name.endswith("grid") else ()))
-        for name, tensor in sorted(parts.items())
-        if not name.startswith("text")
-    )
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:

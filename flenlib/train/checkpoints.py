@@ -2,6 +2,7 @@
 
 <folder>/training.json                              settings, samples and model of the run
 <folder>/log.csv                                    one row an optimiser step
+<folder>/watch.csv                                  one row a look at held-out pictures and previews
 <folder>/checkpoints/step_000100/lora.safetensors   every checkpoint keeps its LoRA
 <folder>/checkpoints/step_000100/state.pt           weights, optimiser and average: the last checkpoint only
 """
@@ -11,17 +12,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 
 from flenlib.dataset.files import write_atomic
 from flenlib.train.flow import BINS
 
-COLUMNS = ["step", "loss", "lr", "grad_norm", *(f"bin_{b}" for b in range(BINS)), "seconds"]
+LOGS = {
+    "log.csv": ["step", "loss", "lr", "grad_norm", *(f"bin_{b}" for b in range(BINS)), "seconds"],
+    "watch.csv": ["step", "validation", "identity", "faces", "previews"],
+}
+COLUMNS = LOGS["log.csv"]
 
 
 def step_folder(folder: Path, step: int) -> Path:
@@ -38,16 +45,22 @@ def latest(folder: Path) -> int | None:
 def save(folder: Path, step: int, state: dict[str, Any], write_lora: Callable[[Path], object]) -> Path:
     """Write one checkpoint, all of it or nothing, then drop the full states of earlier ones; return its folder.
 
-    ``state`` is tensors, numbers, lists and dicts; ``write_lora(path)`` writes the LoRA file.
+    ``state`` is tensors, numbers, lists and dicts; ``write_lora(path)`` writes the LoRA file. Raises RuntimeError in
+    one sentence when the disk is full, and leaves what was there.
     """
     final = step_folder(folder, step)
     partial = final.with_name(final.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    write_lora(partial / "lora.safetensors")
-    torch.save({"step": step, **state}, partial / "state.pt")
-    for path in (*partial.iterdir(), partial):
-        _flush(path)
+    try:
+        with writing(f"the checkpoint of step {step}", final):
+            partial.mkdir(parents=True)
+            write_lora(partial / "lora.safetensors")
+            torch.save({"step": step, **state}, partial / "state.pt")
+            for path in (*partial.iterdir(), partial):
+                _flush(path)
+    except RuntimeError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
     _flush(final.parent)
@@ -66,16 +79,18 @@ def forget_after(folder: Path, step: int) -> None:
     """Remove what an interrupted run left beyond the checkpoint it will resume from: half-written folders, log rows."""
     for partial in (folder / "checkpoints").glob("*.partial"):
         shutil.rmtree(partial)
-    path = folder / "log.csv"
-    rows = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    kept = [row for row in rows[1:] if _whole(row) and int(row.split(",", 1)[0]) <= step]
-    write_atomic(path, "\n".join([",".join(COLUMNS), *kept, ""]).encode())
+    for name, columns in LOGS.items():
+        path = folder / name
+        rows = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        kept = [row for row in rows[1:] if _whole(row, columns) and int(row.split(",", 1)[0]) <= step]
+        write_atomic(path, "\n".join([",".join(columns), *kept, ""]).encode())
 
 
-def log_row(folder: Path, row: dict[str, Any]) -> None:
-    """Append one optimiser step to ``log.csv``; a missing value is left empty."""
-    with (folder / "log.csv").open("a", encoding="utf-8") as file:
-        file.write(",".join("" if row[name] is None else repr(row[name]) for name in COLUMNS) + "\n")
+def log_row(folder: Path, row: dict[str, Any], name: str = "log.csv") -> None:
+    """Append one row to ``log.csv`` or ``watch.csv``; a missing value is left empty."""
+    path = folder / name
+    with writing(f"step {row['step']}", path), path.open("a", encoding="utf-8") as file:
+        file.write(",".join("" if row[column] is None else repr(row[column]) for column in LOGS[name]) + "\n")
 
 
 def read_log(folder: Path) -> pd.DataFrame:
@@ -83,36 +98,58 @@ def read_log(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / "log.csv")
 
 
+def read_watch(folder: Path) -> pd.DataFrame:
+    """Return ``watch.csv`` as a table: step, validation (loss), identity (mean face distance), faces found, previews.
+
+    A value that was not measured at a step is empty.
+    """
+    return pd.read_csv(folder / "watch.csv")
+
+
+@contextmanager
+def writing(what: str, path: Path) -> Iterator[None]:
+    """Turn what goes wrong while a file is written into one RuntimeError that says what to do."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        there = next(parent for parent in path.parents if parent.is_dir())
+        free = shutil.disk_usage(there).free / 2**30
+        raise RuntimeError(
+            f"{what} could not be written to {path}: {reason} ({free:.1f} GiB are free there); "
+            "make room and call again, training goes on from its last checkpoint"
+        ) from error
+
+
 class OtherRun(ValueError):
     """The folder holds a run that was told something else; the sentence says what."""
 
 
 def check_same(folder: Path, run: dict[str, Any]) -> None:
-    """Record what a run was told in ``training.json``, or compare with what is recorded there.
+    """Record what a run was told in ``training.json``, or compare with what is recorded there, section by section.
 
     Raises OtherRun naming the first thing that changed, or ValueError for a ``training.json`` that cannot be read.
     """
     path = folder / "training.json"
     run = json.loads(json.dumps(run))
-    if not path.is_file():
-        write_atomic(path, (json.dumps(run, indent=2, sort_keys=True) + "\n").encode())
-        return
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except json.JSONDecodeError:
         raise ValueError(f"{path} is not valid JSON; delete {folder} to train from the start") from None
-    change = _change(before, run)
+    change = _change(before, {**before, **run})
     if change:
         raise OtherRun(
             f"{folder} holds a run that was told otherwise: {change}; put it back to go on with that run, "
             "or give another folder, or delete this one, to train from the start"
         )
+    if run.keys() - before.keys():
+        write_atomic(path, (json.dumps({**before, **run}, indent=2, sort_keys=True) + "\n").encode())
 
 
 def _change(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     """Say in words the first difference between two runs: a setting, a sample, the model."""
-    for section in sorted(before.keys() | now.keys()):
-        old, new = before.get(section), now.get(section)
+    for section in sorted(before):
+        old, new = before[section], now[section]
         if old == new:
             continue
         if isinstance(old, dict) and isinstance(new, dict):
@@ -127,8 +164,8 @@ def _change(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     return None
 
 
-def _whole(row: str) -> bool:
-    return row.count(",") == len(COLUMNS) - 1 and not row.endswith(",")
+def _whole(row: str, columns: list[str]) -> bool:
+    return row.count(",") == len(columns) - 1 and not row.endswith(",")
 
 
 def _flush(path: Path) -> None:

@@ -54,9 +54,17 @@ def add_noise(latents: torch.Tensor, noise: torch.Tensor, times: torch.Tensor) -
     return (1 - times) * latents + times * noise
 
 
-def losses(velocity: torch.Tensor, latents: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """Return (B,) mean squared errors, in fp32, of the predicted velocity against ``noise - latents``."""
-    return (velocity.float() - (noise - latents).float()).square().flatten(1).mean(1)
+def losses(
+    velocity: torch.Tensor, latents: torch.Tensor, noise: torch.Tensor, focus: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return (B,) mean squared errors, in fp32, of the predicted velocity against ``noise - latents``.
+
+    ``focus`` (B, tokens) says what each token counts; a picture's own mean of it is taken to be 1.
+    """
+    errors = (velocity.float() - (noise - latents).float()).square()
+    if focus is None:
+        return errors.flatten(1).mean(1)
+    return (errors.mean(2) * focus).sum(1) / focus.sum(1)
 
 
 def binned(times: torch.Tensor, values: torch.Tensor) -> list[float | None]:

@@ -2,7 +2,8 @@
 
 Knows the five verbs of a family (load, encode, predict, sample, save) and the LoRA functions; never which model it is.
 Whatever is random is seeded by (seed, step, micro-step), so a run that was killed and called again ends, on a CPU, in
-the same bits as one that was not.
+the same bits as one that was not. Started by ``accelerate launch`` in several processes, each takes its share of every
+batch, gradients are summed, and the first process alone writes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,27 +19,16 @@ from typing import Any
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from flenlib.dataset.files import link_or_copy
-from flenlib.dataset.images import open_image, pixel_hash, save_picture
+from flenlib.dataset.images import open_image, pixel_hash
 from flenlib.models import lora
 from flenlib.params import Train
-from flenlib.train import checkpoints, flow, optimizers
-from flenlib.train.cache import Cache, Feed, Sample, fingerprint_of
-
-
-@dataclass(frozen=True)
-class Preview:
-    """One picture drawn while training, always from the same seed, so that steps can be compared."""
-
-    text: str
-    seed: int
-    references: tuple[Path, ...] = ()
-    steps: int = 16
-    guidance: float = 3.5
+from flenlib.train import checkpoints, flow, optimizers, processes
+from flenlib.train.cache import Cache, Sample, fingerprint_of
+from flenlib.train.feed import Feed
+from flenlib.train.watch import Identity, OnEvent, Preview, Watch, due
 
 
 @dataclass(frozen=True)
@@ -52,16 +42,15 @@ class Result:
     resumed_from: int | None
 
 
-OnEvent = Callable[[str, dict[str, Any]], None]
-
-
 def train(
     family: Any,
     samples: Sequence[Sample],
     settings: Train,
     folder: str | Path,
     *,
+    held_out: Sequence[Sample] = (),
     previews: Sequence[Preview] = (),
+    identity: Identity | None = None,
     on_event: OnEvent | None = None,
     stop_after: int | None = None,
     caption_empty: str = "",
@@ -69,13 +58,16 @@ def train(
 ) -> Result:
     """Train one LoRA into ``folder`` and return it; called again with the same arguments it goes on or returns at once.
 
-    The LoRA is ``<folder>/<folder's name>.safetensors``; checkpoints, previews and ``log.csv`` lie beside it.
-    ``on_event(kind, facts)`` is told of every "encoded", "sample", "checkpoint" and "step". ``stop_after`` saves and
-    returns after that step. ``caption_empty`` replaces dropped captions. ``cache_folder`` can be shared between runs
-    and is ``<folder>/cache`` by default.
+    The LoRA is ``<folder>/<folder's name>.safetensors``; checkpoints, previews and logs lie beside it. A family loaded
+    without its transformer is encoded with first, then lets its text encoders go and loads the transformer.
+    ``held_out`` samples are only measured, ``identity`` says how far a preview's face is from the character's.
+    ``on_event(kind, facts)`` is told of every "encoded", "sample", "watch", "checkpoint" and "step". ``stop_after``
+    saves and returns after that step. ``caption_empty`` replaces dropped captions. ``cache_folder`` can be shared
+    between runs and is ``<folder>/cache`` by default.
 
     Raises ValueError for no samples or for settings, samples or a model other than those the folder was begun with;
-    RuntimeError naming the step when the loss is no longer finite, or when another process trains in the folder.
+    RuntimeError naming the step when the loss is no longer finite, when the disk is full, or when another process
+    trains in the folder.
     """
     folder = Path(folder).absolute()
     if not sum(sample.repeats for sample in samples):
@@ -83,23 +75,34 @@ def train(
     last = settings.steps if stop_after is None else min(stop_after, settings.steps)
     if last < 1:
         raise ValueError(f"stop_after is {stop_after}; it must be at least 1")
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            checkpoints.check_same(folder, _told(family, samples, settings, caption_empty))
-            final = folder / f"{folder.name}.safetensors"
-            done = checkpoints.latest(folder)
-            if done != settings.steps or not final.is_file():
-                lora.attach(family, settings.rank, settings.alpha, settings.targets, settings.seed)
-                try:
-                    run = _Run(family, settings, folder, previews, on_event or _nobody)
-                    run.prepare(samples, caption_empty, Path(cache_folder or folder / "cache"))
-                    run.resume(done)
-                    final = run.loop(last, final)
-                finally:
-                    lora.unstack(family)
-    except Timeout:
-        raise RuntimeError(f"another process is training in {folder}; wait for it, or give another folder") from None
+    on_event = on_event or _nobody
+    accelerator = processes.start(family)
+    final = folder / f"{folder.name}.safetensors"
+    with processes.alone(folder, accelerator):
+        if accelerator.is_main_process:
+            told = {"settings": settings.model_dump(), "caption_empty": caption_empty, "samples": _told(samples)}
+            checkpoints.check_same(folder, told | _told_model(family))
+        accelerator.wait_for_everyone()
+        done = checkpoints.latest(folder)
+        if done != settings.steps or not final.is_file():
+            store = Cache(cache_folder or folder / "cache", family)
+            with accelerator.main_process_first(), torch.no_grad():
+                encoded = {"total": len(samples)}
+                feed = Feed(
+                    store, samples, settings, caption_empty, lambda n: on_event("encoded", encoded | {"done": n})
+                )
+                watch = Watch(folder, store, settings, held_out, previews, identity)
+            _make_room(family)
+            if accelerator.is_main_process:
+                checkpoints.check_same(folder, _told_model(family))
+            lora.attach(family, settings.rank, settings.alpha, settings.targets, settings.seed)
+            try:
+                run = _Run(accelerator, family, settings, folder, feed, watch, on_event)
+                run.resume(done)
+                final = run.loop(last, final)
+            finally:
+                watch.end()
+                lora.unstack(family)
     log = checkpoints.read_log(folder)
     return Result(final, log, len(log), float(log["seconds"].sum()), done)
 
@@ -108,43 +111,35 @@ class _Run:
     """The state of one run between its steps; the family already carries the LoRA to train."""
 
     def __init__(
-        self, family: Any, settings: Train, folder: Path, previews: Sequence[Preview], on_event: OnEvent
+        self,
+        accelerator: Accelerator,
+        family: Any,
+        settings: Train,
+        folder: Path,
+        feed: Feed,
+        watch: Watch,
+        on_event: OnEvent,
     ) -> None:
-        self.family, self.settings, self.folder = family, settings, folder
-        self.previews, self.on_event = previews, on_event
-        AcceleratorState._reset_state(reset_partial_state=True)  # one process trains models of several precisions
-        self.accelerator = Accelerator(
-            cpu=torch.device(family.device).type == "cpu",
-            mixed_precision="bf16" if family.dtype == torch.bfloat16 else "no",
-            gradient_accumulation_steps=settings.accumulate,
-        )
+        self.accelerator, self.family, self.settings, self.folder = accelerator, family, settings, folder
+        self.feed, self.watch, self.on_event = feed, watch, on_event
         if settings.gradient_checkpointing:
             family.transformer.enable_gradient_checkpointing()
         else:
             family.transformer.disable_gradient_checkpointing()
+        if settings.compile:
+            family.transformer.compile_repeated_blocks()
         self.parameters = lora.trainable(family)
-        self.optimizer = self.accelerator.prepare(optimizers.make(self.parameters, settings))
-        self.average = optimizers.Average(self.parameters, settings.ema)
+        self.optimizer = optimizers.make(self.parameters, settings)
+        self.average = optimizers.Average(self.parameters, self.optimizer, settings.ema)
         self.line = _shift_line(family)
-        self.step = 0
-
-    def prepare(self, samples: Sequence[Sample], caption_empty: str, folder: Path) -> None:
-        """Encode every picture and caption, or find them in the cache."""
-        store = Cache(folder, self.family, self.settings.resolution)
-        total = len(samples)
-        with torch.no_grad():
-            self.feed = Feed(
-                store,
-                samples,
-                self.settings,
-                caption_empty,
-                lambda done: self.on_event("encoded", {"done": done, "total": total}),
-            )
+        self.main, self.step = accelerator.is_main_process, 0
 
     def resume(self, step: int | None) -> None:
         """Go back to a checkpoint and forget what came after it; without one, to the beginning."""
-        checkpoints.forget_after(self.folder, step or 0)
         self.resumed_from, self.step = step, step or 0
+        if self.main:
+            checkpoints.forget_after(self.folder, self.step)
+            self.watch.begin(self.step)
         if step is None:
             return
         state = checkpoints.load(self.folder, step, torch.device(self.family.device))
@@ -155,72 +150,77 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
 
     def loop(self, last: int, final: Path) -> Path:
-        """Sample, save, step, log, in this order, up to a step; return the LoRA file of where it stopped."""
+        """Look, save, step, log, in this order, up to a step; return the LoRA file of where it stopped."""
         begun = self.step
         path = checkpoints.step_folder(self.folder, begun) / "lora.safetensors"
-        with tqdm(total=self.settings.steps, initial=begun, desc="train") as bar:
+        with tqdm(total=self.settings.steps, initial=begun, desc="train", disable=not self.main) as bar:
             while True:
-                if self.step > begun or self.resumed_from is None:
-                    if self._due(self.settings.sample_every, last):
-                        self._sample()
-                    if self.step and self._due(self.settings.checkpoint_every, last):
+                if self.main and (self.step > begun or self.resumed_from is None):
+                    with self.average.applied():
+                        self.watch.look(self.family, self.step, last, self.on_event)
+                    if self.step and due(self.step, self.settings.checkpoint_every, last):
                         path = self._save()
                 if self.step >= last:
                     break
                 row = self._step()
-                checkpoints.log_row(self.folder, row)
-                self.on_event("step", row)
+                if self.main:
+                    checkpoints.log_row(self.folder, row)
+                    self.watch.step(row)
+                    self.on_event("step", row)
                 bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
                 bar.update()
+        self.accelerator.wait_for_everyone()
         if self.step < self.settings.steps:
             return path
-        link_or_copy(path, final)
+        if self.main:
+            link_or_copy(path, final)
+        self.accelerator.wait_for_everyone()
         return final
-
-    def _due(self, every: int, last: int) -> bool:
-        return self.step % every == 0 or self.step == last
 
     def _step(self) -> dict[str, Any]:
         """Make one optimiser step and return its row of the log."""
-        started, settings = time.perf_counter(), self.settings
-        number = self.step + 1
+        started, settings, number = time.perf_counter(), self.settings, self.step + 1
         rate = optimizers.learning_rate(settings, number)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        times, errors = [], []
-        for micro in range(settings.accumulate):
-            with self.accelerator.accumulate(self.family.transformer):
-                at, values = self._micro_step(number, micro)
-                self.accelerator.backward(values.mean())
-                times.append(at)
-                errors.append(values.detach().cpu())
-                if self.accelerator.sync_gradients:
-                    norm = float(self.accelerator.clip_grad_norm_(self.parameters, settings.max_grad_norm))
-                    self._check_finite("gradient", norm, number)
-                self.optimizer.step()
-                self.optimizer.zero_grad()
-        self.step = number
+        parts = [self._micro_step(number, micro) for micro in range(settings.accumulate)]
+        times, errors = (torch.cat(part) for part in zip(*parts, strict=True))
+        errors = processes.add_up(self.accelerator, self.parameters, errors)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, settings.max_grad_norm)
+        errors, norm = errors.cpu(), float(norm)
+        self._check_finite("loss", errors.mean().item(), number)
+        self._check_finite("gradient", norm, number)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
         self.average.update(number)
-        bins = flow.binned(torch.cat(times), torch.cat(errors))
-        row = {"step": number, "loss": torch.cat(errors).mean().item(), "lr": rate, "grad_norm": norm}
+        self.step = number
+        bins = flow.binned(times, errors)
+        row = {"step": number, "loss": errors.mean().item(), "lr": rate, "grad_norm": norm}
         row |= {f"bin_{b}": value for b, value in enumerate(bins)}
         return row | {"seconds": round(time.perf_counter() - started, 4)}
 
     def _micro_step(self, number: int, micro: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the times (B,) and the losses (B,) of one batch."""
+        """Add the gradients of one batch; return its times (B,) and losses (B,), 0 where another process has them."""
         random = flow.generator(self.settings.seed, "noise", number, micro)
         batch = self.feed.batch((number - 1) * self.settings.accumulate + micro, random)
-        clean = batch.pop("latents")
-        times = flow.sample_timesteps(self.settings.timesteps, len(clean), random, clean.shape[1], self.line)
-        noise = torch.randn(clean.shape, generator=random)
-        device = self.family.device
-        clean, noise, at = clean.to(device), noise.to(device), times.to(device)
-        batch = {name: tensor.to(device) for name, tensor in batch.items()}
+        clean = batch["latents"]
+        count, device = len(clean), self.family.device
+        times = flow.sample_timesteps(self.settings.timesteps, count, random, clean.shape[1], self.line)
+        batch |= {"noise": torch.randn(clean.shape, generator=random), "times": times}
+        mine = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+        own = len(range(count)[mine])
+        # A process whose share of a small batch is empty works on the first sample and counts it as nothing.
+        batch = {name: (tensor[mine] if own else tensor[:1]).to(device) for name, tensor in batch.items()}
+        clean, noise, at = (batch.pop(name) for name in ("latents", "noise", "times"))
+        focus, weight = batch.pop("focus", None), batch.pop("weight", 1.0)
         with self.accelerator.autocast():
             velocity = self.family.predict(flow.add_noise(clean, noise, at), at, batch)
-        values = flow.losses(velocity, clean, noise)
-        self._check_finite("loss", values.mean().item(), number)
-        return times, values
+        values = flow.losses(velocity, clean, noise, focus) * weight * bool(own)
+        self.accelerator.backward(values.sum() / (count * self.settings.accumulate))
+        errors = torch.zeros(count, device=device)
+        if own:
+            errors[mine] = values.detach()
+        return times, errors
 
     def _check_finite(self, what: str, value: float, number: int) -> None:
         if not math.isfinite(value):
@@ -251,41 +251,36 @@ class _Run:
         self.on_event("checkpoint", {"step": self.step, "path": folder})
         return folder / "lora.safetensors"
 
-    def _sample(self) -> None:
-        """Draw the previews with the weights as they would be saved now."""
-        for number, preview in enumerate(self.previews):
-            path = self.folder / "samples" / f"step_{self.step:06d}_{number}.png"
-            path.parent.mkdir(exist_ok=True)
-            with self.average.applied(), torch.no_grad():
-                picture = self.family.sample(
-                    preview.text,
-                    seed=preview.seed,
-                    steps=preview.steps,
-                    guidance=preview.guidance,
-                    references=[open_image(path) for path in preview.references],
-                )
-            facts = {"made_by": self.family.name, "prompt": preview.text, "seed": preview.seed, "step": self.step}
-            save_picture(picture, path, facts)
-            self.on_event("sample", {"step": self.step, "number": number, "path": path})
+
+def _make_room(family: Any) -> None:
+    """Let the text encoders go and load the transformer, when the family came without one."""
+    if family.pipeline.transformer is None:
+        family.free_encoders()
+        family.load_transformer()
 
 
-def _told(family: Any, samples: Sequence[Sample], settings: Train, caption_empty: str) -> dict[str, Any]:
-    """Return all that decides what a run makes, as JSON: pictures by their content, the model by its weights."""
-    return {
-        "settings": settings.model_dump(),
-        "model": {"family": family.name, "weights": fingerprint_of(family, "transformer")},
-        "caption_empty": caption_empty,
-        "samples": [
-            {
-                "name": sample.name or Path(sample.image).name,
-                "pixels": pixel_hash(open_image(sample.image)),
-                "caption": sample.caption,
-                "repeats": sample.repeats,
-                "references": [pixel_hash(open_image(path)) for path in sample.references],
-            }
-            for sample in samples
-        ],
-    }
+def _told(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """Return all of the samples that decides what a run makes, as JSON: pictures by their content."""
+    return [
+        {
+            "name": sample.name or Path(sample.image).name,
+            "pixels": pixel_hash(open_image(sample.image)),
+            "caption": sample.caption,
+            "repeats": sample.repeats,
+            "references": [pixel_hash(open_image(path)) for path in sample.references],
+            "kind": sample.kind,
+            "weight": sample.weight,
+            "mask": pixel_hash(open_image(sample.mask)) if sample.mask else "",
+        }
+        for sample in samples
+    ]
+
+
+def _told_model(family: Any) -> dict[str, Any]:
+    """Return which model is trained, by its weights; nothing as long as they are not loaded."""
+    if family.pipeline.transformer is None:
+        return {}
+    return {"model": {"family": family.name, "weights": fingerprint_of(family, "transformer")}}
 
 
 def _shift_line(family: Any) -> tuple[float, float, float, float]:

@@ -1,7 +1,9 @@
-"""What moves the weights: AdamW in 32 or 8 bits, the learning rate of each step, and the averaged weights."""
+"""What moves the weights: optimisers of well-kept libraries, the learning rate of each step, the averaged weights."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,15 +15,36 @@ from flenlib.params import Train
 
 
 def make(parameters: Sequence[Parameter], settings: Train) -> torch.optim.Optimizer:
-    """Return the optimiser the settings ask for. Raises ValueError for an unknown name."""
-    options = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, **options)
-    if settings.optimizer == "adamw8bit":
-        from bitsandbytes.optim import AdamW8bit
+    """Return the optimiser the settings ask for. Raises ValueError for an unknown name.
 
-        return AdamW8bit(parameters, **options)
-    raise ValueError(f"optimizer {settings.optimizer!r} is not known; it must be one of adamw, adamw8bit")
+    Prodigy (Mishchenko and Defazio 2023, arXiv:2306.06101) finds the rate itself: ``learning_rate`` multiplies what it
+    finds and is 1 by design. Schedule-free AdamW is Defazio et al. 2024, arXiv:2405.15682.
+    """
+    options = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    name = settings.optimizer
+    if name == "adamw":
+        return torch.optim.AdamW(parameters, fused=True, **options)
+    if name in ("adamw8bit", "paged_adamw8bit"):
+        from bitsandbytes import optim
+
+        return {"adamw8bit": optim.AdamW8bit, "paged_adamw8bit": optim.PagedAdamW8bit}[name](parameters, **options)
+    if name == "adafactor":
+        from transformers import Adafactor
+
+        return Adafactor(parameters, scale_parameter=False, relative_step=False, **options)
+    if name == "prodigy":
+        from prodigyopt import Prodigy
+
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints which weight decay it uses
+            return Prodigy(parameters, use_bias_correction=True, safeguard_warmup=True, **options)
+    if name == "schedule_free":
+        from schedulefree import AdamWScheduleFree
+
+        optimizer = AdamWScheduleFree(parameters, **options)
+        optimizer.train()
+        return optimizer
+    known = "adamw, adamw8bit, paged_adamw8bit, adafactor, prodigy, schedule_free"
+    raise ValueError(f"optimizer {name!r} is not known; it must be one of {known}")
 
 
 def learning_rate(settings: Train, step: int) -> float:
@@ -43,31 +66,37 @@ def learning_rate(settings: Train, step: int) -> float:
 
 
 class Average:
-    """An exponential moving average of the trained weights: what is sampled and saved when ``settings.ema`` is set."""
+    """The weights that are sampled, validated and saved: as trained, or an average of what they were.
 
-    def __init__(self, parameters: Sequence[Parameter], decay: float) -> None:
-        self.parameters, self.decay = list(parameters) if decay else [], decay
-        self.weights = [parameter.detach().clone() for parameter in self.parameters]
+    The average is an exponential moving one where ``settings.ema`` is set, and the optimiser's own for schedule-free.
+    """
+
+    def __init__(self, parameters: Sequence[Parameter], optimizer: torch.optim.Optimizer, decay: float) -> None:
+        self.optimizer, self.decay, self.parameters = optimizer, decay, list(parameters)
+        self.weights = [parameter.detach().clone() for parameter in self.parameters] if decay else []
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move the average towards the weights; early steps are averaged over less, so that the start is forgotten."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for average, parameter in zip(self.weights, self.parameters, strict=True):
-            average.lerp_(parameter, 1 - decay)
+        if self.decay:
+            torch._foreach_lerp_(self.weights, self.parameters, 1 - min(self.decay, (1 + step) / (10 + step)))
 
     @contextmanager
     @torch.no_grad()
     def applied(self) -> Iterator[None]:
-        """Put the average in the place of the weights for a while; without a decay, leave them as they are."""
+        """Put the average in the place of the weights for a while, then the very same weights back."""
+        own = hasattr(self.optimizer, "eval")
+        if not (self.decay or own):
+            yield
+            return
         trained = [parameter.detach().clone() for parameter in self.parameters]
-        _copy(self.parameters, self.weights)
+        if own:
+            self.optimizer.eval()
+        else:
+            torch._foreach_copy_(self.parameters, self.weights)
         try:
             yield
         finally:
-            _copy(self.parameters, trained)
-
-
-def _copy(parameters: Sequence[Parameter], weights: Sequence[torch.Tensor]) -> None:
-    for parameter, weight in zip(parameters, weights, strict=True):
-        parameter.copy_(weight)
+            if own:
+                self.optimizer.train()
+            torch._foreach_copy_(self.parameters, trained)

@@ -8,8 +8,9 @@ from PIL import Image
 from flenlib.models.flux import Flux
 from flenlib.models.qwen_edit import QwenEdit
 from flenlib.params import Train
-from flenlib.train import cache, flow
-from flenlib.train.cache import Cache, Feed, Sample
+from flenlib.train import cache, feed, flow
+from flenlib.train.cache import Cache, Sample
+from flenlib.train.feed import Feed
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +30,14 @@ def test_the_key_is_the_content_not_the_name(family, tmp_path):
     assert store.image(picture(tmp_path / "copy.png", 1)) == first
     assert store.image(picture(tmp_path / "b.png", 2)) != first
     assert store.image(picture(tmp_path / "a.png", 3)) != first, "a picture changed under its name is encoded anew"
-    assert Cache(tmp_path / "cache", family, 32).image(tmp_path / "copy.png") != first
+    assert store.image(tmp_path / "copy.png", 32) != first
     assert store.text("photo of ohwx person") == store.text("photo of ohwx person") != store.text("photo of a person")
 
 
 def test_what_is_cached_is_what_is_encoded(family, tmp_path):
     store = Cache(tmp_path / "cache", family)
     path = picture(tmp_path / "a.png", 1)
-    parts = cache.read(store.image(path), store.text("photo"))
+    parts = feed.read(store.image(path), store.text("photo"))
     fresh = {**family.encode(image=Image.open(path).convert("RGB")), **family.encode(text="photo")}
     assert parts.keys() == fresh.keys()
     assert all(torch.equal(parts[name], fresh[name]) for name in parts)
@@ -64,14 +65,14 @@ def test_every_picture_keeps_its_own_caption_when_shuffled(family, tmp_path):
     store = Cache(tmp_path / "cache", family)
     want = {}
     for sample in samples:
-        parts = cache.read(store.image(sample.image), store.text(sample.caption))
+        parts = feed.read(store.image(sample.image), store.text(sample.caption))
         want[parts["latents"].numpy().tobytes()] = parts["text"].numpy().tobytes()
     assert len(want) == len(set(want.values())) == 7
     random.Random(0).shuffle(samples)
-    feed = Feed(store, samples, Train(batch_size=3, caption_dropout=0.0), "", lambda done: None)
+    made = Feed(store, samples, Train(batch_size=3, caption_dropout=0.0), "", lambda done: None)
     seen = set()
     for number in range(12):
-        batch = feed.batch(number, flow.generator(number))
+        batch = made.batch(number, flow.generator(number))
         for latents, text in zip(batch["latents"], batch["text"], strict=True):
             assert want[latents.numpy().tobytes()] == text.numpy().tobytes()
             seen.add(latents.numpy().tobytes())
@@ -81,8 +82,8 @@ def test_every_picture_keeps_its_own_caption_when_shuffled(family, tmp_path):
 def test_dropout_takes_the_words_and_keeps_the_picture(family, tmp_path):
     store = Cache(tmp_path / "cache", family)
     sample = Sample(picture(tmp_path / "a.png", 1), "photo of ohwx person")
-    feed = Feed(store, [sample], Train(caption_dropout=1.0), "nothing", lambda done: None)
-    batch = feed.batch(0, flow.generator(0))
+    made = Feed(store, [sample], Train(caption_dropout=1.0), "nothing", lambda done: None)
+    batch = made.batch(0, flow.generator(0))
     assert torch.equal(batch["text"][0], family.encode(text="nothing")["text"])
 
 
@@ -92,20 +93,20 @@ def test_an_editor_learns_with_its_references(tiny_qwen_edit, tmp_path):
     one, two = picture(tmp_path / "a.png", 1), picture(tmp_path / "b.png", 2)
     assert store.text("make it smile", [one]) != store.text("make it smile", [two])
     samples = [Sample(one, "smile", references=(two,)), Sample(two, "make it smile, please", references=(one,))]
-    feed = Feed(store, samples, Train(batch_size=2, caption_dropout=0.0), "", lambda done: None)
-    batch = feed.batch(0, flow.generator(0))
+    made = Feed(store, samples, Train(batch_size=2, caption_dropout=0.0), "", lambda done: None)
+    batch = made.batch(0, flow.generator(0))
     assert len(batch["latents"]) == len(batch["reference"]) == len(batch["text"]) == 2
 
 
 def test_an_epoch_has_every_sample_as_often_as_it_repeats():
     shapes, repeats = [("wide",)] * 3 + [("tall",)] * 2, [1, 2, 1, 3, 1]
-    epochs = [cache.batches(shapes, repeats, 2, seed=5, epoch=epoch) for epoch in range(4)]
+    epochs = [feed.batches(shapes, repeats, 2, seed=5, epoch=epoch) for epoch in range(4)]
     for epoch in epochs:
         flat = [number for batch in epoch for number in batch]
         assert [flat.count(number) for number in range(5)] == repeats
         assert all(len({shapes[number] for number in batch}) == 1 and len(batch) <= 2 for batch in epoch)
     assert len({str(epoch) for epoch in epochs}) == 4 and len({len(epoch) for epoch in epochs}) == 1
-    assert cache.batches(shapes, repeats, 2, seed=5, epoch=0) == epochs[0]
+    assert feed.batches(shapes, repeats, 2, seed=5, epoch=0) == epochs[0]
 
 
 @pytest.mark.parametrize(
@@ -124,5 +125,5 @@ def test_pictures_keep_their_shape(given, resolution, want):
 
 def test_texts_of_unlike_length_are_padded():
     parts = [{"text": torch.ones(n, 3), "text_mask": torch.ones(n, dtype=torch.long)} for n in (2, 4)]
-    batch = cache.collate(parts)
+    batch = feed.collate(parts)
     assert batch["text"].shape == (2, 4, 3) and batch["text_mask"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]

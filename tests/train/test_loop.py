@@ -71,7 +71,7 @@ def test_a_run_leaves_its_lora_log_checkpoints_and_previews(unbroken):
     assert names == ["step_000000_0.png", "step_000004_0.png", "step_000008_0.png"]
     kinds = [kind for kind, _ in events]
     assert [kinds.count(kind) for kind in ("encoded", "step", "checkpoint", "sample")] == [5, 8, 3, 3]
-    assert kinds[-2:] == ["sample", "checkpoint"]
+    assert kinds[-3:] == ["sample", "watch", "checkpoint"]
     assert any(float(tensor.abs().max()) > 0 for name, tensor in load_file(result.lora).items() if "lora_B" in name)
 
 

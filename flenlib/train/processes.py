@@ -1,0 +1,53 @@
+"""One run in one process or in several: started by ``accelerate launch``, they share each batch and one folder.
+
+Only the LoRA's gradients are summed, once an optimiser step, so quantised and offloaded models need nothing special.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from filelock import FileLock, Timeout
+
+
+def start(family: Any) -> Accelerator:
+    """Return the accelerator of this process, on the family's device and at its precision."""
+    AcceleratorState._reset_state(reset_partial_state=True)  # one process trains models of several precisions
+    return Accelerator(
+        cpu=torch.device(family.device).type == "cpu",
+        mixed_precision="bf16" if family.dtype == torch.bfloat16 else "no",
+    )
+
+
+@contextmanager
+def alone(folder: Path, accelerator: Accelerator) -> Iterator[None]:
+    """Keep other runs out of the folder; of the processes of one run, the first holds the lock for all.
+
+    Raises RuntimeError when another run has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not accelerator.is_main_process:
+        yield
+        return
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise RuntimeError(f"another process is training in {folder}; wait for it, or give another folder") from None
+
+
+def add_up(accelerator: Accelerator, parameters: Sequence[torch.nn.Parameter], errors: torch.Tensor) -> torch.Tensor:
+    """Sum the gradients over the processes, in place, and return the sum of their ``errors``."""
+    if accelerator.num_processes == 1:
+        return errors
+    grads = [parameter.grad for parameter in parameters]
+    summed = accelerator.reduce(torch.cat([grad.flatten() for grad in grads]), "sum")
+    for grad, part in zip(grads, summed.split([grad.numel() for grad in grads]), strict=True):
+        grad.copy_(part.view_as(grad))
+    return accelerator.reduce(errors, "sum")

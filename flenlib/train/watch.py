@@ -1,0 +1,137 @@
+"""What is looked at between steps: previews, whose face they show, and the loss on pictures kept from training.
+
+Everything here is measured at fixed seeds, noise and times, so that steps can be compared; it goes to ``watch.csv``,
+``samples/`` and TensorBoard (``tensorboard --logdir <folder>``), and never changes what is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch.utils.tensorboard import SummaryWriter
+
+from flenlib.dataset.images import open_image, save_picture
+from flenlib.params import Train
+from flenlib.train import checkpoints, feed, flow
+from flenlib.train.cache import Cache, Sample
+
+VALIDATION_TIMES = (0.125, 0.375, 0.625, 0.875)
+"""The middles of four equal parts of the way from picture to noise."""
+
+OnEvent = Callable[[str, dict[str, Any]], None]
+Identity = Callable[[Image.Image], float | None]
+"""Returns the distance of a picture's face to the character's, or None where no face is found."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """One picture drawn while training, always from the same seed, so that steps can be compared."""
+
+    text: str
+    seed: int
+    references: tuple[Path, ...] = ()
+    steps: int = 16
+    guidance: float = 3.5
+
+
+class Watch:
+    """The looks of one run. Made while the text encoders are there: previews are drawn from what they encoded."""
+
+    def __init__(
+        self,
+        folder: Path,
+        cache: Cache,
+        settings: Train,
+        held_out: Sequence[Sample],
+        previews: Sequence[Preview],
+        identity: Identity | None,
+    ) -> None:
+        self.folder, self.settings, self.previews, self.identity = folder, settings, previews, identity
+        size = settings.resolution[0] if settings.resolution else 0
+        self.conditions = [cache.conditions(preview.text, preview.references) for preview in previews]
+        self.held_out = [(cache.image(s.image, size), cache.text(s.caption, s.references)) for s in held_out]
+        self.writer: SummaryWriter | None = None
+
+    def begin(self, step: int) -> None:
+        """Open TensorBoard's log to go on after a step, which hides what an interrupted run wrote later."""
+        self.writer = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def end(self) -> None:
+        """Put everything on the disk."""
+        if self.writer:
+            self.writer.close()
+
+    def step(self, row: dict[str, Any]) -> None:
+        """Tell TensorBoard of one optimiser step."""
+        for name in ("loss", "lr", "grad_norm"):
+            self.writer.add_scalar(f"train/{name}", row[name], row["step"])
+
+    def look(self, family: Any, step: int, last: int, on_event: OnEvent) -> None:
+        """Draw, measure and validate what is due at a step, and write it down."""
+        draw = bool(self.previews) and due(step, self.settings.sample_every, last)
+        validate = bool(self.held_out) and due(step, self.settings.validate_every, last)
+        if not (draw or validate):
+            return
+        row: dict[str, Any] = {"step": step, "validation": None, "identity": None, "faces": None, "previews": 0}
+        if draw:
+            pictures = self._draw(family, step, on_event)
+            row["previews"] = len(pictures)
+            if self.identity:
+                found = [distance for distance in map(self.identity, pictures) if distance is not None]
+                row["faces"], row["identity"] = len(found), float(np.mean(found)) if found else None
+        if validate:
+            row["validation"] = self.validation(family)
+        checkpoints.log_row(self.folder, row, "watch.csv")
+        for name in ("validation", "identity", "faces"):
+            if row[name] is not None:
+                self.writer.add_scalar(f"watch/{name}", row[name], step)
+        on_event("watch", row)
+
+    @torch.no_grad()
+    def validation(self, family: Any) -> float:
+        """Return the mean loss on the held-out samples at ``VALIDATION_TIMES``, each with its own fixed noise."""
+        values = []
+        for number, files in enumerate(self.held_out):
+            batch = {name: tensor.to(family.device) for name, tensor in feed.collate([feed.read(*files)]).items()}
+            clean = batch.pop("latents")
+            random = flow.generator(self.settings.seed, "validation", number)
+            for time in VALIDATION_TIMES:
+                noise = torch.randn(clean.shape, generator=random).to(clean.device)
+                at = torch.full((1,), time, device=clean.device)
+                velocity = family.predict(flow.add_noise(clean, noise, at), at, batch)
+                values.append(flow.losses(velocity, clean, noise).item())
+        return float(np.mean(values))
+
+    @torch.no_grad()
+    def _draw(self, family: Any, step: int, on_event: OnEvent) -> list[Image.Image]:
+        pictures = []
+        for number, (preview, conditions) in enumerate(zip(self.previews, self.conditions, strict=True)):
+            picture = family.sample(
+                preview.text,
+                seed=preview.seed,
+                steps=preview.steps,
+                guidance=preview.guidance,
+                references=[open_image(path) for path in preview.references],
+                conditions=load_file(conditions),
+            )
+            path = self.folder / "samples" / f"step_{step:06d}_{number}.png"
+            facts = {"made_by": family.name, "prompt": preview.text, "seed": preview.seed, "step": step}
+            with checkpoints.writing(f"preview {number}", path):
+                path.parent.mkdir(exist_ok=True)
+                save_picture(picture, path, facts)
+            self.writer.add_image(f"previews/{number}", np.asarray(picture), step, dataformats="HWC")
+            on_event("sample", {"step": step, "number": number, "path": path})
+            pictures.append(picture)
+        return pictures
+
+
+def due(step: int, every: int, last: int) -> bool:
+    """Say whether what is done every so many steps, and at the last, is done at this one."""
+    return step % every == 0 or step == last
