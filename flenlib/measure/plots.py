@@ -50,23 +50,39 @@ def distance_histogram(
     return ax.figure
 
 
-def loss_curves(log: pandas.DataFrame, window: int = 20) -> Figure:
-    """Return a training log as three panels: loss and its running mean, loss by timestep bin, learning rate.
+def loss_curves(log: pandas.DataFrame, watched: pandas.DataFrame | None = None, window: int = 20) -> Figure:
+    """Return a training log as panels: loss and its running mean, loss by timestep bin, and what was watched.
 
     ``log`` has a row a step with columns ``step``, ``loss`` and ``lr``, and for the second panel columns named
     ``bin_0`` (nearest the picture) to ``bin_9`` (nearest the noise), empty where a step drew no such timestep.
+    ``watched`` has a row a look with columns ``step``, ``validation`` (drawn beside the loss) and ``identity`` (mean face
+    distance of the previews), empty where not measured; without an identity the third panel is the learning rate.
     """
     figure = _figure((12, 3.2))
-    total, bins, rate = figure.subplots(1, 3)
+    total, bins, last = figure.subplots(1, 3)
     total.plot(log["step"], log["loss"], color="0.8", linewidth=0.8)
-    total.plot(log["step"], log["loss"].rolling(window, min_periods=1).mean(), color=COLOURS[0])
+    total.plot(log["step"], log["loss"].rolling(window, min_periods=1).mean(), color=COLOURS[0], label="training")
     total.set(title=f"loss, and mean of {window} steps", xlabel="step")
     columns = [name for name in log.columns if name.startswith("bin_")]
     bins.bar(range(len(columns)), [log[name].mean() for name in columns], color=COLOURS[0])
     bins.set(title="loss by timestep", xlabel="tenth of the way from picture to noise", xticks=range(len(columns)))
-    rate.plot(log["step"], log["lr"], color=COLOURS[1])
-    rate.set(title="learning rate", xlabel="step")
+    _watched(total, watched, "validation", "held-out pictures")
+    if _watched(last, watched, "identity", "previews"):
+        last.set(title="face distance to held-out pictures", xlabel="step")
+    else:
+        last.plot(log["step"], log["lr"], color=COLOURS[1])
+        last.set(title="learning rate", xlabel="step")
     return figure
+
+
+def _watched(ax: Axes, watched: pandas.DataFrame | None, column: str, label: str) -> bool:
+    """Draw one column of what was watched, where it was measured, and say whether it was at all."""
+    if watched is None or watched.empty or watched[column].isna().all():
+        return False
+    measured = watched.dropna(subset=[column])
+    ax.plot(measured["step"], measured[column].astype(float), "o-", color=COLOURS[1], label=label)
+    ax.legend(fontsize="small")
+    return True
 
 
 def coverage_heatmap(records: Sequence[Described], rows: str = "angle", columns: str = "expression") -> Figure:

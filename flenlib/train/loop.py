@@ -33,13 +33,17 @@ from flenlib.train.watch import Identity, OnEvent, Preview, Watch, due
 
 @dataclass(frozen=True)
 class Result:
-    """What a run made: LoRA file, log, steps and their seconds in all (earlier parts too), the step it went on from."""
+    """What a run made: LoRA file, log, steps and their seconds in all (earlier parts too), the step it went on from.
+
+    ``watched`` is what was measured on previews and held-out pictures (``checkpoints.read_watch``).
+    """
 
     lora: Path
     log: pd.DataFrame
     steps: int
     seconds: float
     resumed_from: int | None
+    watched: pd.DataFrame
 
 
 def train(
@@ -104,7 +108,7 @@ def train(
                 watch.end()
                 lora.unstack(family)
     log = checkpoints.read_log(folder)
-    return Result(final, log, len(log), float(log["seconds"].sum()), done)
+    return Result(final, log, len(log), float(log["seconds"].sum()), done, checkpoints.read_watch(folder))
 
 
 class _Run:

@@ -12,16 +12,19 @@ import pandas as pd
 from IPython.display import display
 from PIL import Image
 
-from flenlib.dataset.images import contact_sheet
+from flenlib.dataset.images import contact_sheet, open_image
 from flenlib.dataset.prompts import caption
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.measure import plots
+from flenlib.measure.coverage import value_of
+from flenlib.measure.faces import ReferenceSet, find_faces, find_many
 from flenlib.params import Train
 from flenlib.project import Project
 from flenlib.record import Criterion
 from flenlib.train.cache import Sample
 from flenlib.train.checkpoints import OtherRun
-from flenlib.train.loop import Preview, Result, train
+from flenlib.train.loop import Result, train
+from flenlib.train.watch import Identity, Preview
 
 
 def mixture(
@@ -38,9 +41,28 @@ def mixture(
         raise ValueError(f"{source.folder} holds no picture to train on; run step 1.1 (notebook 11) first")
     others = [(name, dataset, record) for name, dataset, records in extra for record in records]
     repeats = settings.source_repeats or max(1, math.ceil(len(others) / len(sources)))
-    samples = [Sample(source.path(r), r.caption, repeats=repeats, name=f"source/{r.filename}") for r in sources]
-    samples += [Sample(d.path(r), r.caption, name=f"{name}/{r.filename}") for name, d, r in others]
-    return samples
+    samples = [_sample(source, r, "source", repeats) for r in sources]
+    return samples + [_sample(dataset, record, name) for name, dataset, record in others]
+
+
+def held_out(source: Dataset) -> list[Sample]:
+    """Return the sources kept from training, to measure the loss on."""
+    return [_sample(source, r, "held out") for r in source.images if r.held_out]
+
+
+def _sample(dataset: Dataset, record: ImageRecord, name: str, repeats: int = 1) -> Sample:
+    framing = value_of(record, "pose") or ""
+    return Sample(dataset.path(record), record.caption, repeats, name=f"{name}/{record.filename}", kind=framing)
+
+
+def identity(source: Dataset) -> Identity | None:
+    """Return what says how far a picture's face is from the held-out sources'; None when fewer than two show a face."""
+    kept = [r for r in source.images if r.held_out]
+    faces = find_many([open_image(source.path(r)) for r in kept])
+    if sum(map(bool, faces)) < 2:
+        return None
+    known = ReferenceSet.from_faces(faces, [r.filename for r in kept])
+    return lambda picture: known.distance(find_faces(picture))
 
 
 def mixture_table(samples: Sequence[Sample]) -> pd.DataFrame:
@@ -70,13 +92,17 @@ def train_character(
     settings: Train,
     version: str,
     on_event: Callable[[str, dict[str, Any]], None] | None = None,
+    source: Dataset | None = None,
 ) -> Result:
     """Train ``char_lora_<version>`` from the base model and return the result; a finished training returns at once.
 
+    Loss and identity are measured while it trains on the held-out pictures of ``source``, when that is given.
     When the folder holds a run on other samples or settings it is kept aside as ``char_lora_<version>.<number>``.
     """
     path = house.lora(version)
     told = {"previews": previews(house, settings.seed), "on_event": on_event, "cache_folder": house.outputs / "cache"}
+    if source is not None:
+        told |= {"held_out": held_out(source), "identity": identity(source)}
     try:
         result = train(generator, list(samples), settings, path.parent, **told)
     except OtherRun as changed:
@@ -90,26 +116,27 @@ def train_character(
 
 
 class LivePlot:
-    """Shows the loss while a training runs, in one place, every few seconds; `finish` leaves the whole log there."""
+    """Shows a training while it runs, in one place, every few seconds; `finish` leaves the whole of it there."""
 
     def __init__(self, every_seconds: float = 5.0) -> None:
-        self.every, self.rows, self.shown, self.handle = every_seconds, [], 0.0, None
+        self.every, self.shown, self.handle = every_seconds, 0.0, None
+        self.rows: dict[str, list[dict[str, Any]]] = {"step": [], "watch": []}
 
     def __call__(self, kind: str, facts: dict[str, Any]) -> None:
         """Take one event of the training loop."""
-        if kind != "step":
+        if kind not in self.rows:
             return
-        self.rows.append(facts)
-        if time.monotonic() - self.shown >= self.every:
+        self.rows[kind].append(facts)
+        if self.rows["step"] and time.monotonic() - self.shown >= self.every:
             self.shown = time.monotonic()
-            self._show(pd.DataFrame(self.rows))
+            self._show(pd.DataFrame(self.rows["step"]), pd.DataFrame(self.rows["watch"]))
 
-    def finish(self, log: pd.DataFrame) -> None:
-        """Show the whole log of a training, also of one that was done already."""
-        self._show(log)
+    def finish(self, result: Result) -> None:
+        """Show the whole of a training, also of one that was done already."""
+        self._show(result.log, result.watched)
 
-    def _show(self, log: pd.DataFrame) -> None:
-        figure = plots.loss_curves(log)
+    def _show(self, log: pd.DataFrame, watched: pd.DataFrame) -> None:
+        figure = plots.loss_curves(log, watched)
         if self.handle is None:
             self.handle = display(figure, display_id=True)
         else:

@@ -32,9 +32,7 @@ def test_a_checkpoint_that_fails_half_way_leaves_the_earlier_one(tmp_path):
         path.write_bytes(b"half")
         raise OSError("no space left on device")
 
-    with pytest.raises(
-        RuntimeError, match=r"checkpoint of step 20 could not be written .*step_000020: no space"
-    ):
+    with pytest.raises(RuntimeError, match=r"checkpoint of step 20 could not be written .*step_000020: no space"):
         checkpoints.save(tmp_path, 20, {}, full_disk)
     assert checkpoints.latest(tmp_path) == 10
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_000010"]

@@ -31,7 +31,7 @@ def test_each_optimizer_goes_downhill(name):
     weight = torch.nn.Parameter(torch.ones(128, 64))
     rate = 1.0 if name == "prodigy" else 1e-2
     optimizer = optimizers.make([weight], Train(optimizer=name, learning_rate=rate))
-    descend(weight, optimizer, 60)
+    descend(weight, optimizer, 120)  # prodigy spends the first hundred on finding its rate
     assert weight.mean() < 0.9
 
 
