@@ -55,7 +55,7 @@ def loss_curves(log: pandas.DataFrame, watched: pandas.DataFrame | None = None, 
 
     ``log`` has a row a step with columns ``step``, ``loss`` and ``lr``, and for the second panel columns named
     ``bin_0`` (nearest the picture) to ``bin_9`` (nearest the noise), empty where a step drew no such timestep.
-    ``watched`` has a row a look with columns ``step``, ``validation`` (drawn beside the loss) and ``identity`` (mean face
+    ``watched`` has a row a look with ``step``, ``validation`` (drawn beside the loss) and ``identity`` (mean face
     distance of the previews), empty where not measured; without an identity the third panel is the learning rate.
     """
     figure = _figure((12, 3.2))
