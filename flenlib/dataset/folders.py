@@ -1,0 +1,167 @@
+"""Folders other trainers use: kohya's repeats folders with captions beside, and ImageFolder with a metadata file.
+
+maya/40_maya_char/001.png  001.txt        drawn 40 times an epoch
+maya/20_maya_char_realbody/001.jpg ...    drawn 20 times an epoch
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from flenlib.dataset.captions import read_txt
+from flenlib.dataset.imports import list_pictures
+
+METADATA_FILES = ("metadata.csv", "metadata.jsonl")
+CAPTION_COLUMNS = ("text", "caption")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture to learn, with its caption, how often an epoch draws it, and the concept its folder names."""
+
+    image: Path
+    caption: str
+    repeats: int
+    concept: str
+
+
+def read_repeats(folder: str | Path, trigger: str) -> list[Item]:
+    """Return the pictures of every ``<number>_<concept>`` folder inside ``folder``, sorted by folder and name.
+
+    An empty ``trigger`` is not looked for: pictures of the class alone have none.
+    Raises FileNotFoundError for a missing folder, and ValueError in one sentence for a folder without a number, a
+    picture that is in no such folder, two pictures with one caption file, and a caption that is missing, empty, not
+    UTF-8 or without the trigger.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"folder {folder} does not exist; give the one that holds folders such as 10_name")
+    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not inside:
+        raise ValueError(f"{folder} holds no folders; put the pictures into one such as {folder.name}/10_{folder.name}")
+    loose = [path.name for path in _pictures(folder)]
+    if loose:
+        raise ValueError(f"{folder} holds {_few(loose)} outside any folder such as 10_name; move it into one")
+    items = []
+    for path in inside:
+        repeats, concept = _name(path)
+        pictures = list_pictures(path)
+        _one_caption_each(pictures)
+        captions = [(picture, read_txt(picture)) for picture in pictures]
+        items += [Item(p, text, repeats, concept) for p, text in _checked(captions, trigger, "a .txt beside it")]
+    return items
+
+
+def read_imagefolder(folder: str | Path, trigger: str, repeats: int = 1) -> list[Item]:
+    """Return the pictures named in a folder's ``metadata.csv`` or ``metadata.jsonl`` (Hugging Face's ImageFolder).
+
+    A row has ``file_name``, relative to the folder, and ``text`` or ``caption``. Raises as ``read_repeats``, and
+    ValueError for a row without them, a file named twice, or one that is not there.
+    """
+    folder = Path(folder)
+    found = [folder / name for name in METADATA_FILES if (folder / name).is_file()]
+    if len(found) != 1:
+        raise ValueError(f"{folder} must hold one of {' and '.join(METADATA_FILES)}, and holds {len(found)}")
+    captions: dict[Path, str | None] = {}
+    for number, row in _rows(found[0]):
+        where, name = f"{found[0]} row {number}", row.get("file_name")
+        column = next((column for column in CAPTION_COLUMNS if column in row), None)
+        if not name or column is None:
+            raise ValueError(f"{where} needs file_name and {' or '.join(CAPTION_COLUMNS)}; it has {', '.join(row)}")
+        picture = folder / str(name)
+        if not picture.is_file():
+            raise ValueError(f"{where} names {name}, which is not in {folder}")
+        if picture in captions:
+            raise ValueError(f"{where} names {name} a second time; remove one of the rows")
+        captions[picture] = row[column] and str(row[column])
+    if not captions:
+        raise ValueError(f"{found[0]} names no pictures")
+    return [Item(p, c, repeats, folder.name) for p, c in _checked(captions.items(), trigger, f"one in {found[0].name}")]
+
+
+def mix(items: Sequence[Item]) -> pd.DataFrame:
+    """Return, for each concept: pictures, repeats, how many an epoch draws, and the share of all that is."""
+    frame = pd.DataFrame([{"concept": item.concept, "repeats": item.repeats} for item in items])
+    table = frame.groupby(["concept", "repeats"], sort=False).size().rename("pictures").reset_index()
+    table["drawn"] = table["pictures"] * table["repeats"]
+    table["share"] = (table["drawn"] / table["drawn"].sum()).round(3)
+    return table.set_index("concept")[["pictures", "repeats", "drawn", "share"]]
+
+
+def _name(path: Path) -> tuple[int, str]:
+    found = re.fullmatch(r"(\d+)_(.+)", path.name)
+    if not found:
+        raise ValueError(
+            f"folder {path} does not begin with a number and an underscore; name it such as 10_{path.name}, for ten "
+            "repeats, or take it out"
+        )
+    repeats = int(found.group(1))
+    if repeats < 1:
+        raise ValueError(f"folder {path} asks for {repeats} repeats; name it with at least 1, or take it out")
+    return repeats, found.group(2)
+
+
+def _pictures(folder: Path) -> list[Path]:
+    try:
+        return list_pictures(folder)
+    except ValueError:
+        return []
+
+
+def _one_caption_each(pictures: Sequence[Path]) -> None:
+    seen: dict[Path, Path] = {}
+    for picture in pictures:
+        other = seen.setdefault(picture.with_suffix(""), picture)
+        if other != picture:
+            raise ValueError(f"{picture} and {other.name} would share one caption file; rename one of them")
+
+
+def _checked(
+    captions: Collection[tuple[Path, str | None]], trigger: str, wanted: str
+) -> list[tuple[Path, str]]:  # fmt: skip
+    """Return the pairs when every picture has a caption and every caption the trigger, as a word of its own."""
+    without = [picture for picture, caption in captions if not (caption or "").strip()]
+    if without:
+        raise ValueError(f"{without[0].parent}: {_few([p.name for p in without])} without a caption; write {wanted}")
+    word = re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)")
+    other = [(picture, caption) for picture, caption in captions if trigger and not word.search(caption)]
+    if other:
+        picture, caption = other[0]
+        raise ValueError(
+            f"{picture.parent}: {_few([p.name for p, _ in other])} with a caption without the trigger {trigger!r} "
+            f"(the first is {caption[:60]!r}); add it, or give the trigger the captions have"
+        )
+    return [(picture, caption.strip()) for picture, caption in captions]
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text; save it again as UTF-8") from None
+    if path.suffix == ".csv":
+        yield from enumerate(csv.DictReader(lines), start=1)
+        return
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            row = None
+        if not isinstance(row, dict):
+            raise ValueError(f"{path} row {number} is not a JSON object: {line[:60]!r}")
+        yield number, row
+
+
+def _few(names: Sequence[str]) -> str:
+    """Return a few names and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
