@@ -85,10 +85,11 @@ class Journal:
         return self.extend([said])[0]
 
     def extend(self, decisions: Sequence[Decision]) -> list[Decision]:
-        """Write several decisions in one fsynced write and return them, dated now. Raises as `append` does."""
+        """Write several decisions in one fsynced write and return them, all dated now. Raises as `append` does."""
         for decision in decisions:
             check_label(decision.label, f"{decision.filename!r}: ")
-        dated = [replace(decision, when=_now()) for decision in decisions]
+        when = _now()
+        dated = [replace(decision, when=when) for decision in decisions]
         with self._lock():
             self._write([asdict(decision) for decision in dated])
         return dated

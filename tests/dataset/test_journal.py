@@ -71,7 +71,7 @@ def test_many_decisions_are_one_write(journal):
     journal.extend([Decision("a.png", "good"), Decision("b.png", "reject", ("blurred",))])
     assert labels(journal) == {"a.png": "good", "b.png": "reject"}
     before = journal.path.read_bytes()
-    with pytest.raises(ValueError, match="'d.png': label 'great' is not known"):
+    with pytest.raises(ValueError, match=r"'d\.png': label 'great' is not known"):
         journal.extend([Decision("c.png", "good"), Decision("d.png", "great")])
     assert journal.path.read_bytes() == before
 

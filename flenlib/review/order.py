@@ -1,0 +1,100 @@
+"""Which pictures a reviewer sees, and in which order: filters, and the worst faces first with a tenth shuffled in."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from flenlib.dataset.journal import Decision
+from flenlib.dataset.records import LABELS, NOT_MEASURED, ImageRecord
+
+FACE_DISTANCE, THRESHOLD = "face_distance", "threshold"
+SHUFFLED = 0.1
+"""The share of pictures that come at a random place, so that a place in the order says nothing for certain."""
+
+LABEL_FILTERS = ("", "undecided", "suggested", *LABELS)
+FACE_FILTERS = ("", "beyond", "within", NOT_MEASURED)
+ORDERS = ("worst", "best", "ranked", "name")
+
+
+@dataclass(frozen=True)
+class View:
+    """What is shown: an empty field filters nothing; ``beyond`` and ``within`` are of each picture's threshold."""
+
+    label: str = ""
+    reason: str = ""
+    kind: str = ""
+    face: str = ""
+    order: str = "worst"
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> View:
+        """Check what a browser or a file said. Raises ValueError naming the field and what it may be."""
+        known = [field.name for field in fields(cls)]
+        for name, value in values.items():
+            if name not in known or not isinstance(value, str):
+                raise ValueError(f"view field {name!r} is {value!r}; a view has texts named {', '.join(known)}")
+        view = cls(**values)
+        for name, allowed in (("label", LABEL_FILTERS), ("face", FACE_FILTERS), ("order", ORDERS)):
+            if getattr(view, name) not in allowed:
+                raise ValueError(f"view {name} is {getattr(view, name)!r}; it must be one of {', '.join(allowed[1:])}")
+        return view
+
+
+def kind_of(record: ImageRecord) -> str:
+    """Return the kind of edit, or of picture where nothing was edited."""
+    return record.attributes.get("edit", record.kind)
+
+
+def face(record: ImageRecord) -> str:
+    """Return beyond or within the picture's threshold, or *not measured*."""
+    found, limit = record.measurements.get(FACE_DISTANCE, NOT_MEASURED), record.measurements.get(THRESHOLD)
+    if found == NOT_MEASURED or limit is None:
+        return NOT_MEASURED
+    return "within" if found <= limit else "beyond"
+
+
+def matches(view: View, record: ImageRecord, decision: Decision | None, suggestion: Decision | None) -> bool:
+    """Say whether a view shows a picture, given the decision of a person and a policy's suggestion on it."""
+    reasons = (decision or suggestion).reasons if decision or suggestion else ()
+    if view.label == "suggested":
+        wanted = decision is None and suggestion is not None
+    else:
+        wanted = view.label in ("", decision.label if decision else "undecided")
+    return (
+        wanted
+        and (not view.reason or view.reason in reasons)
+        and (not view.kind or view.kind == kind_of(record))
+        and (not view.face or view.face == face(record))
+    )
+
+
+def arrange(view: View, records: Sequence[ImageRecord], ranks: Mapping[str, int], seed: int) -> list[ImageRecord]:
+    """Return the records in the view's order; ``ranks`` are the places in the pairwise ranking, by filename."""
+    if view.order == "name":
+        return sorted(records, key=lambda r: r.filename)
+    if view.order == "best":
+        return sorted(records, key=lambda r: (_distance(r, math.inf), r.filename))
+    if view.order == "ranked":
+        return sorted(records, key=lambda r: (ranks.get(r.filename, math.inf), _distance(r, math.inf), r.filename))
+    return worst_first(records, seed)
+
+
+def worst_first(records: Sequence[ImageRecord], seed: int) -> list[ImageRecord]:
+    """Return the largest face distance first, what was not measured last, and a tenth of them at random places."""
+    ordered = sorted(records, key=lambda r: (-_distance(r, -math.inf), r.filename))
+    chance = random.Random(seed)
+    drawn = chance.sample(ordered, round(SHUFFLED * len(ordered)))
+    names = {record.filename for record in drawn}
+    ordered = [record for record in ordered if record.filename not in names]
+    for record in drawn:
+        ordered.insert(chance.randint(0, len(ordered)), record)
+    return ordered
+
+
+def _distance(record: ImageRecord, otherwise: float) -> float:
+    found = record.measurements.get(FACE_DISTANCE, NOT_MEASURED)
+    return otherwise if found == NOT_MEASURED else float(found)

@@ -1,0 +1,198 @@
+"""The review widget: a `Desk` shown in a notebook by anywidget, its pictures sent over the comm as they are asked for.
+
+The browser asks and gets an answer with the number of its question; no picture is a part of the widget's state, so an
+executed notebook keeps none. Pictures are read in threads: a label never waits for one.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import anywidget
+from PIL import Image
+
+from flenlib.dataset.images import open_image, thumbnail
+from flenlib.dataset.journal import Journal
+from flenlib.dataset.records import LABELS, Dataset, ImageRecord
+from flenlib.measure.faces import find_faces
+from flenlib.review import order
+from flenlib.review.desk import REASONS, Answer, Desk
+from flenlib.review.order import View
+
+BROWSER = Path(__file__).parent / "browser"
+SCRIPTS = ("words.js", "parts.js", "stage.js", "tiles.js", "single.js", "bars.js", "keys.js", "widget.js")
+"""Parts of one script, in this order; each says what it holds in its first line."""
+
+THUMBNAIL = 256
+AS_IT_IS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+"""Formats a browser shows; other pictures are sent to it as PNG."""
+
+MAXIMUM_UPLOAD = 200_000_000
+
+Reply = tuple[dict[str, Any], list[bytes]]
+
+
+class ReviewWidget(anywidget.AnyWidget):
+    """Label pictures by key or mouse; every label is in the journal before it is shown as saved.
+
+    The arguments are those of `Desk`, and ``page_size`` pictures to a page (24 to 48 are shown at once without delay).
+    """
+
+    _esm = "\n".join((BROWSER / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    _css = BROWSER / "widget.css"
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        journal: Journal,
+        records: Sequence[ImageRecord] | None = None,
+        *,
+        sources: Sequence[Dataset] = (),
+        have: Sequence[ImageRecord] | None = None,
+        target: tuple[int, int] = (10, 20),
+        person: str = "",
+        page_size: int = 24,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.desk = Desk(dataset, journal, records, sources=sources, have=have, target=target, person=person, seed=seed)
+        self.page_size = page_size
+        self._places = {r.sha256 or r.filename: (dataset, r) for r in self.desk.records.values()}
+        self._places |= {sha: place for sha, place in self.desk.parents.items()}
+        self._uploads: dict[str, list[bytes]] = {}
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="review")
+        self.on_msg(self._receive)
+
+    def __repr__(self) -> str:
+        return f"review of {len(self.desk.records)} pictures, {len(self.desk.decided)} decided"
+
+    def _receive(self, _: Any, question: dict[str, Any], buffers: Sequence[bytes]) -> None:
+        """Answer one question of the browser, at once or, where a picture has to be read, from a thread."""
+        slow: dict[str, Callable[..., Reply]] = {"thumbnail": self._thumbnail, "full": self._full, "faces": self._faces}
+        asked = question["ask"]
+        if asked in slow:
+            self._readers.submit(self._reply, question["id"], slow[asked], question)
+        else:
+            self._reply(question["id"], getattr(self, f"_on_{asked}"), question, buffers)
+
+    def _reply(self, number: str, work: Callable[..., Reply], *arguments: Any) -> None:
+        try:
+            content, buffers = work(*arguments)
+        except Exception as error:
+            self.send({"to": number, "error": str(error) or type(error).__name__})
+            if not isinstance(error, ValueError | OSError):  # a fault of this program: also into the log
+                raise
+        else:
+            self.send({"to": number, **content}, buffers)
+
+    def _on_open(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
+        """What a new window needs: the words of the filters, the saved views, and the first view."""
+        records = self.desk.records.values()
+        reasons = {reason for d in (*self.desk.decided.values(), *self.desk.suggested.values()) for reason in d.reasons}
+        return {
+            "reasons": REASONS, "labels": list(LABELS), "person": self.desk.person, "page_size": self.page_size,
+            "kinds": sorted({order.kind_of(r) for r in records}),
+            "known_reasons": sorted({*REASONS.values(), *(r for r in reasons if len(r) < 40)}),
+            "views": self.desk.saved_views(), "strict": self.desk.have is not None,
+            "folder": str(self.desk.dataset.folder),
+        }, []  # fmt: skip
+
+    def _on_view(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
+        """The filenames of a view, and where the first undecided one is."""
+        changed = self.desk.refresh()
+        second = bool(question.get("second"))
+        names = self.desk.second_look() if second else self.desk.names(View.of(question["view"]))
+        decided = self.desk.opinions if second else self.desk.decided
+        start = next((place for place, name in enumerate(names) if name not in decided), 0)
+        return self._state(Answer(said=changed.said), names if second else ()) | {"names": names, "start": start}, []
+
+    def _on_items(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
+        return self._state(Answer(question["names"]), second=question.get("second", ())), []
+
+    def _on_decide(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
+        second = question.get("second", ())
+        answer = self.desk.decide(
+            question["names"], question["label"], question["reasons"], question.get("seen"), bool(second)
+        )
+        return self._state(answer, second), []
+
+    def _on_undo(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
+        return self._state(self.desk.undo(), question.get("second", ())), []
+
+    def _on_redo(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
+        return self._state(self.desk.redo(), question.get("second", ())), []
+
+    def _on_look(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
+        """Whatever another window, kernel or run has decided since this one was last asked."""
+        return self._state(self.desk.refresh(), question.get("second", ())), []
+
+    def _on_upload(self, question: dict[str, Any], buffers: Sequence[bytes]) -> Reply:
+        """One part of a corrected picture; a message to a notebook server may not be larger than 10 MiB."""
+        parts = self._uploads.setdefault(question["upload"], [])
+        parts.append(bytes(buffers[0]))
+        if sum(map(len, parts)) > MAXIMUM_UPLOAD:
+            del self._uploads[question["upload"]]
+            raise ValueError(
+                f"the file is over {MAXIMUM_UPLOAD // 10**6} MB; save the corrected picture as PNG or JPEG"
+            )
+        return {}, []
+
+    def _on_correct(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
+        parts = self._uploads.pop(question.get("upload", ""), None)
+        content = b"".join(parts) if parts is not None else None
+        told = (question["name"], question["issue"], question["prompt"])
+        return self._state(self.desk.correct(*told, content, question.get("file", ""))), []
+
+    def _on_save_view(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
+        view = View.of(question["view"]) if question["view"] else None
+        return {"views": self.desk.saved_views(question["name"], view)}, []
+
+    def _on_pair(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
+        """Keep the answer on a pair, if one is given or taken back, and say which pair is next."""
+        said = ""
+        if question.get("won") is not None:
+            self.desk.comparisons.append(*question["pair"], question["won"], self.desk.person)
+        elif question.get("undo"):
+            said = "taken back: {} and {}".format(*self.desk.comparisons.undo()[:2])
+        answer = self.desk.next_pair()
+        more = {"pair": answer.names, "standing": self.desk.standing(), "count": len(self.desk.comparisons.answers())}
+        return self._state(Answer(answer.names, said or answer.said)) | more, []
+
+    def _state(self, answer: Answer, second: Sequence[str] = ()) -> dict[str, Any]:
+        return {
+            "items": [self.desk.describe(name, bool(second)) for name in answer.names],
+            "said": answer.said, "refused": answer.refused, "second": bool(second),
+            "progress": self.desk.progress(second), "gaps": self.desk.gaps(),
+        }  # fmt: skip
+
+    def _path(self, question: dict[str, Any]) -> Path:
+        if question["picture"].startswith("corrected/"):
+            folder = self.desk.dataset.folder
+            path = (folder / question["picture"]).resolve()
+            if not path.is_relative_to((folder / "corrected").resolve()):
+                raise ValueError(f"{question['picture']!r} is not a corrected picture of this dataset")
+            return path
+        dataset, record = self._places[question["picture"]]
+        return self.desk.picture(record, dataset)
+
+    def _thumbnail(self, question: dict[str, Any]) -> Reply:
+        return {"type": "image/jpeg"}, [thumbnail(self._path(question), THUMBNAIL)]
+
+    def _full(self, question: dict[str, Any]) -> Reply:
+        path = self._path(question)
+        picture = open_image(path)  # so that a damaged one is said, and not shown half
+        with Image.open(path) as image:
+            kind = AS_IT_IS.get(image.format or "")
+        if kind:
+            return {"type": kind, "size": picture.size}, [path.read_bytes()]
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        return {"type": "image/png", "size": picture.size}, [buffer.getvalue()]
+
+    def _faces(self, question: dict[str, Any]) -> Reply:
+        picture = open_image(self._path(question))
+        return {"boxes": [face.box for face in find_faces(picture)], "size": picture.size}, []
