@@ -57,7 +57,13 @@ class Models(Section):
     generator_loras: list[str] = Field(
         default=[], description="LoRA files or hub ids under the character's, 'path:0.8'"
     )
-    editor_loras: list[str] = Field(default=[], description="LoRA files or hub ids stacked on the editor, 'path:0.8'")
+    editor_loras: list[str] = Field(
+        default=[],
+        description="on the editor: 'multiple-angles:0.9', 'path:0.8', hub ids, or 'adopted' (docs/loras.md)",
+    )
+    editor_mode: Literal["stack", "sequence"] = Field(
+        default="stack", description="editor_loras together by weight, or one after another by kind of edit"
+    )
     precision: Literal["fp32", "bf16", "int8", "nf4"] = Field(default="fp32", description="of the base weights")
     offload: Literal["none", "model", "group"] = Field(
         default="none", description="what is moved off the card when idle"
@@ -204,11 +210,12 @@ class TrainRun(Section):
     offload: Literal["none", "model", "group"] = "none"
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1")
     data: list[str] = Field(
-        min_length=1, description="kohya folders (with 10_name inside), dataset folders (metadata.json), triplet files"
+        min_length=1, description="kohya folders (10_name inside), folders with metadata.json or triplets.json"
     )
     held_out: list[str] = Field(default=[], description="the same, never trained on: validation loss and identity")
     prior: list[str] = Field(default=[], description="kohya folders of the class: what the model should not forget")
     prior_weight: float = Field(default=1.0, gt=0, description="what the loss of a prior picture counts")
+    masks: str = Field(default="", description="folder of mask pictures named as their pictures, for focus mask")
     references: list[str] = Field(default=[], description="pictures an editor is given where a sample has none")
     prompts: list[str] = Field(default=[], description="previews; empty: captions of the first samples")
     preview_steps: int = Field(default=28, gt=0)

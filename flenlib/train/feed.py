@@ -183,9 +183,9 @@ def _load(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _stack(tensors: list[torch.Tensor], pad: bool) -> torch.Tensor:
-    longest = max(len(tensor) for tensor in tensors)
-    if not pad or all(len(tensor) == longest for tensor in tensors):
+    if not pad or len({len(tensor) for tensor in tensors}) == 1:
         return torch.stack(tensors)
+    longest = max(len(tensor) for tensor in tensors)
     return torch.stack([torch.cat([t, t.new_zeros(longest - len(t), *t.shape[1:])]) for t in tensors])
 
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch.utils.tensorboard import SummaryWriter
 
 from flenlib.dataset.images import open_image, save_picture
+from flenlib.measure.faces import ReferenceSet, find_faces, find_many
 from flenlib.params import Train
 from flenlib.train import checkpoints, feed, flow
 from flenlib.train.cache import Cache, Sample
@@ -130,6 +131,15 @@ class Watch:
             on_event("sample", {"step": step, "number": number, "path": path})
             pictures.append(picture)
         return pictures
+
+
+def identity_of(pictures: Sequence[Image.Image], names: Sequence[str]) -> Identity | None:
+    """Return what measures the face distance to these pictures; None when fewer than two of them show a face."""
+    faces = find_many(pictures)
+    if sum(map(bool, faces)) < 2:
+        return None
+    known = ReferenceSet.from_faces(faces, names)
+    return lambda picture: known.distance(find_faces(picture))
 
 
 def due(step: int, every: int, last: int) -> bool:

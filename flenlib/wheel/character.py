@@ -17,14 +17,13 @@ from flenlib.dataset.prompts import caption
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.measure import plots
 from flenlib.measure.coverage import value_of
-from flenlib.measure.faces import ReferenceSet, find_faces, find_many
 from flenlib.params import Train
 from flenlib.project import Project
 from flenlib.record import Criterion
 from flenlib.train.cache import Sample
 from flenlib.train.checkpoints import OtherRun
 from flenlib.train.loop import Result, train
-from flenlib.train.watch import Identity, Preview
+from flenlib.train.watch import Preview, identity_of
 
 
 def mixture(
@@ -53,16 +52,6 @@ def held_out(source: Dataset) -> list[Sample]:
 def _sample(dataset: Dataset, record: ImageRecord, name: str, repeats: int = 1) -> Sample:
     framing = value_of(record, "pose") or ""
     return Sample(dataset.path(record), record.caption, repeats, name=f"{name}/{record.filename}", kind=framing)
-
-
-def identity(source: Dataset) -> Identity | None:
-    """Return what says how far a picture's face is from the held-out sources'; None when fewer than two show a face."""
-    kept = [r for r in source.images if r.held_out]
-    faces = find_many([open_image(source.path(r)) for r in kept])
-    if sum(map(bool, faces)) < 2:
-        return None
-    known = ReferenceSet.from_faces(faces, [r.filename for r in kept])
-    return lambda picture: known.distance(find_faces(picture))
 
 
 def mixture_table(samples: Sequence[Sample]) -> pd.DataFrame:
@@ -102,7 +91,8 @@ def train_character(
     path = house.lora(version)
     told = {"previews": previews(house, settings.seed), "on_event": on_event, "cache_folder": house.outputs / "cache"}
     if source is not None:
-        told |= {"held_out": held_out(source), "identity": identity(source)}
+        kept = held_out(source)
+        told |= {"held_out": kept, "identity": identity_of([open_image(s.image) for s in kept], [s.name for s in kept])}
     try:
         result = train(generator, list(samples), settings, path.parent, **told)
     except OtherRun as changed:

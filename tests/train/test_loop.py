@@ -1,4 +1,3 @@
-import hashlib
 import json
 import os
 import signal
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from PIL import Image
 from safetensors.torch import load_file
 
 from flenlib.models import lora
@@ -19,32 +17,13 @@ from flenlib.models.qwen_edit import QwenEdit
 from flenlib.params import Train
 from flenlib.train import checkpoints, loop
 from flenlib.train.loop import Preview, Sample, train
+from tests.train.common import bits, draw, open_flux
 
 SETTINGS = Train(
     steps=8, batch_size=2, accumulate=2, rank=2, alpha=4, warmup=2, schedule="cosine", learning_rate=1e-2, ema=0.9,
     caption_dropout=0.3, checkpoint_every=3, sample_every=4,
 )  # fmt: skip
 PREVIEWS = [Preview("photo of ohwx person", seed=3, steps=1)]
-
-
-def open_flux(folder):
-    return Flux.load(folder, precision="fp32", offload="none", device="cpu")
-
-
-def draw(folder, count=5):
-    """Write pictures of random colours, and return them as samples."""
-    folder.mkdir(exist_ok=True)
-    samples = []
-    for number in range(count):
-        pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        path = folder / f"{number}.png"
-        Image.fromarray(pixels).resize((64, 64)).save(path)
-        samples.append(Sample(path, f"photo of ohwx person, number {number}", repeats=1 + number % 2))
-    return samples
-
-
-def bits(path):
-    return {name: hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for name, tensor in load_file(path).items()}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,95 @@
+"""Train one LoRA from a params file, in one process or several; called again it goes on where it stopped.
+
+python -m flenlib.train params/train/flux_4090.yaml
+accelerate launch -m flenlib.train params/train/flux_4090.yaml
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from flenlib import params
+from flenlib.dataset.images import open_image
+from flenlib.models import registry
+from flenlib.models.qwen_edit import NEGATIVE_PROMPT
+from flenlib.project import check_prompt, open_iteration
+from flenlib.train import data
+from flenlib.train.loop import train
+from flenlib.train.watch import Preview, identity_of
+
+PREVIEWS = 4
+"""How many captions are drawn when the params file names no prompts."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m flenlib.train", description=__doc__.split("\n")[0])
+    parser.add_argument("params", help="YAML file of one training, such as params/train/flux_4090.yaml")
+    try:
+        _train(params.load(parser.parse_args(arguments).params, params.TrainRun))
+    except (ValueError, FileNotFoundError, PermissionError, RuntimeError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _train(run: params.TrainRun) -> None:
+    first, rank = os.environ.get("RANK", "0") == "0", os.environ.get("LOCAL_RANK")
+    open_iteration(run.character)
+    found = data.gather(run)
+    previews = _previews(run, found)
+    if first:
+        _tell(run, found)
+    device = f"cuda:{rank}" if rank and run.device == "auto" and torch.cuda.is_available() else run.device
+    family = registry.load_family(
+        run.model, family=run.family, precision=run.precision, offload=run.offload, device=device, transformer=False
+    )
+    kept = [sample.image for sample in found.held_out]
+    result = train(
+        family,
+        found.samples,
+        run.train,
+        Path(run.output).expanduser(),
+        held_out=found.held_out,
+        previews=previews,
+        identity=identity_of([open_image(path) for path in kept], [path.name for path in kept]) if first else None,
+        caption_empty=NEGATIVE_PROMPT if run.family == "qwen_edit" else "",
+    )
+    if first:
+        loss = result.log["loss"].tail(20).mean()
+        print(f"{result.lora}: {result.steps} steps in {result.seconds:.0f} s, loss of the last ones {loss:.3f}")
+
+
+def _tell(run: params.TrainRun, found: data.Data) -> None:
+    """Print what will be drawn how often, of the whole and of each phase."""
+    print(f"{len(found.samples)} pictures to learn from, {len(found.held_out)} held out")
+    print(data.mix(found.samples).to_string())
+    begin = 1
+    for phase in run.train.phases:
+        end = phase.until or run.train.steps
+        print(f"steps {begin} to {end}: {', '.join(phase.kinds)}")
+        begin = end + 1
+
+
+def _previews(run: params.TrainRun, found: data.Data) -> list[Preview]:
+    """Return what is drawn while training: the prompts told, or captions of held-out pictures, then of others."""
+    options = {"steps": run.preview_steps, "guidance": run.preview_guidance}
+    shown = {sample.caption: sample for sample in (*found.held_out, *found.samples)}
+    if not run.prompts:
+        chosen = list(shown.values())[:PREVIEWS]
+        return [Preview(s.caption, run.train.seed + n, s.references, **options) for n, s in enumerate(chosen)]
+    references = tuple(Path(path).expanduser() for path in run.references)
+    if run.family == "qwen_edit" and not references:
+        references = next(iter(shown.values())).references
+    texts = [check_prompt(run.character, prompt) for prompt in run.prompts]
+    return [Preview(text, run.train.seed + n, references, **options) for n, text in enumerate(texts)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

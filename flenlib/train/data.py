@@ -1,0 +1,100 @@
+"""What a params file of one training names, read into samples: kohya folders, dataset folders, triplets, masks, priors.
+
+Records and triplets marked as held out, and everything under ``held_out``, are measured and never learnt from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from flenlib.dataset import folders, triplets
+from flenlib.dataset.records import METADATA, Dataset
+from flenlib.measure.coverage import value_of
+from flenlib.params import TrainRun
+from flenlib.project import check_prompt
+from flenlib.train.cache import Sample
+
+PRIOR = "prior"
+"""The kind of a prior-preservation sample."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The samples of one training: to learn from, and to measure on."""
+
+    samples: list[Sample]
+    held_out: list[Sample]
+
+
+def gather(run: TrainRun) -> Data:
+    """Read everything the params file names.
+
+    Raises FileNotFoundError for a missing folder, ValueError in one sentence for what is wrong inside one (a picture
+    without a caption, a caption without the trigger, a folder without a number), and PermissionError for a caption
+    the character's profile does not allow.
+    """
+    read = [pair for entry in run.data for pair in _read(Path(entry).expanduser(), run.character.trigger)]
+    kept = [pair[0] for entry in run.held_out for pair in _read(Path(entry).expanduser(), run.character.trigger)]
+    samples = [sample for sample, held_out in read if not held_out]
+    held_out = [sample for sample, held_out in read if held_out] + kept
+    for entry in run.prior:
+        items = folders.read_repeats(Path(entry).expanduser(), "")
+        samples += [replace(_of_item(item), kind=PRIOR, weight=run.prior_weight) for item in items]
+    references = tuple(Path(path).expanduser() for path in run.references)
+    samples, held_out = ([_with(s, references) for s in group] for group in (samples, held_out))
+    if run.masks:
+        samples = _masked(samples, Path(run.masks).expanduser())
+    for sample in (*samples, *held_out):
+        check_prompt(run.character, sample.caption)
+    return Data(samples, held_out)
+
+
+def mix(samples: Sequence[Sample]) -> pd.DataFrame:
+    """Return, for each folder of samples: pictures, repeats, how many an epoch draws, and the share of all that is."""
+    return folders.mix([folders.Item(s.image, s.caption, s.repeats, s.name.split("/")[0]) for s in samples])
+
+
+def _read(path: Path, trigger: str) -> Iterator[tuple[Sample, bool]]:
+    """Yield the samples of one folder, and whether each is held out."""
+    if (path / METADATA).is_file():
+        yield from _of_dataset(Dataset.open(path))
+    elif (path / triplets.FILE).is_file():
+        found = triplets.read(path)
+        triplets.check(path, found, minimum=1)
+        for triplet in found:
+            source, target = triplet.paths(path)
+            name = f"{path.name}/{target.name}"
+            kind = "positive" if triplet.positive else "correction"
+            yield Sample(target, triplet.edit_prompt, references=(source,), name=name, kind=kind), triplet.held_out
+    else:
+        for item in folders.read_repeats(path, trigger):
+            yield _of_item(item), False
+
+
+def _of_dataset(dataset: Dataset) -> Iterator[tuple[Sample, bool]]:
+    for record in dataset.images:
+        if not record.label or record.label["label"] == "good":
+            name = f"{dataset.folder.name}/{record.filename}"
+            framing = value_of(record, "pose") or ""
+            yield Sample(dataset.path(record), record.caption, name=name, kind=framing), record.held_out
+
+
+def _of_item(item: folders.Item) -> Sample:
+    return Sample(item.image, item.caption, item.repeats, name=f"{item.concept}/{item.image.name}", kind=item.concept)
+
+
+def _with(sample: Sample, references: tuple[Path, ...]) -> Sample:
+    return sample if sample.references else replace(sample, references=references)
+
+
+def _masked(samples: Sequence[Sample], folder: Path) -> list[Sample]:
+    """Give each sample the mask picture of its name, where there is one. Raises ValueError when no sample has one."""
+    masks = {path.stem: path for path in sorted(folder.glob("*.png"))}
+    found = [replace(sample, mask=masks.get(Path(sample.image).stem)) for sample in samples]
+    if not any(sample.mask for sample in found):
+        raise ValueError(f"{folder} holds no mask of any picture; name masks as their pictures, such as 001.png")
+    return found
