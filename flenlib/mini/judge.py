@@ -118,7 +118,7 @@ def _soften(images: torch.Tensor) -> torch.Tensor:
     return back.roll(shift, dims=(2, 3)) + 0.04 * torch.randn_like(back)
 
 
-def load_judge(path: Path, count: int = 5000) -> Judge:
+def load_judge(path: Path, count: int = 3500) -> Judge:
     """Return the judge cached at ``path``, training it on ``count`` fresh renders when there is none."""
     judge = Judge()
     if path.exists():
