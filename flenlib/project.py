@@ -51,6 +51,21 @@ class Project:
         """Return where the character LoRA of a version is written."""
         return self.outputs / f"char_lora_{version}" / f"char_lora_{version}.safetensors"
 
+    @property
+    def editor_lora(self) -> Path:
+        """Where this iteration's own editor LoRA is written: the best checkpoint of step 2.2."""
+        return self.outputs / f"qwen_char_lora_{self.iteration}.safetensors"
+
+    @property
+    def adopted_editor(self) -> Path:
+        """Where step 2.3 of this iteration writes which editor the next one uses."""
+        return self.outputs / "editor.json"
+
+    def before(self) -> Project | None:
+        """Return the same character's iteration before this one; None for v1."""
+        number = int(self.iteration[1:])
+        return Project(self.root, self.character, f"v{number - 1}") if number > 1 else None
+
 
 def open_iteration(character: dict | Character, iteration: str = "v1", root: str | Path | None = None) -> Project:
     """Check the character's profile and return the project of one iteration.

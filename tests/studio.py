@@ -24,6 +24,7 @@ def write_raw(folder: Path, seed: int = 1_000_123) -> Path:
     """Write the twelve pictures as PNG into a folder and return it."""
     from PIL import Image
 
+    from flenlib.mini.answers import facts
     from flenlib.mini.people import person
     from flenlib.mini.render import Scene, render_many
 
@@ -33,7 +34,7 @@ def write_raw(folder: Path, seed: int = 1_000_123) -> Path:
     ]
     pictures = render_many([(person(seed), scene) for scene in scenes], workers=1)
     folder.mkdir(parents=True, exist_ok=True)
-    for number, (picture, (angle, expression, _, _)) in enumerate(zip(pictures, SHOTS, strict=True)):
-        path = folder / f"maya_{number:02d}_{angle}_{expression}.png"
-        save_picture(Image.fromarray(picture), path, {"made_by": "renderer"})
+    for number, (picture, scene) in enumerate(zip(pictures, scenes, strict=True)):
+        path = folder / f"maya_{number:02d}_{scene.angle}_{scene.expression}.png"
+        save_picture(Image.fromarray(picture), path, facts(seed, scene))
     return folder

@@ -9,6 +9,7 @@ from PIL import Image
 from flenlib.dataset import prompts
 from flenlib.dataset.captions import write_txt
 from flenlib.dataset.images import save_picture
+from flenlib.mini.answers import facts
 from flenlib.mini.people import TRAINING_SEEDS, person
 from flenlib.mini.render import Scene, render
 
@@ -53,7 +54,7 @@ def draw(seed: int, out: Path, n: int, name: str) -> list[Path]:
     for number, scene in enumerate(scenes(seed, n), start=1):
         path = out / f"{name}_{number:02d}.png"
         picture = Image.fromarray(render(someone, scene, SIZE))
-        save_picture(picture, path, {"made_by": "renderer", "software": "flenlib.mini"})
+        save_picture(picture, path, facts(TRAINING_SEEDS.stop + seed, scene))
         words = {name: getattr(scene, name) for name in ("angle", "expression", "background", "light")}
         write_txt(path, prompts.caption("a person", **words))
         paths.append(path)

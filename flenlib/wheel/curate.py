@@ -134,8 +134,9 @@ def _import(target: Path, candidate: _Candidate) -> bool:
     digest = sha256(candidate.path)
     if _original(target) == digest:
         return True
-    drawn_by = read_provenance(candidate.path).get("made_by", "import")
-    facts = {"made_by": drawn_by, "original": candidate.path.name, "original_sha256": digest}
+    before = read_provenance(candidate.path)
+    facts = {"made_by": before.get("made_by", "import"), "original": candidate.path.name, "original_sha256": digest}
+    facts |= {name: before[name] for name in ("person", "scene") if name in before}  # of the mini studio's own pictures
     save_picture(candidate.image, target, facts)
     return False
 

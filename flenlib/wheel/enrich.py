@@ -13,16 +13,18 @@ from tqdm.auto import tqdm
 
 from flenlib.dataset import captions
 from flenlib.dataset.files import link_or_copy
-from flenlib.dataset.images import contact_sheet, open_image
+from flenlib.dataset.images import contact_sheet, open_image, read_provenance
 from flenlib.dataset.journal import forget_copies
-from flenlib.dataset.prompts import FACE_ANGLES, edit_prompt, enrichment_plan
+from flenlib.dataset.prompts import FACE_ANGLES, enrichment_plan
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.measure.statistics import wilson
+from flenlib.mini import answers
 from flenlib.params import Enrich
 from flenlib.project import Project
 from flenlib.record import Criterion
 from flenlib.wheel.identity import FACE_DISTANCE, KEPT, distance, references, verdict
 from flenlib.wheel.pictures import Job, check_jobs, drawn_by, finished, make, put_record, seed_of
+from flenlib.wheel.routes import Routes
 
 _TURN = {
     "slightly left": {
@@ -50,9 +52,16 @@ class Enriched:
     criteria: list[Criterion]
 
 
-def plan(house: Project, source: Dataset, settings: Enrich, models: dict[str, Any]) -> list[Job]:
+QUESTIONS = {"background": "background", "lighting": "light", "style": "style"}
+"""Which attribute an edit of a kind is to change; a camera edit changes the angle or the height."""
+
+
+def plan(
+    house: Project, source: Dataset, settings: Enrich, models: dict[str, Any], routes: Routes | None = None
+) -> list[Job]:
     """Return the first-try jobs: ``edits_per_source`` for every source picture that is not held out."""
-    recipe = {"steps": settings.steps, "guidance": settings.guidance, "editor": drawn_by(models)}
+    recipe = {"steps": settings.steps, "guidance": settings.guidance, "editor": drawn_by({**models, "loras": []})}
+    routes = routes or Routes()
     jobs = []
     for record in (r for r in source.images if not r.held_out):
         stem = record.filename.rsplit(".", 1)[0]
@@ -61,45 +70,53 @@ def plan(house: Project, source: Dataset, settings: Enrich, models: dict[str, An
         )
         for kind, value in edits:
             name = f"{stem}__{kind}_{value.replace(' ', '-')}.png"
-            attributes = _after(record, kind, value)
-            seed = seed_of(settings.seed, name, 0)
-            jobs.append(Job(name, edit_prompt(kind, value), seed, recipe, record, attributes))
-    return jobs
+            seed, route = seed_of(settings.seed, name, 0), routes.recipe(kind, value)
+            told = recipe | {"passes": route}
+            jobs.append(Job(name, route[0]["prompt"], seed, told, record, after(record, kind, value)))
+    return sorted(jobs, key=lambda job: str([each["loras"] for each in job.settings["passes"]]))
 
 
-def enrich(house: Project, source: Dataset, editor: Any, settings: Enrich, models: dict[str, Any]) -> Enriched:
+def enrich(
+    house: Project,
+    source: Dataset,
+    editor: Any,
+    settings: Enrich,
+    models: dict[str, Any],
+    routes: Routes | None = None,
+) -> Enriched:
     """Draw the plan with an editor (five verbs) into ``enriched/<version>``, gate by identity, and record lineage.
 
     An edit whose face lies farther from the sources than its kind's threshold is drawn again with another seed, up to
-    ``tries`` in all; so is one that lost a face its source shows. The nearest try is kept, the others stay in
-    ``tries/``. Pictures of which no face is expected are drawn once.
+    ``tries`` in all; so is one that lost a face its source shows, or (where that can be told) did not do the edit. The
+    best try is kept: the edit done, then the nearest face; the others stay in ``tries/``. Pictures of which neither
+    face nor edit can be judged are drawn once. ``routes`` say which LoRAs the editor uses for which kind of edit.
     """
+    routes = routes or Routes()
     reference = references(source).training
     thresholds = {kind: reference.threshold(settings.slack, kind) for kind in settings.kinds}
-    jobs = check_jobs(house, plan(house, source, settings, models))
+    jobs = check_jobs(house, plan(house, source, settings, models, routes))
     dataset = Dataset.open(house.data("enriched"), create=True)
     names = {job.filename for job in jobs}
     dataset.images = [r for r in dataset.images if r.filename in names]
 
     def draw(job: Job) -> Image.Image:
-        original = open_image(source.path(job.parent))
-        return editor.sample(
-            job.prompt, seed=job.seed, steps=settings.steps, guidance=settings.guidance, references=(original,)
-        )
+        kind, value = job.attributes["edit"], job.attributes["edit_value"]
+        how = {"seed": job.seed, "steps": settings.steps, "guidance": settings.guidance}
+        return routes.draw(editor, kind, value, open_image(source.path(job.parent)), **how)
 
     for job in tqdm(jobs, desc="editing", unit="edit"):
         threshold = thresholds[job.attributes["edit"]]
-        tries: list[tuple[float, Path, Job]] = []
+        tries: list[tuple[bool, float, Path, Job]] = []
         for number in range(settings.tries):
             again = replace(job, filename=f"{Path(job.filename).stem}__{number}.png", seed=job.seed + number)
             path = make(house, dataset.folder / "tries", again, draw, models)
-            found = distance(open_image(path), reference)
-            tries.append((math.inf if found is None else found, path, again))
-            if found is None and not face_expected(job.parent, job.attributes):
+            picture = open_image(path)
+            found, done = distance(picture, reference), edit_done(source.path(job.parent), picture, job.attributes)
+            tries.append((done == 0, math.inf if found is None else found, path, again))
+            kept_face = found <= threshold if found is not None else not face_expected(job.parent, job.attributes)
+            if kept_face and done != 0:
                 break
-            if found is not None and found <= threshold:
-                break
-        best, path, kept = min(tries, key=lambda item: item[0])
+        undone, best, path, kept = min(tries, key=lambda item: item[:2])
         target = dataset.folder / job.filename
         if not finished(target, kept):
             forget_copies(dataset.folder, job.filename)
@@ -110,6 +127,7 @@ def enrich(house: Project, source: Dataset, editor: Any, settings: Enrich, model
             "threshold": round(threshold, 4),
             "tries": len(tries),
             "face_expected": int(face_expected(job.parent, job.attributes)),
+            "edit_done": NOT_MEASURED if done == NOT_MEASURED else int(not undone),
         }
         dataset.save()
     return Enriched(dataset, thresholds, _criteria(dataset, source, settings))
@@ -139,6 +157,24 @@ def face_expected(source: ImageRecord, attributes: dict[str, str]) -> bool:
     """
     shown = attributes.get("angle", "front") in FACE_ANGLES and attributes.get("height", "level") == "level"
     return source.measurements.get("faces_found") == 1 and attributes["edit"] != "style" and shown
+
+
+def edit_done(original: Path, picture: Image.Image, attributes: dict[str, str]) -> int | str:
+    """Return 1 when an edit shows what was asked for, 0 when it does not, *not measured* where that cannot be told.
+
+    It can where the mini studio drew the source: the renderer draws every answer and the nearest one counts. Of a
+    photograph's edit only a person can say.
+    """
+    facts = read_provenance(original)
+    if not answers.known(facts):
+        return NOT_MEASURED
+    return int(answers.reached(facts, picture, attributes, question(attributes)))
+
+
+def question(attributes: dict[str, str]) -> str:
+    """Return which attribute an edit was to change."""
+    turned = attributes["edit_value"] in _TURN
+    return QUESTIONS.get(attributes["edit"]) or ("angle" if turned else "height")
 
 
 def edit_sheet(source: Dataset, dataset: Dataset) -> Image.Image:
@@ -183,7 +219,7 @@ def _criteria(dataset: Dataset, source: Dataset, settings: Enrich) -> list[Crite
     ]  # fmt: skip
 
 
-def _after(record: ImageRecord, kind: str, value: str) -> dict[str, str]:
+def after(record: ImageRecord, kind: str, value: str) -> dict[str, str]:
     """Return the attributes an edited picture should have: the source's, with the one change asked for."""
     known = {"angle": record.angle or "", "expression": record.expression or ""}
     attributes = {**record.attributes, **known, "edit": kind, "edit_value": value}

@@ -1,0 +1,159 @@
+"""Which LoRAs an editor uses for which kind of edit: stacked with weights, or one after another.
+
+The four ways to come by a better editor are settings of this: use a published LoRA, combine several, train one's own,
+or both. What step 2.3 of an iteration chose is read by the next one as ``adopted``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+
+from flenlib.dataset.prompts import EDIT_KINDS, edit_prompt
+from flenlib.models import community, lora, registry
+from flenlib.models.community import ALWAYS, FINISH, Use
+from flenlib.params import Models
+from flenlib.project import Project
+from flenlib.record import write_json
+
+Stack = tuple[tuple[Path, float], ...]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One run of the editor: the LoRAs stacked for it, and the instruction it is given."""
+
+    stack: Stack
+    prompt: str
+
+
+class Routes:
+    """The passes each edit takes through an editor with some LoRAs; without LoRAs, one pass of whatever is on it.
+
+    ``stack``: all LoRAs that serve the kind of edit together, by their weights. ``sequence``: the ones made for that
+    kind alone (without one, the general ones), then each finishing LoRA in a pass of its own on what came out.
+    """
+
+    def __init__(self, uses: Sequence[Use] = (), mode: str = "stack") -> None:
+        if mode not in ("stack", "sequence"):
+            raise ValueError(f"LoRAs can be run as 'stack' or 'sequence', not {mode!r}")
+        self.uses, self.mode = tuple(uses), mode
+        self._files = {use.text: registry.lora_file((use.path, use.weight)) for use in uses}
+        for path, _ in self._files.values():
+            lora.check_family(path, "qwen_edit")
+
+    def passes(self, kind: str, value: str) -> list[Pass]:
+        """Return the passes of an edit such as ``("background", "forest")``."""
+        drawing = [use for use in self.uses if use.serves(kind)]
+        special = [use for use in drawing if use.kinds]
+        finishing = [use for use in self.uses if FINISH in use.kinds]
+        always = [use for use in self.uses if ALWAYS in use.kinds]
+        if self.mode == "sequence":
+            drawing = special or drawing
+        prompt = special[0].prompt(kind, value) if special else edit_prompt(kind, value)
+        if self.mode == "sequence":
+            later = [Pass(self._stack([use, *always]), use.prompt(kind, value)) for use in finishing]
+            return [Pass(self._stack([*drawing, *always]), prompt), *later]
+        prompt = ", ".join([prompt, *(use.prompt(kind, value) for use in finishing)])
+        return [Pass(self._stack([*drawing, *finishing, *always]), prompt)]
+
+    def recipe(self, kind: str, value: str) -> list[dict[str, Any]]:
+        """Return the passes of an edit as what decides pixels: prompts, and LoRAs by content."""
+        return [
+            {
+                "prompt": each.prompt,
+                "loras": [{"sha256": lora.fingerprint(path), "weight": w} for path, w in each.stack],
+            }
+            for each in self.passes(kind, value)
+        ]
+
+    def draw(
+        self, editor: Any, kind: str, value: str, picture: Image.Image, *, seed: int, steps: int, guidance: float
+    ) -> Image.Image:
+        """Return the picture after all passes of an edit, each from the same seed."""
+        for each in self.passes(kind, value):
+            self.put_on(editor, each.stack)
+            picture = editor.sample(each.prompt, seed=seed, steps=steps, guidance=guidance, references=(picture,))
+        return picture
+
+    def put_on(self, editor: Any, stack: Stack) -> None:
+        """Stack LoRAs on the editor unless these very ones are there; without any LoRA in the routes, touch nothing."""
+        if self.uses and [(use.file, use.weight) for use in editor.loras] != [(str(p), w) for p, w in stack]:
+            lora.stack(editor, stack)
+
+    def facts(self) -> list[dict[str, Any]]:
+        """Return what a record keeps of the LoRAs: file, sha256, weight."""
+        files = self._files.values()
+        return [asdict(lora.Stacked(str(path), lora.fingerprint(path), float(weight))) for path, weight in files]
+
+    def table(self) -> pd.DataFrame:
+        """Return what each kind of edit goes through: one row a pass."""
+        rows = []
+        for kind in EDIT_KINDS:
+            for number, each in enumerate(self.passes(kind, "..."), 1):
+                names = ", ".join(f"{Path(path).stem} {weight:g}" for path, weight in each.stack) or "the base editor"
+                rows.append({"edit": kind, "pass": number, "LoRAs": names, "asked as": each.prompt})
+        return pd.DataFrame(rows).set_index(["edit", "pass"])
+
+    def _stack(self, uses: Sequence[Use]) -> Stack:
+        return tuple(self._files[use.text] for use in uses)
+
+
+def open_routes(house: Project, models: Models) -> Routes:
+    """Return the routes the settings ask for; ``adopted`` stands for what the iteration before chose in step 2.3.
+
+    Raises ValueError or FileNotFoundError naming a LoRA that is unknown, missing, or of another family, and
+    FileNotFoundError when nothing was adopted yet.
+    """
+    texts, mode = [], models.editor_mode
+    for text in models.editor_loras:
+        if text.strip() == community.ADOPTED:
+            choice = adopted(house)
+            texts += choice["loras"]
+            mode = choice["mode"] if len(models.editor_loras) == 1 else mode
+        else:
+            texts.append(text)
+    return Routes([community.parse(text, models.editor) for text in texts], mode)
+
+
+def adopted(house: Project) -> dict[str, Any]:
+    """Return what the iteration before chose in step 2.3: name, LoRAs (absolute paths), mode, and the sentence why.
+
+    Raises FileNotFoundError when there is no iteration before this one, or it has not compared editors yet.
+    """
+    before = house.before()
+    path = before.adopted_editor if before else None
+    if path is None or not path.is_file():
+        where = f"{before.iteration} has not compared editors yet" if before else "there is no iteration before it"
+        raise FileNotFoundError(
+            f"models.editor_loras of {house.iteration} says 'adopted', and {where}: run step 23 of the iteration "
+            "before, or take 'adopted' out"
+        )
+    choice = json.loads(path.read_text(encoding="utf-8"))
+    choice["loras"] = [_absolute(text, house.root) for text in choice["loras"]]
+    return choice
+
+
+def adopt(house: Project, name: str, uses: Sequence[Use], mode: str, sentence: str) -> Path:
+    """Write the choice of step 2.3 where step 1.2 of the next iteration reads it, and return that file.
+
+    Files inside the project are written relative to it, so that a moved project keeps its choice.
+    """
+    loras = [_relative(use.text, house.root) for use in uses]
+    choice = {"iteration": house.iteration, "name": name, "loras": loras, "mode": mode, "sentence": sentence}
+    write_json(house.adopted_editor, choice)
+    return house.adopted_editor
+
+
+def _relative(text: str, root: Path) -> str:
+    return text.replace(f"{root.resolve()}/", "{root}/")
+
+
+def _absolute(text: str, root: Path) -> str:
+    return text.replace("{root}/", f"{root.resolve()}/")

@@ -1,0 +1,106 @@
+"""Which LoRAs an edit goes through, and that what one iteration adopts the next one reads."""
+
+import numpy as np
+import pytest
+
+from flenlib import params
+from flenlib.models import community, lora
+from flenlib.project import open_iteration
+from flenlib.wheel import routes
+from flenlib.wheel.routes import Routes
+from tests.models.common import excite, load, picture
+
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+
+
+@pytest.fixture(scope="module")
+def editor(tiny_qwen_edit):
+    return load(tiny_qwen_edit, "qwen_edit")
+
+
+@pytest.fixture(scope="module")
+def files(editor, tmp_path_factory):
+    """Three LoRAs for a tiny editor, each different."""
+    folder, made = tmp_path_factory.mktemp("loras"), {}
+    for seed, name in enumerate(("angles", "skin", "own")):
+        lora.attach(editor, 2, 2, "attention", seed=seed)
+        excite(editor)
+        made[name] = editor.save(folder / f"{name}.safetensors", metadata={})
+        lora.unstack(editor)
+    return made
+
+
+def opened(files, *texts, mode="stack"):
+    return Routes([community.parse(text.format(**files)) for text in texts], mode)
+
+
+def names(each):
+    return [(path.stem, weight) for path, weight in each.stack]
+
+
+ALL = ("multiple-angles={angles}:0.9", "skin={skin}:0.6", "{own}:0.8")
+
+
+def test_stacked_loras_serve_the_kinds_they_are_for(files):
+    found = opened(files, *ALL)
+    (camera,), (forest,) = found.passes("camera", "slightly left"), found.passes("background", "forest")
+    assert names(camera) == [("angles", 0.9), ("own", 0.8), ("skin", 0.6)]
+    assert "Rotate the camera" in camera.prompt and camera.prompt.endswith("prominent and natural")
+    assert names(forest) == [("own", 0.8), ("skin", 0.6)] and forest.prompt.startswith("Change background to forest")
+
+
+def test_in_sequence_the_specialist_draws_and_the_finisher_follows(files):
+    found = opened(files, *ALL, mode="sequence")
+    camera, forest = found.passes("camera", "slightly left"), found.passes("background", "forest")
+    assert [names(each) for each in camera] == [[("angles", 0.9)], [("skin", 0.6)]]
+    assert [names(each) for each in forest] == [[("own", 0.8)], [("skin", 0.6)]]
+    assert camera[1].prompt == community.KNOWN["skin"].phrase
+    assert len(found.table()) == 8
+
+
+def test_drawing_goes_through_the_passes(files, editor):
+    told = {"seed": 3, "steps": 2, "guidance": 1.0}
+    base = Routes().draw(editor, "camera", "higher", picture(5), **told)
+    stacked = opened(files, *ALL).draw(editor, "camera", "higher", picture(5), **told)
+    sequence = opened(files, *ALL, mode="sequence").draw(editor, "camera", "higher", picture(5), **told)
+    assert [use.file for use in editor.loras] == [str(files["skin"])]
+    drawn = [np.asarray(each).astype(int) for each in (base, stacked, sequence)]
+    assert abs(drawn[0] - drawn[1]).max() > 5 and abs(drawn[1] - drawn[2]).max() > 5
+    lora.unstack(editor)
+    again = Routes().draw(editor, "camera", "higher", picture(5), **told)
+    assert np.array_equal(np.asarray(again), drawn[0])
+
+
+def test_what_decides_pixels_is_in_the_recipe(files):
+    one, other = opened(files, "{own}:0.8"), opened(files, "{own}:0.7")
+    assert one.recipe("style", "sketch") != other.recipe("style", "sketch")
+    assert one.facts()[0]["sha256"] == lora.fingerprint(files["own"])
+
+
+def test_a_lora_of_another_family_is_refused_by_its_keys(tiny_flux, tmp_path):
+    flux = load(tiny_flux, "flux")
+    lora.attach(flux, 2, 2, "all-linear", seed=0)
+    path = flux.save(tmp_path / "wrong.safetensors", metadata={})
+    with pytest.raises(ValueError, match=r"wrong.safetensors was made for flux"):
+        Routes([community.parse(str(path))])
+    with pytest.raises(ValueError, match="not 'both'"):
+        Routes([], "both")
+
+
+def test_adopted_is_what_the_iteration_before_chose(files, tmp_path):
+    first, second = (open_iteration(CHARACTER, version, root=tmp_path) for version in ("v1", "v2"))
+    asked = params.check("models", {"editor_loras": ["adopted"]})
+    with pytest.raises(FileNotFoundError, match="there is no iteration before it"):
+        routes.open_routes(first, asked)
+    with pytest.raises(FileNotFoundError, match="v1 has not compared editors yet"):
+        routes.open_routes(second, asked)
+    first.editor_lora.parent.mkdir(parents=True)
+    first.editor_lora.write_bytes(files["own"].read_bytes())
+    uses = [community.parse(f"{first.editor_lora}:0.9")]
+    routes.adopt(first, "train", uses, "sequence", "it is better")
+    assert str(tmp_path) not in first.adopted_editor.read_text()
+    found = routes.open_routes(second, asked)
+    assert [(use.path, use.weight) for use in found.uses] == [(first.editor_lora.resolve(), 0.9)]
+    assert found.mode == "sequence"
+    routes.adopt(first, "base", [], "stack", "nothing better")
+    assert routes.open_routes(second, asked).uses == ()
