@@ -224,6 +224,75 @@ class TrainRun(Section):
     output: str = Field(min_length=1, description="folder of the LoRA; its name is the LoRA's")
 
 
+class TrainEditor(Train):
+    """Step 2.2: the editor's own LoRA. The reference picture stays where captions are dropped."""
+
+    steps: int = Field(default=300, gt=0, description="optimiser steps; 1000 for Qwen-Image-Edit-2509")
+    rank: int = Field(default=16, gt=0, description="8-16")
+    checkpoint_every: int = Field(default=100, gt=0, description="checkpoints are scored on held-out triplets")
+    sample_every: int = Field(default=300, gt=0)
+    validate_every: int = Field(default=100, gt=0)
+    sampling_steps: int = Field(default=16, gt=0, description="of the pictures checkpoints are scored by; 40 real")
+    guidance: float = Field(default=2.0, ge=1, description="true_cfg_scale of these pictures; 4.0 for the real editor")
+
+
+class Guards(Section):
+    """What keeps wheel 1 from drifting over many turns; docs/process.md gives each one's reason."""
+
+    real_share: float = Field(
+        default=0.5, ge=0, lt=1, description="sources' least share of what training draws; 0: off"
+    )
+    previous_only: bool = Field(default=True, description="pictures an iteration drew feed only the next one")
+    deepest: int = Field(default=4, ge=0, description="generations from a real picture that are trained on; 0: any")
+    only_shipped: bool = Field(default=True, description="leave out pristine pictures that made the last LoRA no fit")
+    nearest: float = Field(default=0.5, ge=0, description="nearer than this x the sources' own spread: a copy; 0: off")
+    diversity: float = Field(default=0.9, ge=0, description="a refined LoRA's least share of diversity; 0: off")
+
+
+class Corrections(Section):
+    """Step 2.1: what review sent back becomes (source, instruction, corrected picture)."""
+
+    hand: Literal["person", "tries", "renderer", "off"] = Field(
+        default="person", description="who corrects what nobody corrected yet; off: leave wheel 2 out"
+    )
+    labels: list[Literal["needs_correction", "reject"]] = Field(
+        default=["needs_correction"], min_length=1, description="which pictures are corrected"
+    )
+    reviewer: Literal["human", "file", "auto"] = Field(default="auto", description="who picks among tries")
+    file: str = Field(default="", description="CSV of filename,label,reasons when reviewer is file")
+    tries: int = Field(default=4, gt=0, description="pictures tried for each, by improved prompts and seeds")
+    steps: int = Field(default=16, gt=0, description="sampling steps of a try; 40 for the real editor")
+    guidance: float = Field(default=2.0, ge=1, description="true_cfg_scale of a try; 4.0 for the real editor")
+    positive_share: float = Field(default=0.3, ge=0, lt=1, description="share of pairs that are good edits as they are")
+    held_out_share: float = Field(default=0.15, ge=0, lt=1, description="kept from training, to score checkpoints")
+    minimum: int = Field(default=10, gt=0, description="triplets to learn from that the step needs")
+    earlier: bool = Field(default=True, description="keep the corrections of the iteration before")
+    pairs: list[str] = Field(default=[], description="folders of pairs to add, in any layout (docs/second-wheel.md)")
+    export: list[Literal["ai-toolkit", "musubi-tuner", "diffsynth", "imagefolder"]] = Field(
+        default=[], description="layouts to write the pairs in, for other trainers"
+    )
+    seed: int = 41
+
+
+class CompareEditors(Section):
+    """Step 2.3: which editor the next iteration uses."""
+
+    strategies: list[Literal["use", "combine", "train", "hybrid"]] = Field(
+        default=["train"], description="beside the base editor: each community LoRA, all of them, ours, ours with them"
+    )
+    community: list[str] = Field(default=[], description="for use, combine and hybrid: 'multiple-angles:0.9', files")
+    mode: Literal["stack", "sequence"] = Field(default="stack", description="how several LoRAs are run")
+    weight: float = Field(default=1.0, gt=0, description="of our own LoRA")
+    edits_per_source: int = Field(default=3, gt=0)
+    kinds: list[Literal["background", "lighting", "style", "camera"]] = Field(
+        default=["background", "lighting", "style", "camera"], min_length=1
+    )
+    steps: int = Field(default=16, gt=0, description="sampling steps; 40 for the real editor")
+    guidance: float = Field(default=2.0, ge=1, description="true_cfg_scale; 4.0 for the real editor")
+    adopt: str = Field(default="auto", description="auto (the stated rule), base, or the name of a compared editor")
+    seed: int = 43
+
+
 class Generate(Section):
     """Step 1.5."""
 
@@ -267,6 +336,10 @@ class Iteration(Section):
     review_synthetic: Review = Review()
     retrain: Train = Train()
     card: Card = Card()
+    guards: Guards = Guards()
+    corrections: Corrections = Corrections()
+    train_editor: TrainEditor = TrainEditor()
+    compare_editors: CompareEditors = CompareEditors()
 
 
 File = TypeVar("File", bound=Section)

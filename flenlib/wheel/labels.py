@@ -42,10 +42,16 @@ def identity_policy(settings: Review) -> Policy:
 
     Within the threshold of its kind: good. Up to ``margin`` times the threshold, or a face that should be there and is
     not: needs_correction. Beyond: reject. A picture of which no face can be expected is accepted or sent back as
-    ``accept_unmeasured`` says.
+    ``accept_unmeasured`` says. What identity would pass needs correction when the edit is measured as not done.
     """
 
     def decide(record: ImageRecord) -> Verdict:
+        label, reasons = by_identity(record)
+        if label == "good" and record.measurements.get("edit_done") == 0:
+            return "needs_correction", (f"edit not done: {record.attributes['edit_value']} was asked for",)
+        return label, reasons
+
+    def by_identity(record: ImageRecord) -> Verdict:
         found, threshold = record.measurements[FACE_DISTANCE], record.measurements["threshold"]
         if found == NOT_MEASURED:
             if record.measurements.get("face_expected"):
