@@ -92,13 +92,17 @@ def open_notebook(page: Page, address: str, name: str) -> None:
 
 
 def idle(page: Page) -> None:
-    """Wait until the kernel is idle."""
-    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', state="attached", timeout=60_000)
+    """Wait until the open notebook has a kernel and the kernel is idle."""
+    page.wait_for_function(
+        """() => { const session = window.jupyterapp?.shell.currentWidget?.sessionContext;
+                   return session?.isReady && session.session?.kernel?.status === 'idle'; }""",
+        timeout=60_000,
+    )
 
 
 def run_cells(page: Page) -> None:
     """Run all cells of the open notebook."""
-    page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-all-cells')")
 
 
 def restart_kernel(page: Page) -> None:
