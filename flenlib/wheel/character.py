@@ -27,9 +27,12 @@ from flenlib.train.watch import Preview, identity_of
 
 
 def mixture(
-    source: Dataset, extra: Sequence[tuple[str, Dataset, Sequence[ImageRecord]]], settings: Train
+    source: Dataset,
+    extra: Sequence[tuple[str, Dataset, Sequence[ImageRecord]]],
+    settings: Train,
+    real_share: float = 0.5,
 ) -> list[Sample]:
-    """Return the training samples: sources (never held-out ones), repeated to be at least half of what is drawn.
+    """Return the training samples: sources (never held-out ones), repeated to be ``real_share`` of what is drawn.
 
     ``extra`` are (name, dataset, records) of pictures the kit made. ``source_repeats`` overrides the repeats. Real
     pictures staying in every version is what keeps a self-training loop from drifting.
@@ -39,7 +42,8 @@ def mixture(
     if not sources:
         raise ValueError(f"{source.folder} holds no picture to train on; run step 1.1 (notebook 11) first")
     others = [(name, dataset, record) for name, dataset, records in extra for record in records]
-    repeats = settings.source_repeats or max(1, math.ceil(len(others) / len(sources)))
+    needed = real_share / (1 - real_share) * len(others) / len(sources)
+    repeats = settings.source_repeats or max(1, math.ceil(needed))
     samples = [_sample(source, r, "source", repeats) for r in sources]
     return samples + [_sample(dataset, record, name) for name, dataset, record in others]
 
@@ -93,16 +97,24 @@ def train_character(
     if source is not None:
         kept = held_out(source)
         told |= {"held_out": kept, "identity": identity_of([open_image(s.image) for s in kept], [s.name for s in kept])}
-    try:
-        result = train(generator, list(samples), settings, path.parent, **told)
-    except OtherRun as changed:
-        number = 1 + len(list(path.parent.parent.glob(f"{path.parent.name}.*")))
-        aside = path.parent.rename(path.parent.with_name(f"{path.parent.name}.{number}"))
-        print(f"{changed}; that run is kept in {aside} and training starts anew")
-        result = train(generator, list(samples), settings, path.parent, **told)
+    result = train_or_set_aside(generator, samples, settings, path.parent, **told)
     if result.lora != path:
         raise RuntimeError(f"training wrote {result.lora}, expected {path}")
     return result
+
+
+def train_or_set_aside(family: Any, samples: Sequence[Sample], settings: Train, folder: Path, **told: Any) -> Result:
+    """Train into a folder as `flenlib.train.loop.train` does; a run on other samples or settings in it is set aside.
+
+    It is renamed to ``<folder>.<number>``, so nothing trained is lost.
+    """
+    try:
+        return train(family, list(samples), settings, folder, **told)
+    except OtherRun as changed:
+        number = 1 + len(list(folder.parent.glob(f"{folder.name}.*")))
+        aside = folder.rename(folder.with_name(f"{folder.name}.{number}"))
+        print(f"{changed}; that run is kept in {aside} and training starts anew")
+        return train(family, list(samples), settings, folder, **told)
 
 
 class LivePlot:
