@@ -99,7 +99,7 @@ def train(
             _make_room(family)
             if accelerator.is_main_process:
                 checkpoints.check_same(folder, _told_model(family))
-            lora.attach(family, settings.rank, settings.alpha, settings.targets, settings.seed)
+            lora.attach(family, settings.rank, settings.alpha, settings.targets, settings.seed, kind=settings.adapter)
             try:
                 run = _Run(accelerator, family, settings, folder, feed, watch, on_event)
                 run.resume(done)

@@ -1,0 +1,116 @@
+"""One training from a params file."""
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from flenlib import params
+from flenlib.dataset import triplets
+from flenlib.dataset.records import Dataset, ImageRecord
+from flenlib.train import __main__ as program
+from flenlib.train import data
+from tests.train.common import kohya, picture
+
+CHARACTER = {"name": "maya", "trigger": "ohwx", "kind": "fictional"}
+FAST = {"steps": 2, "batch_size": 2, "rank": 2, "warmup": 0, "checkpoint_every": 2, "sample_every": 2}
+
+
+def write(folder, **told):
+    told = {
+        "character": CHARACTER,
+        "device": "cpu",
+        "preview_steps": 1,
+        "train": FAST,
+        "output": str(folder / "lora"),
+    } | told
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump(told))
+    return path
+
+
+def test_a_kohya_folder_is_trained_told_and_done_once(tiny_flux, tmp_path, capsys):
+    kohya(tmp_path / "data", maya_char=3, maya_char_realbody=1)
+    kohya(tmp_path / "prior", trigger="a", person=1)
+    path = write(
+        tmp_path, model=str(tiny_flux), data=[str(tmp_path / "data")],
+        prior=[str(tmp_path / "prior")], prior_weight=0.5,
+        train=FAST | {"phases": [{"kinds": ["maya_char"], "until": 1}, {"kinds": ["maya_char_realbody", "prior"]}]},
+    )  # fmt: skip
+    assert program.main([str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "6 pictures to learn from, 0 held out" in said and "maya_char_realbody" in said and "0.6" in said
+    assert "steps 2 to 2: maya_char_realbody, prior" in said and "2 steps in" in said
+    before = (tmp_path / "lora" / "lora.safetensors").stat().st_mtime_ns
+    assert len(list((tmp_path / "lora" / "samples").glob("*.png"))) == 8
+    assert program.main([str(path)]) == 0
+    assert (tmp_path / "lora" / "lora.safetensors").stat().st_mtime_ns == before
+
+
+def test_an_editor_is_trained_on_triplets_and_measured_on_the_held_out_one(tiny_qwen_edit, tmp_path):
+    folder = tmp_path / "corrections"
+    pairs = []
+    for n in range(3):
+        picture(folder / f"before_{n}.png", n)
+        after = np.array(Image.open(folder / f"before_{n}.png"))
+        after[:32] = 255 - after[:32]
+        Image.fromarray(after).save(folder / f"after_{n}.png")
+        pairs.append(triplets.Triplet(f"before_{n}.png", f"make it {n}", f"after_{n}.png", held_out=n == 2))
+    triplets.write(folder, pairs)
+    path = write(
+        tmp_path, model=str(tiny_qwen_edit), family="qwen_edit", data=[str(folder)], preview_guidance=2.0,
+        train=FAST | {"focus": "edit", "batch_size": 1, "validate_every": 1},
+    )  # fmt: skip
+    assert program.main([str(path)]) == 0
+    watched = (tmp_path / "lora" / "watch.csv").read_text().splitlines()
+    assert len(watched) == 4 and watched[1].split(",")[1], "the loss on the held-out pair at steps 0, 1 and 2"
+    assert list((tmp_path / "lora" / "cache" / "focus").iterdir())
+
+
+def test_a_dataset_gives_its_good_pictures_and_keeps_the_held_out(tmp_path):
+    dataset = Dataset.open(tmp_path / "source", create=True)
+    labels = [None, {"label": "good"}, {"label": "reject"}, None]
+    for n, label in enumerate(labels):
+        picture(tmp_path / "source" / f"{n}.png", n)
+        dataset.add(
+            ImageRecord(f"{n}.png", caption="ohwx", label=label, held_out=n == 3, attributes={"pose": "standing"})
+        )
+    dataset.save()
+    run = params.load(write(tmp_path, data=[str(tmp_path / "source")]), params.TrainRun)
+    found = data.gather(run)
+    assert [s.image.name for s in found.samples] == ["0.png", "1.png"]
+    assert [s.image.name for s in found.held_out] == ["3.png"] and found.samples[0].kind == "standing"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda folder: (folder / "2_head" / "1.txt").unlink(), "1.png without a caption"),
+        (lambda folder: (folder / "2_head" / "1.txt").write_text("a person"), "without the trigger 'ohwx'"),
+        (lambda folder: (folder / "2_head").rename(folder / "head"), "does not begin with a number"),
+        (lambda folder: (folder / "2_head" / "1.txt").write_text("ohwx naked"), "refused: prompt 'ohwx naked'"),
+    ],
+)
+def test_a_wrong_folder_is_one_sentence_and_nothing_is_written(tmp_path, capsys, spoil, said):
+    spoil(kohya(tmp_path / "data", head=2))
+    assert program.main([str(write(tmp_path, data=[str(tmp_path / "data")]))]) == 1
+    error = capsys.readouterr().err.strip()
+    assert said in error and "\n" not in error
+    assert not (tmp_path / "lora").exists()
+
+
+def test_a_real_person_needs_consent(tmp_path, capsys):
+    kohya(tmp_path / "data", head=2)
+    path = write(tmp_path, data=[str(tmp_path / "data")], character=CHARACTER | {"kind": "real"})
+    assert program.main([str(path)]) == 1
+    assert "is a real person and consent is ''" in capsys.readouterr().err
+
+
+def test_masks_are_found_by_name(tmp_path):
+    kohya(tmp_path / "data", head=2)
+    picture(tmp_path / "masks" / "1.png", 3)
+    told = {"data": [str(tmp_path / "data")], "masks": str(tmp_path / "masks")}
+    found = data.gather(params.load(write(tmp_path, **told), params.TrainRun))
+    assert [s.mask and s.mask.name for s in found.samples] == [None, "1.png"]
+    with pytest.raises(ValueError, match="holds no mask of any picture"):
+        data.gather(params.load(write(tmp_path, **told | {"masks": str(tmp_path)}), params.TrainRun))
