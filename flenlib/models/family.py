@@ -18,7 +18,7 @@ import transformers
 from huggingface_hub import errors
 from safetensors import SafetensorError
 
-from flenlib.models import lora, placement
+from flenlib.models import lora, lora_export, placement
 
 
 class Family:
@@ -115,8 +115,8 @@ class Family:
         return self.pipeline.transformer
 
     def save(self, path: str | Path, *, metadata: dict[str, str]) -> Path:
-        """Write the attached trainable LoRA, all of it or nothing (see ``lora.write``); return the path."""
-        return lora.write(self, path, metadata)
+        """Write the attached trainable LoRA, all of it or nothing (see ``lora_export.write``); return the path."""
+        return lora_export.write(self, path, metadata)
 
     def _need_encoders(self) -> None:
         if not self.can_encode_text:

@@ -1,8 +1,6 @@
-"""LoRA on any family: attach a trainable one, write it, load it back, stack finished ones for sampling.
+"""LoRA, DoRA and LoKr on any family: attach a trainable one, stack finished ones for sampling, tell files apart.
 
-A file holds ``<prefix><module>.lora_A.weight``, ``.lora_B.weight`` and ``.alpha``. The prefix is ``transformer.`` for
-flux and ``diffusion_model.`` for qwen_edit: with ``.alpha`` in the file, diffusers reads each family under that name
-only, and ComfyUI, which knows alpha from ``.alpha`` alone, reads both.
+What a file holds, and how it is written, is in ``lora_export``.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 import re
 import warnings
 from collections.abc import Sequence
@@ -21,13 +18,14 @@ from typing import Any, Protocol
 
 import torch
 from diffusers.utils import logging as diffusers_logging
-from peft import LoraConfig, set_peft_model_state_dict
+from peft import LoKrConfig, LoraConfig, PeftConfig, set_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 ADAPTER = "trained"
 """peft cannot take "train": it names a method of every module."""
+KINDS = ("lora", "dora", "lokr")
 _ATTENTION = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
 _JOINT = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out")
 _FLUX_MLP = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2")
@@ -61,6 +59,8 @@ class Family(Protocol):
 
     name: str
     lora_prefix: str
+    precision: str
+    device: torch.device
     pipeline: Any
     loras: list[Stacked]
 
@@ -89,25 +89,48 @@ def target_modules(family: Family, targets: str | Sequence[str]) -> list[str]:
     return [name for name in linear if any(f".{name}".endswith(f".{ending}") for ending in targets)]
 
 
-def attach(family: Family, rank: int, alpha: float, targets: str | Sequence[str], seed: int) -> None:
+def attach(
+    family: Family, rank: int, alpha: float, targets: str | Sequence[str], seed: int, kind: str = "lora"
+) -> None:
     """Add the trainable LoRA, in float32, and freeze everything else; one seed gives one start.
 
-    Raises ValueError when finished LoRAs are stacked (a LoRA is trained on the base model) or one is already attached.
+    ``kind`` is ``lora`` (Hu et al. 2021, arXiv:2106.09685), ``dora`` (Liu et al. 2024, arXiv:2402.09353) or ``lokr``
+    (Yeh et al. 2023, arXiv:2309.14859). Raises ValueError when finished LoRAs are stacked (a LoRA is trained on the
+    base model), one is already attached, or the kind cannot be put on this base.
     """
     transformer = family.transformer
+    if kind not in KINDS:
+        raise ValueError(f"the kind of LoRA is {kind!r}; it must be one of {', '.join(KINDS)}")
     if family.loras or attached(family):
         raise ValueError(f"this {family.name} already carries a LoRA; call unstack(family) before attaching another")
+    if kind == "lokr" and family.precision == "nf4":
+        raise ValueError("a lokr cannot be put on nf4 weights, which have no shape; use lora or dora, or bf16 or int8")
     names = target_modules(family, targets)
     transformer.requires_grad_(False)
-    transformer.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=names), adapter_name=ADAPTER)
+    transformer.add_adapter(_config(kind, rank, alpha, names), adapter_name=ADAPTER)
     generator = torch.Generator("cpu").manual_seed(seed)
-    for name, parameter in sorted(_train_parameters(family).items()):
+    for name, parameter in parameters(family).items():
         start = torch.zeros(parameter.shape)
-        if ".lora_A." in name:
+        if "lora_magnitude_vector" in name:
+            start = parameter.detach().float()
+        elif ".lora_B." not in name and ".lokr_w1." not in name:
             bound = 1 / math.sqrt(parameter.shape[1])
             start.uniform_(-bound, bound, generator=generator)
-        parameter.data = start.to(parameter.device)
+        parameter.data = start.to(family.device)
         parameter.requires_grad_(True)
+
+
+def _config(kind: str, rank: int, alpha: float, names: list[str]) -> PeftConfig:
+    if kind == "lokr":
+        return LoKrConfig(r=rank, alpha=alpha, target_modules=names)
+    return LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, use_dora=kind == "dora")
+
+
+def kind_of_config(config: PeftConfig) -> str:
+    """Return which of ``KINDS`` a peft configuration describes."""
+    if isinstance(config, LoKrConfig):
+        return "lokr"
+    return "dora" if config.use_dora else "lora"
 
 
 def attached(family: Family) -> bool:
@@ -119,61 +142,19 @@ def trainable(family: Family) -> list[nn.Parameter]:
     """Return the trainable LoRA's parameters, always in the same order. Raises ValueError when none is there."""
     if not attached(family):
         raise ValueError(f"this {family.name} has no trainable LoRA; call attach(family, ...) first")
-    return [parameter for _, parameter in sorted(_train_parameters(family).items())]
+    return list(parameters(family).values())
 
 
-def _train_parameters(family: Family) -> dict[str, nn.Parameter]:
-    return {n: p for n, p in family.transformer.named_parameters() if f".{ADAPTER}." in n and ".lora_" in n}
+def parameters(family: Family) -> dict[str, nn.Parameter]:
+    """Return the trainable LoRA's parameters by name, in the order of their names."""
+    found = {n: p for n, p in family.transformer.named_parameters() if f".{ADAPTER}" in n and ".lo" in n}
+    return dict(sorted(found.items()))
 
 
-def write(family: Family, path: str | Path, metadata: dict[str, str]) -> Path:
-    """Write the trainable LoRA as ``.safetensors`` (float32), all of it or nothing, and return the path.
-
-    The header carries ``modelspec.*`` and ``ss_*`` facts and ``metadata``, whose values are text.
-    """
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        raise ValueError(f"a LoRA file must end in .safetensors, not {path.name!r}")
-    trainable(family)
-    config = family.transformer.peft_config[ADAPTER]
-    tensors: dict[str, torch.Tensor] = {}
-    for name, parameter in sorted(_train_parameters(family).items()):
-        key = family.lora_prefix + name.replace(f".{ADAPTER}.", ".")
-        tensors[key] = parameter.detach().float().cpu().contiguous()
-        tensors[re.sub(r"\.lora_[AB]\.weight$", ".alpha", key)] = torch.tensor(float(config.lora_alpha))
-    header = {
-        "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": {"flux": "flux-1-dev/lora", "qwen_edit": "qwen-image-edit-plus/lora"}[family.name],
-        "modelspec.implementation": "diffusers",
-        "modelspec.title": path.stem,
-        "ss_network_module": "networks.lora",
-        "ss_network_dim": str(config.r),
-        "ss_network_alpha": str(float(config.lora_alpha)),
-        **metadata,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={key: str(value) for key, value in header.items()})
-    os.replace(partial, path)
-    return path
-
-
-def load_into(family: Family, path: str | Path) -> None:
-    """Put a written LoRA's weights into the attached one, to train on. Raises ValueError when the shapes differ."""
-    trainable(family)
-    check_family(path, family.name)
-    config = family.transformer.peft_config[ADAPTER]
-    file = load_file(path)
-    alphas = {float(value) for key, value in file.items() if key.endswith(".alpha")} or {float(config.lora_alpha)}
-    weights = {k.removeprefix(family.lora_prefix): v for k, v in file.items() if not k.endswith(".alpha")}
-    here = {n.replace(f".{ADAPTER}.", "."): p.shape for n, p in _train_parameters(family).items()}
-    if {k: v.shape for k, v in weights.items()} != here or alphas != {float(config.lora_alpha)}:
-        rank = next(iter(weights.values())).shape[0]
-        raise ValueError(
-            f"{path} holds {len(weights)} tensors (first of rank {rank}, alpha {sorted(alphas)}) and the attached LoRA "
-            f"{len(here)} of rank {config.r}, alpha {config.lora_alpha}; train with the settings it was made with"
-        )
-    set_peft_model_state_dict(family.transformer, weights, adapter_name=ADAPTER)
+def key_of(name: str) -> str:
+    """Return a parameter's name as a file has it: without the adapter, and a DoRA magnitude without ``.weight``."""
+    name = name.replace(f".{ADAPTER}", "")
+    return name.removesuffix(".weight") if "lora_magnitude_vector" in name else name
 
 
 def stack(family: Family, uses: Sequence[tuple[str | Path, float]]) -> None:
@@ -181,27 +162,34 @@ def stack(family: Family, uses: Sequence[tuple[str | Path, float]]) -> None:
 
     Raises FileNotFoundError for a missing file and ValueError for a file of another family, before anything changes.
     """
+    kinds = []
     for path, _ in uses:
         check_family(path, family.name)
+        kinds.append(kind_of(path))
+    if "lokr" in kinds and len(kinds) > 1:
+        raise ValueError(f"{uses[kinds.index('lokr')][0]} is a lokr, which can only be used by itself; give it alone")
     if attached(family):
         raise ValueError(f"this {family.name} is being trained; call unstack(family) before stacking finished LoRAs")
     unstack(family)
     names = [f"stacked_{index}" for index in range(len(uses))]
-    for name, (path, _) in zip(names, uses, strict=True):
-        _put_on(family, Path(path), name)
+    for name, kind, (path, _) in zip(names, kinds, uses, strict=True):
+        _put_on(family, Path(path), name, kind)
     if names:
         family.pipeline.set_adapters(names, [weight for _, weight in uses])
         family.transformer.requires_grad_(False)
     family.loras = [Stacked(str(path), fingerprint(path), float(weight)) for path, weight in uses]
 
 
-def _put_on(family: Family, path: Path, name: str) -> None:
+def _put_on(family: Family, path: Path, name: str, kind: str) -> None:
     level = diffusers_logging.get_verbosity()
     diffusers_logging.set_verbosity(logging.CRITICAL)  # it warns of text encoder keys, and tells errors twice
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Already found a `peft_config`")
-            family.pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=name)
+            if kind == "lora":
+                family.pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=name)
+            else:
+                _put_on_by_peft(family, path, name, kind)
         if name not in getattr(family.transformer, "peft_config", {}):
             raise ValueError("none of its keys names a layer of the transformer")
     except (ValueError, KeyError, RuntimeError, NotImplementedError) as error:
@@ -210,6 +198,30 @@ def _put_on(family: Family, path: Path, name: str) -> None:
         raise ValueError(f"LoRA {path} does not fit this {family.name}: {reason}") from error
     finally:
         diffusers_logging.set_verbosity(level)
+
+
+def _put_on_by_peft(family: Family, path: Path, name: str, kind: str) -> None:
+    """Load what diffusers' own loader cannot: DoRA, whose scale it drops, and LoKr."""
+    file = {key.removeprefix(family.lora_prefix): value for key, value in load_file(path).items()}
+    alphas = {float(value) for key, value in file.items() if key.endswith(".alpha")}
+    facts = header(path)
+    if "ss_network_dim" not in facts or len(alphas) != 1:
+        raise ValueError(f"a {kind} of another trainer, without one rank and alpha in it, cannot be loaded")
+    rank, alpha = int(facts["ss_network_dim"]), alphas.pop()
+    if kind == "dora" and not any(key.endswith(".lora_magnitude_vector") for key in file):
+        raise ValueError("a dora with ComfyUI's .dora_scale alone cannot be loaded")
+    modules = [key.removesuffix(".alpha") for key in file if key.endswith(".alpha")]
+    for module in modules:
+        if f"{module}.lokr_w2" in file:
+            file[f"{module}.lokr_w1"] /= alpha / rank
+    weights = {key: value for key, value in file.items() if not key.endswith((".alpha", ".dora_scale"))}
+    family.transformer.add_adapter(_config(kind, rank, alpha, modules), adapter_name=name)
+    missing = set_peft_model_state_dict(family.transformer, weights, adapter_name=name).unexpected_keys
+    if missing:
+        raise ValueError(f"it has {len(missing)} keys this model has not, such as {missing[0]!r}")
+    for key, parameter in family.transformer.named_parameters():
+        if f".{name}" in key:
+            parameter.data = parameter.data.to(family.device)
 
 
 def unstack(family: Family) -> None:
@@ -243,7 +255,7 @@ def family_of(path: str | Path) -> str | None:
             keys, header = list(file.keys()), file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}); download or train it again") from None
-    if not any("lora" in key for key in keys):
+    if not any("lora" in key or "lokr" in key for key in keys):
         raise ValueError(f"{path} is not a LoRA: its keys look like {keys[0]!r}" if keys else f"{path} is empty")
     architecture = header.get("modelspec.architecture", "").lower()
     for family, word in (("flux", "flux"), ("qwen_edit", "qwen")):
@@ -251,6 +263,15 @@ def family_of(path: str | Path) -> str | None:
             return family
     joined = "\n".join(keys)
     return next((family for family, mark in _MARKS.items() if mark.search(joined)), None)
+
+
+def kind_of(path: str | Path) -> str:
+    """Return which of ``KINDS`` a LoRA file holds, from its keys."""
+    with safe_open(path, framework="pt") as file:
+        keys = "\n".join(file.keys())
+    if ".lokr_" in keys:
+        return "lokr"
+    return "dora" if re.search(r"\.(lora_magnitude_vector|dora_scale)\b", keys) else "lora"
 
 
 def check_family(path: str | Path, family: str) -> None:
