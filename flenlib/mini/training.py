@@ -69,7 +69,8 @@ class Trainee:
                 group["lr"] = rate
             optimizer.step()
         self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        taken = self.steps - self.first_step  # each run averages anew: what it continues may have known other latents
+        decay = min(self.decay, (1 + taken) / (10 + taken))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
 
