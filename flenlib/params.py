@@ -108,6 +108,7 @@ class Review(Section):
     """Steps 1.3 and 1.7: who decides, and how strictly."""
 
     reviewer: Literal["human", "file", "auto"] = Field(default="auto", description="who labels")
+    person: str = Field(default="", description="your name, when several people review")
     file: str = Field(default="", description="CSV of filename,label,reasons when reviewer is file")
     minimum_good: int = Field(default=30, ge=0, description="good pictures the step needs (1.3)")
     select: int = Field(default=12, ge=0, description="pictures picked (1.7)")

@@ -25,7 +25,8 @@ import nbformat
 from filelock import FileLock, Timeout
 
 from flenlib import mini, params, record
-from flenlib.dataset.journal import FOLDERS, Journal
+from flenlib.dataset.journal import Journal
+from flenlib.dataset.label_folders import FOLDERS
 from flenlib.dataset.records import Dataset
 from flenlib.project import ROOT, Project, open_iteration
 

@@ -1,7 +1,6 @@
-"""Review decisions: an append-only journal, the labels and folders made from it, and moves of files read back.
+"""Review decisions: an append-only journal, one JSON line a decision, fsynced.
 
-One JSON line a decision, fsynced. The journal is the truth: a record's label and the folders ``good/``,
-``corrections/`` and ``rejected/`` are derived from it and can be made again at any time.
+The journal is the truth: a record's label and the folders of the labels are derived from it (see `label_folders`).
 """
 
 from __future__ import annotations
@@ -11,22 +10,17 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from flenlib.dataset.files import link_or_copy
-from flenlib.dataset.images import sha256
-from flenlib.dataset.records import LABELS, Dataset, ImageRecord, check_label
+from flenlib.dataset.records import Dataset, check_label
 
 LOCK_SECONDS = 10.0
 _TEXTS = ("reviewer", "when", "note", "sha256", "issue", "prompt", "corrected", "person")
-
-FOLDERS = {"good": "good", "needs_correction": "corrections", "reject": "rejected"}
-"""The folder each label is shown in, beside ``metadata.json``."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +39,6 @@ class Decision:
     corrected: str = ""  # path of the corrected picture, relative to the dataset's folder
     person: str = ""  # who, where several people review
     second: bool = False  # a second opinion: counted for agreement, never in force
-
-
-@dataclass
-class SyncReport:
-    """What `sync` found: moves (filename, label before, label now) and sentences on what it could not match."""
-
-    moved: list[tuple[str, str | None, str]] = field(default_factory=list)
-    unmatched: list[str] = field(default_factory=list)
 
 
 class Journal:
@@ -174,63 +160,6 @@ def in_force(journal: Journal, dataset: Dataset) -> dict[str, Decision]:
     return {name: d for name, d in decisions.items() if d.sha256 in ("", digests.get(name))}
 
 
-def forget_copies(folder: Path, filename: str) -> None:
-    """Take a picture that is about to be replaced out of the label folders: the labels were of the old one."""
-    for name in FOLDERS.values():
-        (folder / name / filename).unlink(missing_ok=True)
-
-
-def apply(journal: Journal, dataset: Dataset) -> dict[str, int]:
-    """Write the journal's labels into the dataset, and make the folders of the labels say the same.
-
-    Images are hard-linked (or copied) into ``good/``, ``corrections/`` and ``rejected/``; the images themselves are
-    never moved or changed, and a file there that is not the dataset's own is left alone. Returns how many images have
-    each label, how many are ``unlabelled``, and how many decisions are on ``unknown`` files. Call `sync` first, or
-    moves made by hand are overwritten.
-    """
-    decisions = in_force(journal, dataset)
-    for folder in FOLDERS.values():
-        (dataset.folder / folder).mkdir(parents=True, exist_ok=True)
-    for record in dataset.images:
-        decision = decisions.get(record.filename)
-        label = _label(decision) if decision else None
-        _show(dataset, record, label["label"] if label else None)
-        record.label = label
-    dataset.save()  # after the folders: a killed run is then never mistaken for moves made by hand
-    known = {record.filename for record in dataset.images}
-    counts = {label: len(dataset.labelled(label)) for label in LABELS}
-    return counts | {"unlabelled": len(known) - sum(counts.values()), "unknown": len(decisions.keys() - known)}
-
-
-def sync(dataset: Dataset, journal: Journal) -> SyncReport:
-    """Read files that a person moved between the label folders back as decisions of reviewer ``folder``.
-
-    A move is a file that lies in another folder than the label last applied to the dataset says; it is found by
-    content, so a renamed file counts. Only the journal is written. What is ambiguous is said and left alone.
-    """
-    report = SyncReport()
-    decisions = in_force(journal, dataset)
-    places, strangers = _places(dataset)
-    report.unmatched += [f"{path} is not an image of this dataset" for path in strangers]
-    for record in dataset.images:
-        before = record.label["label"] if record.label else None
-        found = places.get(record.filename, set())
-        current = decisions[record.filename].label if record.filename in decisions else None
-        if found == {before} or found == {current} or (not found and before is None):
-            continue
-        if not found:
-            report.unmatched.append(f"{record.filename} is labelled {before} but lies in no folder; the label stays")
-        elif len(found) > 1:
-            report.unmatched.append(f"{record.filename} lies in {_and(found)}; leave it in one of them")
-        elif current != before:
-            report.unmatched.append(f"{record.filename} lies in {_and(found)}, but was since reviewed as {current}")
-        else:
-            (label,) = found
-            journal.append(record.filename, label, ("moved by hand",), "folder", sha256=record.sha256)
-            report.moved.append((record.filename, before, label))
-    return report
-
-
 def _key(decision: Decision) -> tuple[str, str]:
     """Return which decisions replace each other: those on one file, and second opinions of one person on it."""
     return decision.filename, (decision.person or decision.reviewer) if decision.second else ""
@@ -278,52 +207,6 @@ def _end(file: Any, torn: bytes) -> int:
         file.write(b"\n")
         return len(content) + 1
     return len(content)
-
-
-def _label(decision: Decision) -> dict[str, Any]:
-    label = {"label": decision.label, "reasons": list(decision.reasons), "reviewer": decision.reviewer}
-    return label | {"when": decision.when} | ({"note": decision.note} if decision.note else {})
-
-
-def _show(dataset: Dataset, record: ImageRecord, label: str | None) -> None:
-    """Make one image appear in the folder of its label and in no other."""
-    image = dataset.path(record)
-    copies = {name: dataset.folder / folder / record.filename for name, folder in FOLDERS.items()}
-    own = {name: path for name, path in copies.items() if path.is_file() and _same(path, image, record)}
-    if not image.exists() and own:  # someone moved the image itself into a folder: bring it back first
-        link_or_copy(next(iter(own.values())), image)
-    if label and not copies[label].exists() and image.exists():
-        link_or_copy(image, copies[label])
-    for name, path in own.items():
-        if name != label:
-            path.unlink()
-
-
-def _same(path: Path, image: Path, record: ImageRecord) -> bool:
-    return (image.exists() and path.samefile(image)) or sha256(path) == record.sha256
-
-
-def _places(dataset: Dataset) -> tuple[dict[str, set[str]], list[Path]]:
-    """Return the labels of the folders each image lies in, by filename, and the files that are no image of it."""
-    by_hash: dict[str, list[str]] = {}
-    for record in dataset.images:
-        by_hash.setdefault(record.sha256, []).append(record.filename)
-    places: dict[str, set[str]] = {}
-    strangers = []
-    for label, folder in FOLDERS.items():
-        for path in sorted((dataset.folder / folder).glob("*")):
-            if path.name.startswith(".") or not path.is_file():
-                continue
-            names = by_hash.get(sha256(path), [])
-            if path.name in names or len(names) == 1:
-                places.setdefault(path.name if path.name in names else names[0], set()).add(label)
-            else:
-                strangers.append(path)
-    return places, strangers
-
-
-def _and(labels: set[str]) -> str:
-    return " and ".join(f"{FOLDERS[label]}/" for label in sorted(labels))
 
 
 def _now() -> str:

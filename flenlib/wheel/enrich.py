@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from flenlib.dataset import captions
 from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.images import contact_sheet, open_image, read_provenance
-from flenlib.dataset.journal import forget_copies
+from flenlib.dataset.label_folders import forget_copies
 from flenlib.dataset.prompts import FACE_ANGLES, enrichment_plan
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.measure.statistics import wilson

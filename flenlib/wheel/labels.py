@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from flenlib.dataset import journal as journals
-from flenlib.dataset.images import contact_sheet, thumbnail
-from flenlib.dataset.journal import Decision, Journal
+from flenlib.dataset import label_folders
+from flenlib.dataset.images import contact_sheet
+from flenlib.dataset.journal import Decision, Journal, in_force
 from flenlib.dataset.labels_file import read_labels_file
 from flenlib.dataset.records import LABELS, NOT_MEASURED, Dataset, ImageRecord
 from flenlib.params import Review
@@ -22,7 +22,7 @@ from flenlib.record import Criterion
 from flenlib.wheel.identity import FACE_DISTANCE
 
 PEOPLE = ("human", "folder")
-"""Reviewers that are people: in the grid, or by moving files."""
+"""Reviewers that are people: in the widget, or by moving files."""
 
 Verdict = tuple[str, tuple[str, ...]]
 Policy = Callable[[ImageRecord], Verdict]
@@ -75,8 +75,9 @@ def collect(dataset: Dataset, settings: Review, policy: Policy) -> Journal:
     for a labels file that is missing or names a picture the dataset does not have; nothing is written then.
     """
     journal = open_journal(dataset)
-    for unmatched in journals.sync(dataset, journal).unmatched:
-        print(unmatched)
+    report = label_folders.sync(dataset, journal)
+    for said in (*report.sentences(), *report.unmatched):
+        print(said)
     if settings.reviewer == "file":
         told = read_labels_file(_labels_file(settings))
         verdicts = [(dataset.get(d.filename), d.label, tuple(d.reasons)) for d in told]
@@ -84,7 +85,7 @@ def collect(dataset: Dataset, settings: Review, policy: Policy) -> Journal:
         verdicts = [(record, *policy(record)) for record in dataset.images]
     else:
         verdicts = []
-    decided = journals.in_force(journal, dataset)
+    decided = in_force(journal, dataset)
     for record, label, reasons in verdicts:
         known = decided.get(record.filename)
         if known is None or known.reviewer not in PEOPLE:
@@ -102,25 +103,17 @@ def apply(dataset: Dataset, journal: Journal, settings: Review, notebook: Path) 
     if waiting:
         raise PendingReview(
             f"{len(waiting)} of {len(dataset.images)} pictures wait for a label: open {notebook} (make lab; its "
-            "parameters are yours), run it, label them in the grid, then run again"
+            "parameters are yours), run it, label them in the widget, then run again"
         )
-    counts = journals.apply(journal, dataset)
+    counts = label_folders.apply(journal, dataset)
     return pd.Series({label: counts[label] for label in LABELS}, name="pictures")
 
 
 def pending(dataset: Dataset, journal: Journal, settings: Review) -> list[ImageRecord]:
     """Return the records nobody has decided on yet; for ``human``, the policy's own labels do not count."""
-    decided = journals.in_force(journal, dataset)
+    decided = in_force(journal, dataset)
     ignored = {"auto"} if settings.reviewer == "human" else set()
     return [r for r in dataset.images if r.filename not in decided or decided[r.filename].reviewer in ignored]
-
-
-def parent_thumbnail(parents: Dataset, record: ImageRecord) -> bytes | None:
-    """Return a thumbnail of the source an edit was made from, to be seen beside it; None when it is not there."""
-    for parent in parents.images:
-        if parent.sha256 == record.parent:
-            return thumbnail(parents.path(parent), 128)
-    return None
 
 
 def refused_sheet(dataset: Dataset) -> Image.Image:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from flenlib import __version__
 from flenlib.dataset.images import open_image, read_provenance, save_picture, sha256
-from flenlib.dataset.journal import forget_copies
+from flenlib.dataset.label_folders import forget_copies
 from flenlib.dataset.prompts import Prompt
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.project import Project, check_prompt

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from flenlib.dataset.images import sha256
-from flenlib.dataset.journal import Decision, Journal, apply, sync
+from flenlib.dataset.journal import Decision, Journal
+from flenlib.dataset.label_folders import apply, sync
 from flenlib.dataset.labels_file import read_labels_file
 from flenlib.dataset.records import Dataset, ImageRecord
 
@@ -251,6 +252,31 @@ def test_a_newer_review_is_not_mistaken_for_a_move(journal, dataset):
     journal.append("a.png", "reject")
     assert sync(dataset, journal).moved == []
     assert labels(journal) == {"a.png": "reject"}
+
+
+def test_a_picture_edited_in_corrections_is_its_corrected_picture(journal, dataset):
+    journal.append("a.png", "needs_correction", ["hands"], issue="six fingers", sha256=dataset.get("a.png").sha256)
+    journal.append("b.png", "good")
+    apply(journal, dataset)
+    original = (dataset.folder / "a.png").read_bytes()
+    Image.new("RGB", (8, 8), "white").save(dataset.folder / "corrections" / "a.png")  # in place, as editors do
+    report = sync(dataset, journal)
+    assert report.corrected == ["a.png"] and report.moved == [] and report.unmatched == []
+    assert "a.png was corrected by hand" in report.sentences()[0]
+    decision = journal.decisions()["a.png"]
+    assert (decision.label, decision.reasons, decision.issue) == ("needs_correction", ("hands",), "six fingers")
+    assert Image.open(dataset.folder / decision.corrected).getpixel((0, 0)) == (255, 255, 255)
+    assert (dataset.folder / "a.png").read_bytes() == original
+    apply(journal, dataset)
+    again = sync(dataset, journal)
+    assert (again.corrected, again.moved, again.unmatched) == ([], [], [])
+    (dataset.folder / "corrections" / "a.png").write_text("oh no")
+    assert "a.png is not a picture" in sync(dataset, journal).unmatched[0]
+    (dataset.folder / "good" / "b.png").unlink()
+    (dataset.folder / "good" / "b.png").write_bytes(b"something else")
+    assert "b.png is not b.png as recorded; correct pictures in corrections/ only" in "".join(
+        sync(dataset, journal).unmatched
+    )
 
 
 def test_what_is_ambiguous_is_said_and_left_alone(journal, dataset):

@@ -89,13 +89,6 @@ def test_a_label_on_a_picture_since_replaced_does_not_count(dataset):
     assert [r.filename for r in labels.pending(dataset, journal, human)] == ["near.png"]
 
 
-def test_an_edit_is_seen_beside_its_source(dataset):
-    source = dataset.get("near.png")
-    edit = ImageRecord("edit.png", parent=source.sha256)
-    assert labels.parent_thumbnail(dataset, edit)[:2] == b"\xff\xd8"
-    assert labels.parent_thumbnail(dataset, ImageRecord("other.png", parent="0" * 64)) is None
-
-
 def test_labels_from_a_file(dataset, tmp_path):
     file = tmp_path / "labels.csv"
     rows = [f"{name}.png,{'good' if name == 'near' else 'reject'},seen" for name in DISTANCES]
