@@ -36,6 +36,7 @@ class Triplet:
     before_image: str = ""  # the picture that was sent back; none for a positive pair
     kind: str = ""  # of edit: background, lighting, style, camera
     value: str = ""  # what was asked for: forest, sunset
+    asked: dict[str, str] = field(default_factory=dict)  # what the target shows: {"angle": "half-left"}
     positive: bool = False  # the editor's own good edit, so that it keeps what it can do
     by: str = ""  # who made the target: person, renderer, tries, editor, import
     iteration: str = ""
@@ -51,7 +52,7 @@ class Triplet:
 
 
 _KNOWN = {item.name: item.type for item in fields(Triplet)}
-_TYPES = {"str": str, "bool": bool, "int": int, "dict[str, float | str]": dict}
+_TYPES = {"str": str, "bool": bool, "int": int, "dict[str, float | str]": dict, "dict[str, str]": dict}
 
 
 def read(folder: str | Path) -> list[Triplet]:

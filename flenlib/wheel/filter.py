@@ -9,10 +9,10 @@ from PIL import Image
 
 from flenlib.dataset.images import contact_sheet
 from flenlib.dataset.records import NOT_MEASURED, Dataset
-from flenlib.params import Filter
+from flenlib.params import Filter, Guards
 from flenlib.project import Project
 from flenlib.record import Criterion
-from flenlib.wheel.identity import DROPPED, FACE_DISTANCE, KEPT, measure, references, verdict
+from flenlib.wheel.identity import DROPPED, FACE_DISTANCE, KEPT, NEAR_COPY, measure, references, verdict
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,25 @@ class Filtered:
         return found.value_counts().reindex([KEPT, DROPPED, NOT_MEASURED], fill_value=0)
 
 
-def filter_identity(house: Project, source: Dataset, settings: Filter) -> Filtered:
+def filter_identity(house: Project, source: Dataset, settings: Filter, guards: Guards | None = None) -> Filtered:
     """Measure every synthetic picture against the training sources and write its verdict into ``synthetic/<version>``.
 
     Without a threshold in the settings it is calibrated on the sources: their own leave-one-out spread times
-    ``slack``. A picture without a face is *not measured*: a back view cannot be wrong about a face.
+    ``slack``. A picture without a face is *not measured*: a back view cannot be wrong about a face. ``guards`` set the
+    other end of the acceptance band: what lies nearer to a source is a copy, and step 1.7 does not select it.
     """
+    guards = guards or Guards()
     reference = references(source).training
     threshold = settings.threshold or reference.threshold(settings.slack)
     dataset = Dataset.open(house.data("synthetic"))
     measure(dataset, dataset.images, reference)
     for record in dataset.images:
-        record.measurements["threshold"] = round(threshold, 4)
+        record.measurements |= {
+            "threshold": round(threshold, 4),
+            NEAR_COPY: round(guards.nearest * reference.ceiling, 4),
+        }
     dataset.save()
-    return Filtered(dataset, threshold, reference.ceiling, _criteria(dataset))
+    return Filtered(dataset, threshold, reference.ceiling, [*_criteria(dataset), _band(dataset, guards)])
 
 
 def distances(dataset: Dataset) -> dict[str, list[float | None]]:
@@ -70,3 +75,13 @@ def _criteria(dataset: Dataset) -> list[Criterion]:
         Criterion("candidates reduced by 50-70 %", 0.5 <= removed <= 0.7, f"{removed:.0%} are no candidates any more"),
         Criterion("at least 10 candidates left for review", kept >= 10, f"{kept}"),
     ]
+
+
+def _band(dataset: Dataset, guards: Guards) -> Criterion:
+    """Return how many pictures lie under the near end of the acceptance band: they would teach one picture by heart."""
+    if not guards.nearest:
+        return Criterion("guard: acceptance band", True, "off")
+    measured = [r for r in dataset.images if r.measurements[FACE_DISTANCE] != NOT_MEASURED]
+    near = sum(r.measurements[FACE_DISTANCE] < r.measurements[NEAR_COPY] for r in measured)
+    name = f"guard: copies of a source (under {guards.nearest:g} x the sources' own spread) are few"
+    return Criterion(name, near <= len(measured) / 2, f"{near} of {len(measured)}, which step 1.7 does not select")

@@ -14,6 +14,8 @@ from flenlib.wheel.pictures import load_pictures
 
 FACE_DISTANCE = "face_distance"
 KEPT, DROPPED = "kept", "dropped"
+NEAR_COPY = "near_copy"
+"""The measurement beside the threshold: a picture nearer to a source than this is a copy and adds nothing."""
 
 
 def verdict(record: ImageRecord) -> str:

@@ -9,7 +9,7 @@ from flenlib.measure import coverage
 from flenlib.params import Review
 from flenlib.project import Project
 from flenlib.record import Criterion
-from flenlib.wheel.identity import FACE_DISTANCE, KEPT, verdict
+from flenlib.wheel.identity import FACE_DISTANCE, KEPT, NEAR_COPY, verdict
 from flenlib.wheel.labels import PEOPLE, Policy, note
 
 
@@ -46,7 +46,11 @@ def strict_policy(synthetic: Dataset, have: list[ImageRecord], settings: Review)
     in what the dataset has (angle, expression, pose), the nearest face first among equals; reject the rest with the
     reason.
     """
-    fit = [r for r in candidates(synthetic) if r.measurements[FACE_DISTANCE] >= settings.near_copy]
+
+    def near(record: ImageRecord) -> float:
+        return max(settings.near_copy, record.measurements.get(NEAR_COPY, 0.0))
+
+    fit = [r for r in candidates(synthetic) if r.measurements[FACE_DISTANCE] >= near(r)]
     picked = coverage.pick(fit, have, settings.select, score=lambda r: -float(r.measurements[FACE_DISTANCE]))
     chosen = {r.filename: rank for rank, r in enumerate(picked, 1)}
 
@@ -58,8 +62,8 @@ def strict_policy(synthetic: Dataset, have: list[ImageRecord], settings: Review)
             return "reject", ("identity not measured; the strict review takes no picture it cannot check",)
         if verdict(record) != KEPT:
             return "reject", (f"face distance {found:.2f} over {record.measurements['threshold']:.2f}",)
-        if found < settings.near_copy:
-            return "reject", (f"near-copy of a source: face distance {found:.2f} under {settings.near_copy:.2f}",)
+        if found < near(record):
+            return "reject", (f"near-copy of a source: face distance {found:.2f} under {near(record):.2f}",)
         return "reject", ("others fill the gaps better",)
 
     return decide

@@ -1,0 +1,168 @@
+"""Step 2.2: the editor's own LoRA from triplets, and which of its checkpoints is best on triplets it never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+from tqdm.auto import tqdm
+
+from flenlib.dataset.files import link_or_copy
+from flenlib.dataset.images import contact_sheet, open_image, save_picture
+from flenlib.dataset.records import NOT_MEASURED
+from flenlib.dataset.triplets import Triplet
+from flenlib.measure.faces import ReferenceSet
+from flenlib.measure.quality import diversity
+from flenlib.models import lora
+from flenlib.params import TrainEditor
+from flenlib.project import Project
+from flenlib.record import Criterion
+from flenlib.train.cache import Sample
+from flenlib.train.loop import Result
+from flenlib.wheel.character import loss_ends, train_or_set_aside
+from flenlib.wheel.corrections import done_of
+from flenlib.wheel.identity import distance
+from flenlib.wheel.pictures import seed_of
+
+BASE = 0
+"""The step of the base editor in the table of checkpoints."""
+
+
+def samples(folder: Path, pairs: Sequence[Triplet], held_out: bool = False) -> list[Sample]:
+    """Return the triplets as samples: the target is learnt, the instruction its caption, the source its reference.
+
+    Held-out triplets are never among those trained on; ``held_out`` returns them instead.
+    """
+    made = []
+    for pair in pairs:
+        if pair.held_out == held_out:
+            source, target = pair.paths(folder)
+            kind = "good edit" if pair.positive else "correction"
+            name = f"{kind}/{pair.iteration}/{target.name}"
+            made.append(Sample(target, pair.edit_prompt, references=(source,), name=name, kind=pair.kind))
+    return made
+
+
+def train_editor(
+    house: Project, editor: Any, folder: Path, pairs: Sequence[Triplet], settings: TrainEditor, on_event: Any = None
+) -> Result:
+    """Train the editor's LoRA into ``outputs/.../editor_training/`` from the base editor; a finished one returns.
+
+    Dropped captions keep their reference picture. Loss is also measured on the held-out triplets.
+    """
+    told = {"held_out": samples(folder, pairs, held_out=True), "on_event": on_event}
+    told["cache_folder"] = house.outputs / "cache"
+    where = house.outputs / "editor_training"
+    return train_or_set_aside(editor, samples(folder, pairs), settings, where, **told)
+
+
+def checkpoints(result: Result) -> dict[int, Path | None]:
+    """Return the LoRA of every checkpoint by its step; step 0 is the base editor without one."""
+    folder = result.lora.parent / "checkpoints"
+    found = {int(path.parent.name.split("_")[1]): path for path in sorted(folder.glob("step_*/lora.safetensors"))}
+    return {BASE: None} | found
+
+
+def score(
+    house: Project,
+    editor: Any,
+    result: Result,
+    folder: Path,
+    pairs: Sequence[Triplet],
+    settings: TrainEditor,
+    reference: ReferenceSet,
+) -> pd.DataFrame:
+    """Draw every held-out triplet with every checkpoint at one seed and return a row for each of these pictures.
+
+    Columns: step, target, colour difference to the target (Delta E; lower is nearer), face distance to the character
+    (NaN: no face), edit done (1, 0, NaN: cannot be told). Pictures lie in ``editor_training/scored/``.
+    """
+    rows = []
+    held = [pair for pair in pairs if pair.held_out]
+    work = [(step, path, pair) for step, path in checkpoints(result).items() for pair in held]
+    for step, path, pair in tqdm(work, desc="scoring checkpoints", unit="picture"):
+        source, target = pair.paths(folder)
+        drawn = result.lora.parent / "scored" / f"step_{step:06d}_{target.stem}.png"
+        if not drawn.is_file():
+            wanted = [] if path is None else [(path, 1.0)]
+            if [use.file for use in editor.loras] != [str(p) for p, _ in wanted]:
+                lora.stack(editor, wanted)
+            seed = seed_of(settings.seed, target.name)
+            told = {
+                "steps": settings.sampling_steps,
+                "guidance": settings.guidance,
+                "references": (open_image(source),),
+            }
+            picture = editor.sample(pair.edit_prompt, seed=seed, **told)
+            facts = {"made_by": "editor", "prompt": pair.edit_prompt, "seed": seed, "step": step}
+            save_picture(picture, drawn, facts | {"character": house.character.name})
+        picture, right = open_image(drawn), open_image(target)
+        done = done_of(source, picture, pair)
+        rows.append(
+            {"step": step, "target": target.name, "path": str(drawn),
+             "colour difference": diversity([picture, right.resize(picture.size)]),
+             "face distance": distance(picture, reference), "edit done": None if done == NOT_MEASURED else done}
+        )  # fmt: skip
+    columns = ["step", "target", "path", "colour difference", "face distance", "edit done"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.astype({name: float for name in columns[3:]})
+
+
+def by_step(scored: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores of each checkpoint: means over the held-out triplets, and how many faces were found."""
+    groups = scored.groupby("step")
+    table = groups[["colour difference", "face distance", "edit done"]].mean()
+    table["faces found"] = groups["face distance"].count()
+    table["pictures"] = groups["target"].count()
+    return table.round(3)
+
+
+def best_step(scored: pd.DataFrame, result: Result) -> int:
+    """Return the checkpoint to keep: the least mean colour difference to held-out targets, the earliest of equals.
+
+    Without held-out triplets it is the last one.
+    """
+    trained = by_step(scored).drop(index=BASE, errors="ignore")
+    return int(trained["colour difference"].idxmin()) if len(trained) else result.steps
+
+
+def keep(house: Project, result: Result, step: int) -> Path:
+    """Make the checkpoint of a step this iteration's editor LoRA, ``qwen_char_lora_<iteration>``, and return it."""
+    found = checkpoints(result)
+    link_or_copy(found[step] or result.lora, house.editor_lora)
+    return house.editor_lora
+
+
+def sheet(folder: Path, pairs: Sequence[Triplet], scored: pd.DataFrame) -> Image.Image:
+    """Return one row a held-out triplet: source, the checkpoints from the base editor on, and the target."""
+    cells = []
+    for pair in (p for p in pairs if p.held_out):
+        source, target = pair.paths(folder)
+        mine = scored[scored["target"] == target.name].sort_values("step")
+        cells += [(source, f"source: {pair.kind} {pair.value}")]
+        cells += [
+            (path, f"step {step}" if step else "base") for path, step in zip(mine["path"], mine["step"], strict=True)
+        ]
+        cells += [(target, "target")]
+    columns = 2 + scored["step"].nunique()
+    return contact_sheet([picture for picture, _ in cells], [title for _, title in cells], columns=columns, cell=96)
+
+
+def criteria(result: Result, settings: TrainEditor, scored: pd.DataFrame, path: Path) -> list[Criterion]:
+    """Return step 2.2's success criteria: it finished, the loss fell, nearer to held-out targets, saved."""
+    first, last = loss_ends(result.log)
+    table = by_step(scored)
+    nearer, found = False, "not measured: no triplet was held out"
+    if len(table) > 1:
+        base, best = table.loc[BASE, "colour difference"], table.drop(index=BASE)["colour difference"].min()
+        nearer, found = bool(best < base), f"{best:.1f} against the base editor's {base:.1f} (colour difference)"
+    size = path.stat().st_size / 2**20 if path.is_file() else 0.0
+    return [
+        Criterion(f"{settings.steps} steps done", result.steps >= settings.steps, f"{result.steps}"),
+        Criterion("the loss fell", last < first, f"{first:.3f} at the start, {last:.3f} at the end"),
+        Criterion("nearer to the held-out targets than the base editor", nearer, found),
+        Criterion("the LoRA is saved", size > 0, f"{path.name}, {size:.1f} MiB"),
+    ]

@@ -1,0 +1,124 @@
+"""What wheel 1 trains on, turn after turn, and the guards that keep a loop that learns from itself from drifting.
+
+Each guard is a setting (``params.Guards``), on by default; its reason is in docs/process.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flenlib import record
+from flenlib.dataset.records import Dataset, ImageRecord
+from flenlib.params import Guards, Train
+from flenlib.project import Project
+from flenlib.record import Criterion
+from flenlib.train.cache import Sample
+from flenlib.wheel.character import mixture, mixture_table
+
+
+@dataclass(frozen=True)
+class Inherited:
+    """Pristine pictures of earlier iterations that this one learns from, and in a sentence each what was left out."""
+
+    pictures: list[tuple[str, Dataset, list[ImageRecord]]]
+    left_out: list[str]
+
+    @property
+    def records(self) -> list[ImageRecord]:
+        """All records, the oldest iteration first."""
+        return [record for _, _, records in self.pictures for record in records]
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The samples of a training, the greatest depth among them, and which guards hold."""
+
+    samples: list[Sample]
+    depth: int
+    criteria: list[Criterion]
+
+
+def inherit(house: Project, guards: Guards) -> Inherited:
+    """Return the pristine pictures of earlier iterations that the guards let through."""
+    pictures, left_out = [], []
+    earlier, before = [], house.before()
+    while before is not None:
+        earlier.append(before)
+        before = None if guards.previous_only else before.before()
+    for project in reversed(earlier):
+        folder = project.data("pristine")
+        if not (folder / "metadata.json").is_file():
+            left_out.append(f"{project.iteration} has no pristine pictures")
+            continue
+        if guards.only_shipped and not shipped(project):
+            left_out.append(f"{project.iteration}'s pristine pictures made its LoRA no fit to ship")
+            continue
+        dataset = Dataset.open(folder)
+        shallow = [r for r in dataset.images if not guards.deepest or r.depth <= guards.deepest]
+        if len(shallow) < len(dataset.images):
+            count = len(dataset.images) - len(shallow)
+            left_out.append(
+                f"{count} of {project.iteration} are more than {guards.deepest} generations from a real picture"
+            )
+        pictures.append((f"pristine {project.iteration}", dataset, shallow))
+    return Inherited(pictures, left_out)
+
+
+def shipped(house: Project) -> bool:
+    """Say whether an iteration's own pristine pictures passed step 1.8: its refined LoRA may be used.
+
+    An iteration without step 1.8 has refused nothing.
+    """
+    compared = record.read(house, "18_retrain_and_compare")
+    return compared is None or compared["results"]["ship"] == refined(house.iteration)
+
+
+def refined(iteration: str) -> str:
+    """Return the name of the LoRA step 1.8 trains: the iteration's data and its own pristine pictures."""
+    return f"{iteration}_refined"
+
+
+def training_set(
+    house: Project, source: Dataset, enriched: Dataset, settings: Train, guards: Guards, pristine: Dataset | None = None
+) -> TrainingSet:
+    """Return what an iteration's LoRA learns from: sources, good edits, inherited pictures, its own ``pristine``."""
+    inherited = inherit(house, guards)
+    extra = [("enriched", enriched, enriched.labelled("good")), *inherited.pictures]
+    if pristine is not None:
+        extra.append(("pristine", pristine, pristine.images))
+    samples = mixture(source, extra, settings, guards.real_share)
+    depth = max((record.depth for _, _, records in extra for record in records), default=0)
+    return TrainingSet(samples, depth, _criteria(house, source, samples, inherited, guards))
+
+
+def drawn_depth(house: Project) -> int:
+    """Return the depth of what this iteration's LoRA draws: one more than the deepest picture it learned from."""
+    trained = record.read(house, "14_train_character")
+    return 1 + (trained["results"].get("depth", 1) if trained else 1)
+
+
+def _criteria(
+    house: Project, source: Dataset, samples: list[Sample], inherited: Inherited, guards: Guards
+) -> list[Criterion]:
+    table = mixture_table(samples)
+    share = float(table.loc["source", "share"])
+    names = ", ".join(f"{len(records)} of {name}" for name, _, records in inherited.pictures) or "none"
+    found = "; ".join([f"{names} learnt from", *inherited.left_out])
+    rules = [
+        "of the iteration before only" if guards.previous_only else "of all earlier iterations",
+        *([f"at most {guards.deepest} generations deep"] if guards.deepest else []),
+        *(["only if they passed step 1.8"] if guards.only_shipped else []),
+    ]
+    real = f"at least {guards.real_share:.0%} of what is drawn" if guards.real_share else "in any share (guard off)"
+    made = [
+        Criterion(f"guard: real pictures {real}", share >= guards.real_share - 5e-4, f"{share:.0%}"),
+        Criterion(f"guard: pristine pictures {', '.join(rules)}", True, found),
+    ]
+    before = house.before()
+    if before and (before.data("source") / "metadata.json").is_file():
+        now = {r.sha256 for r in source.images if r.held_out}
+        then = {r.sha256 for r in Dataset.open(before.data("source")).images if not r.held_out}
+        made.append(
+            Criterion("guard: what is held out was never trained on before", not now & then, f"{len(now & then)} were")
+        )
+    return made
