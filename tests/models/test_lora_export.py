@@ -61,7 +61,7 @@ def test_the_same_weights_here_when_loaded_again_and_in_comfyui(kind, rank, fami
     file = load_file(path)
     lora.unstack(family)
     lora.stack(family, [(path, 1.0)])
-    assert abs(sample(family) - drawn).mean() < 0.5 and lora.kind_of(path) == kind
+    assert abs(sample(family) - drawn).max() <= 1 and lora.kind_of(path) == kind
     assert lora.family_of(path) == family.name
     for name in names:
         assert (here[name] - before[name]).abs().max() > 1e-3
