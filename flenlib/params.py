@@ -151,7 +151,7 @@ class Train(Section):
     max_grad_norm: float = Field(default=1.0, gt=0)
     caption_dropout: float = Field(default=0.05, ge=0, le=1)
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the averaged LoRA that is saved; 0 is off")
-    gradient_checkpointing: bool = Field(default=False, description="less memory, about a third slower")
+    gradient_checkpointing: bool = Field(default=False, description="less memory, more time")
     compile: bool = Field(default=False, description="torch.compile of the transformer's blocks")
     checkpoint_every: int = Field(default=200, gt=0)
     sample_every: int = Field(default=200, gt=0, description="pictures, and their identity distance")

@@ -83,8 +83,6 @@ class Cache:
         picture = self._fitted(whole, resolution, flip)
         beside = _beside(sample, kind, whole.size)
         other = self._fitted(beside, resolution, flip) if beside and kind == "mask" else beside
-        if beside and kind == "edit" and flip:
-            other = ImageOps.mirror(beside)
         grid = tuple(side // self.family.multiple for side in reversed(picture.size))
 
         def find() -> dict[str, torch.Tensor]:

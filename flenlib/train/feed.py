@@ -128,8 +128,11 @@ class Feed:
 def entries(cache: Cache, sample: Sample, settings: Train, caption_empty: str) -> list[Entry]:
     """Encode a sample in every way it is drawn and return these: one a resolution that suits it, mirrored ones too.
 
-    Every sample is drawn equally often for its repeats, however many resolutions suit it.
+    Every sample is drawn equally often for its repeats, however many resolutions suit it. Raises ValueError when a
+    sample with reference pictures is to be mirrored: they would not be.
     """
+    if settings.flip and sample.references:
+        raise ValueError(f"flip mirrors {sample.image} and not the reference pictures it is edited from; turn flip off")
     text = cache.text(sample.caption, sample.references)
     empty = cache.text(caption_empty, sample.references) if settings.caption_dropout else text
     wanted = settings.resolution or [0]

@@ -43,9 +43,14 @@ def sample_timesteps(
         return times
     if tokens is None:
         raise ValueError("timesteps 'shifted' needs the number of image tokens")
-    few, low, many, high = line
-    stretch = math.exp(low + (high - low) * (tokens - few) / (many - few))
+    stretch = shift(tokens, line)
     return stretch * times / (1 + (stretch - 1) * times)
+
+
+def shift(tokens: int, line: tuple[float, float, float, float] = FLUX_LINE) -> float:
+    """Return e^mu of the resolution shift, mu being on the line (tokens, mu, tokens, mu): 3.158 at 4096 for FLUX.1."""
+    few, low, many, high = line
+    return math.exp(low + (high - low) * (tokens - few) / (many - few))
 
 
 def add_noise(latents: torch.Tensor, noise: torch.Tensor, times: torch.Tensor) -> torch.Tensor:

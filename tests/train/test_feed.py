@@ -53,6 +53,12 @@ def test_mirrored_pictures_only_when_asked(family, tmp_path):
     assert not torch.equal(first, second)
 
 
+def test_an_edit_is_not_mirrored_without_its_reference(family, tmp_path):
+    sample = Sample(picture(tmp_path / "a.png", 1), "smile", references=(picture(tmp_path / "b.png", 2),))
+    with pytest.raises(ValueError, match="flip mirrors .*a.png and not the reference pictures"):
+        make(family, tmp_path, [sample], flip=True)
+
+
 def test_phases_draw_their_kinds_one_after_another(family, tmp_path):
     samples = draw(tmp_path / "pictures", 6, kinds=("head", "head", "body"))
     phases = [{"kinds": ["head"], "until": 3}, {"kinds": ["head", "body"]}]

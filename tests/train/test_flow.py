@@ -29,6 +29,19 @@ def test_the_shift_follows_the_line():
     assert flat.median().item() == pytest.approx(0.5, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("line", "want"),
+    [
+        (flow.FLUX_LINE, {1024: 1.878, 1536: 2.048, 2304: 2.332, 4096: 3.158}),
+        ((256, 0.5, 8192, 0.9), {1024: 1.714, 2304: 1.828, 4096: 2.001}),
+    ],
+    ids=["FLUX.1-dev", "Qwen-Image-Edit-2509"],
+)
+def test_the_shift_at_the_usual_sizes(line, want):
+    """At 512x512, 512x768, 768x768 and 1024x1024 pixels, by the schedulers' published configurations."""
+    assert {tokens: round(flow.shift(tokens, line), 3) for tokens in want} == want
+
+
 def test_unknown_timesteps_name_the_value():
     with pytest.raises(ValueError, match="'sigmoid' is not known"):
         flow.sample_timesteps("sigmoid", 1, flow.generator(0))

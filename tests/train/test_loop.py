@@ -200,3 +200,30 @@ def test_a_trained_lora_is_read_back_by_diffusers(unbroken, tiny_flux):
 def test_the_loop_names_no_model():
     text = Path(loop.__file__).read_text().lower()
     assert not any(name in text for name in ("flux", "qwen"))
+
+
+@pytest.mark.parametrize("adapter", ["dora", "lokr"])
+def test_other_adapters_are_trained_and_resumed(tiny_flux, tmp_path, adapter):
+    samples, settings = draw(tmp_path / "pictures", 2), SETTINGS.model_copy(update={"adapter": adapter, "steps": 4})
+    whole = train(open_flux(tiny_flux), samples, settings, tmp_path / "whole")
+    train(open_flux(tiny_flux), samples, settings, tmp_path / "parts", stop_after=2)
+    assert bits(train(open_flux(tiny_flux), samples, settings, tmp_path / "parts").lora) == bits(whole.lora)
+
+
+def test_compiled_blocks_train_the_same(tiny_flux, tmp_path, monkeypatch):
+    """With a backend that runs the traced graphs as they are: compiling them to machine code takes minutes on a CPU."""
+    compiled, compile_module = [], torch.nn.Module.compile
+
+    def traced(module):
+        compiled.append(type(module).__name__)
+        compile_module(module, backend="aot_eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", traced)
+    samples, settings = draw(tmp_path / "pictures", 2), Train(steps=2, batch_size=2, rank=2, caption_dropout=0)
+    plain = train(open_flux(tiny_flux), samples, settings, tmp_path / "plain")
+    assert compiled == []
+    faster = train(
+        open_flux(tiny_flux), samples, settings.model_copy(update={"compile": True}), tmp_path / "compiled"
+    )  # fmt: skip
+    assert "FluxTransformerBlock" in compiled
+    assert faster.log["loss"].tolist() == pytest.approx(plain.log["loss"].tolist(), rel=1e-4)

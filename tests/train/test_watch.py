@@ -1,0 +1,67 @@
+"""What is looked at while a run trains: previews, identity, held-out loss, and all of it in TensorBoard."""
+
+import math
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from flenlib.models import lora
+from flenlib.params import Train
+from flenlib.train.cache import Cache
+from flenlib.train.loop import Preview, train
+from flenlib.train.watch import Watch, identity_of
+from tests.studio import write_raw
+from tests.train.common import draw, open_flux
+
+SETTINGS = Train(steps=4, batch_size=2, rank=4, warmup=0, learning_rate=3e-2, sample_every=2, validate_every=1)
+PREVIEWS = [Preview("photo of ohwx person", seed=3, steps=1), Preview("ohwx person", seed=4, steps=1)]
+
+
+@pytest.fixture(scope="module")
+def watched(tiny_flux, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("watched")
+    samples = draw(folder / "pictures", 4)
+    seen = iter([0.5, None, 0.25, 0.75, None, None])
+    result = train(
+        open_flux(tiny_flux, transformer=False), samples[1:], SETTINGS, folder / "lora", held_out=samples[:1],
+        previews=PREVIEWS, identity=lambda picture: next(seen),
+    )  # fmt: skip
+    return result, folder / "lora"
+
+
+def test_identity_is_the_mean_of_the_faces_found_and_empty_without_one(watched):
+    table = watched[0].watched.set_index("step")
+    assert table["identity"].dropna().to_dict() == {0: 0.5, 2: 0.5}
+    assert table["faces"].dropna().to_dict() == {0: 1, 2: 2, 4: 0}
+    assert table["previews"].to_dict() == {0: 2, 1: 0, 2: 2, 3: 0, 4: 2}
+
+
+def test_the_held_out_loss_is_measured_from_the_start_on_fixed_noise(watched, tiny_flux, tmp_path):
+    result, folder = watched
+    values = result.watched["validation"]
+    assert values.notna().all() and len(set(values)) == 5
+    family = open_flux(tiny_flux)
+    store, samples = Cache(folder / "cache", family), draw(tmp_path / "pictures", 1)
+    looks = Watch(tmp_path, store, SETTINGS, samples, (), None)
+    assert looks.validation(family) == looks.validation(family) == pytest.approx(values[0], rel=1e-5)
+    lora.stack(family, [(result.lora, 1.0)])
+    assert looks.validation(family) == pytest.approx(values[4], rel=1e-3)
+
+
+def test_tensorboard_has_scalars_and_previews(watched):
+    events = EventAccumulator(str(watched[1] / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
+    events.Reload()
+    assert [s.step for s in events.Scalars("train/loss")] == [1, 2, 3, 4]
+    assert [s.step for s in events.Scalars("watch/identity")] == [0, 2]
+    assert math.isclose(events.Scalars("watch/validation")[-1].value, watched[0].watched["validation"][4], rel_tol=1e-5)
+    assert [image.step for image in events.Images("previews/1")] == [0, 2, 4]
+
+
+def test_identity_needs_two_faces(tmp_path):
+    from PIL import Image
+
+    paths = sorted(write_raw(tmp_path / "raw").glob("*.png"))[:2]
+    pictures = [Image.open(path).convert("RGB") for path in paths]
+    measure = identity_of(pictures, ["a", "b"])
+    assert measure(pictures[0]) == 0 and measure(Image.new("RGB", (96, 96))) is None
+    assert identity_of([pictures[0], Image.new("RGB", (96, 96))], ["a", "b"]) is None
