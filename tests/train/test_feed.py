@@ -55,7 +55,7 @@ def test_mirrored_pictures_only_when_asked(family, tmp_path):
 
 def test_an_edit_is_not_mirrored_without_its_reference(family, tmp_path):
     sample = Sample(picture(tmp_path / "a.png", 1), "smile", references=(picture(tmp_path / "b.png", 2),))
-    with pytest.raises(ValueError, match="flip mirrors .*a.png and not the reference pictures"):
+    with pytest.raises(ValueError, match=r"flip mirrors .*a\.png and not the reference pictures"):
         make(family, tmp_path, [sample], flip=True)
 
 
