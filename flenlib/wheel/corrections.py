@@ -155,7 +155,7 @@ def positives(
     return made
 
 
-def finish(house: Project, source: Dataset, made: Sequence[Triplet], settings: Corrections) -> Corrected:
+def finish(house: Project, made: Sequence[Triplet], settings: Corrections) -> Corrected:
     """Add earlier and imported pairs, hold some out, check everything, write ``triplets.json`` and export it.
 
     Raises ValueError naming the file for whatever is wrong with a triplet, and when there are too few.
@@ -179,7 +179,7 @@ def finish(house: Project, source: Dataset, made: Sequence[Triplet], settings: C
     return Corrected(folder, pairs, _table(pairs), _criteria(pairs, settings))
 
 
-def measured(house: Project, source: Dataset, made: Sequence[Triplet], reference: ReferenceSet) -> list[Triplet]:
+def measured(house: Project, made: Sequence[Triplet], reference: ReferenceSet) -> list[Triplet]:
     """Return the triplets with how far before and after differ, and each one's face distance to the references."""
     folder, out = house.data("corrections"), []
     for triplet in made:
