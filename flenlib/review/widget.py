@@ -98,7 +98,7 @@ class ReviewWidget(anywidget.AnyWidget):
             "kinds": sorted({order.kind_of(r) for r in records}),
             "known_reasons": sorted({*REASONS.values(), *(r for r in reasons if len(r) < 40)}),
             "views": self.desk.saved_views(), "strict": self.desk.have is not None,
-            "folder": str(self.desk.dataset.folder),
+            "folder": str(self.desk.dataset.folder), "total": len(records),
         }, []  # fmt: skip
 
     def _on_view(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:

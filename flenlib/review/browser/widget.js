@@ -117,7 +117,7 @@ class Review {
     const had = this.hasFocus();
     if (had) this.root.focus({ preventScroll: true });
     this.tiles = new Map(wanted.map((name) => [name, new Tile(this, this.items.get(name))]));
-    const nothing = this.names.length || this.second ? "no picture matches this view" : `no pictures to review in ${this.told.folder}`;
+    const nothing = this.told.total ? "no picture matches this view" : `no pictures to review in ${this.told.folder}`;
     this.grid.replaceChildren(...[...this.tiles.values()].map((tile) => tile.element));
     this.body.replaceChildren(wanted.length ? this.grid : h("p", { class: "fr-empty" }, nothing));
     this.bars.drawPage();

@@ -1,0 +1,244 @@
+"""How fast the review widget is, beside a plain grid of ipywidgets, in a real JupyterLab; and screenshots of it.
+
+    python benchmarks/review.py
+    python benchmarks/review.py --screenshots docs/images
+
+Needs Debian's package chromium. For 24, 200 and 1,000 pictures of ``--pixels`` squared it prints the median and the
+range over ``--repeats`` of the time from running the cell until the grid can be used (every picture of the first page
+is drawn), the elements in the page, and the time from a key until the label is on disk (fsynced) and the browser
+knows. The plain grid holds all pictures at once, as such grids do; it is asked for 1,000 only with ``--all``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from flenlib.dataset.images import save_picture
+from flenlib.dataset.journal import Journal
+from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
+from flenlib.measure.faces import ReferenceSet, find_faces
+from flenlib.mini.people import person
+from flenlib.mini.render import Scene, render
+from tests.browser import lab
+
+PREPARE = """
+from flenlib.dataset.images import thumbnail
+from flenlib.dataset.journal import Journal
+from flenlib.dataset.records import Dataset
+from flenlib.review.widget import ReviewWidget
+import ipywidgets as w
+dataset, source = Dataset.open({folder!r}), Dataset.open({source!r})
+journal = Journal(dataset.folder / {journal!r})
+"""
+WIDGET = "ReviewWidget(dataset, journal, sources=[source])"
+PLAIN = """
+def cell(record):
+    choice = w.ToggleButtons(options=["good", "needs_correction", "reject"], value=None)
+    done = w.Label()
+    def decide(change):
+        journal.append(record.filename, change.new, sha256=record.sha256)
+        done.value = "saved"
+    choice.observe(decide, "value")
+    picture = w.Image(value=thumbnail(dataset.path(record), 256), width=144)
+    return w.VBox([picture, choice, w.Dropdown(options=["", "hands", "light"]), w.Text(placeholder="why"), done])
+w.GridBox([cell(r) for r in dataset.images], layout=w.Layout(grid_template_columns="repeat(4, 24%)"))
+"""
+COUNT = "document.querySelectorAll('.jp-Notebook .jp-OutputArea *').length"
+DRAWN = """(n) => { const i = [...document.querySelectorAll('.jp-OutputArea img')];
+           return i.length >= n && i.every((x) => x.complete && x.naturalWidth); }"""
+KEYS = """() => { window.waits = [];
+  const began = new Map();
+  window.addEventListener('keydown', (e) => e.key === '1' && began.set(
+    document.querySelector('.fr-tile[aria-current=true]').dataset.name, performance.now()), true);
+  new MutationObserver((all) => all.forEach(({ target }) => {
+    const name = target.dataset?.name;
+    if (target.dataset?.label && !('saving' in target.dataset) && began.has(name)) {
+      window.waits.push(performance.now() - began.get(name)); began.delete(name); }
+  })).observe(document.querySelector('.fr-grid').parentElement, { subtree: true, attributes: true }); }"""
+CLICKS = """async () => { const waits = [];
+  for (const group of [...document.querySelectorAll('.widget-toggle-buttons')].slice(0, 20)) {
+    const box = group.parentElement;
+    const began = performance.now();
+    group.querySelectorAll('button')[0].click();
+    while (!box.textContent.includes('saved')) await new Promise((r) => setTimeout(r, 1));
+    waits.push(performance.now() - began);
+  }
+  return waits; }"""
+
+
+def measure(page, address: str, folder: Path, dataset: Dataset, source: Dataset, plain: bool) -> dict[str, float]:
+    """Return seconds to a usable grid, elements in the page and milliseconds from key to disk, once."""
+    count = len(dataset.images)
+    told = {"folder": str(dataset.folder), "source": str(source.folder), "journal": f"{time.monotonic_ns()}.jsonl"}
+    cells = [nbformat.v4.new_code_cell(PREPARE.format(**told)), nbformat.v4.new_code_cell(PLAIN if plain else WIDGET)]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    path = folder / f"{time.monotonic_ns()}.ipynb"
+    nbformat.write(notebook, path)
+    lab.open_notebook(page, address, path.name)
+    run = "() => void window.jupyterapp.commands.execute('notebook:run-cell-and-select-next')"
+    page.evaluate(run)
+    page.wait_for_timeout(1500)
+    lab.idle(page)
+    began = time.perf_counter()
+    page.evaluate(run)
+    page.wait_for_function(DRAWN, arg=count if plain else min(24, count) * 2, timeout=300_000)
+    seconds = time.perf_counter() - began
+    elements = page.evaluate(COUNT)
+    if plain:
+        waits = page.evaluate(CLICKS)
+    else:
+        page.wait_for_timeout(1000)  # the next page has been read ahead
+        page.evaluate(KEYS)
+        page.locator(".fr-tile").first.click()
+        for done in range(20):
+            page.keyboard.press("1")
+            page.wait_for_function("(n) => window.waits.length > n", arg=done)
+        waits = page.evaluate("window.waits")
+    return {"seconds": seconds, "elements": elements, "milliseconds": statistics.median(waits), "worst": max(waits)}
+
+
+def table(counts: list[int], repeats: int, pixels: int, every: bool) -> None:
+    """Measure and print."""
+    print("| grid | pictures | usable after, s (range) | elements | key to disk, ms (median) | slowest key, ms |")
+    print("|---|---|---|---|---|---|")
+    for count in counts:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            dataset, source = lab.make_datasets(folder, count, pixels)
+            for plain in (False, True):
+                if plain and count > 200 and not every:
+                    continue
+                with lab.server(folder) as address, lab.chromium() as browser:
+                    found = []
+                    for _ in range(repeats):
+                        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+                        found.append(measure(page, address, folder, dataset, source, plain))
+                        page.close()
+                took = sorted(each["seconds"] for each in found)
+                middle = {key: statistics.median(each[key] for each in found) for key in found[0]}
+                print(
+                    f"| {'ipywidgets' if plain else 'this widget'} | {count} | {middle['seconds']:.2f} "
+                    f"({took[0]:.2f} to {took[-1]:.2f}) | {middle['elements']:.0f} | {middle['milliseconds']:.0f} | "
+                    f"{max(each['worst'] for each in found):.0f} |",
+                    flush=True,
+                )
+
+
+def rendered(folder: Path) -> tuple[Dataset, Dataset]:
+    """Write renders of one person as sources and edits, with the face distances measured on them."""
+    someone, other = person(1_000_123), person(1_000_124)
+    source = Dataset.open(folder / "source" / "v1", create=True)
+    for number, angle in enumerate(("front", "half-left", "half-right")):
+        source.add(_render(source, f"maya_{angle}.png", someone, Scene(angle=angle, seed=number), angle))
+    reference = ReferenceSet.from_faces(
+        [find_faces(Image.open(source.path(r))) for r in source.images], [r.filename for r in source.images]
+    )
+    dataset = Dataset.open(folder / "enriched" / "v1", create=True)
+    values = [("lighting", "sunset"), ("lighting", "daylight"), ("background", "beach"), ("background", "forest")]
+    values += [("background", "urban"), ("lighting", "studio")]
+    for number in range(30):
+        kind, value = values[number % len(values)]
+        parent = source.images[number % 3]
+        scene = Scene(angle=parent.angle, seed=100 + number, **{"light" if kind == "lighting" else "background": value})
+        name = f"maya_{parent.angle}__{kind}_{value}_{number:02d}.png"
+        record = _render(dataset, name, other if number % 7 == 5 else someone, scene, parent.angle)
+        found = reference.distance(find_faces(Image.open(dataset.path(record))))
+        record.measurements = {
+            "face_distance": NOT_MEASURED if found is None else round(found, 4),
+            "threshold": round(reference.threshold(1.75, kind), 4),
+        }
+        record.attributes = {"edit": kind, "edit_value": value}
+        record.parent, record.seed, record.prompt = parent.sha256, number, f"change the {kind} to {value}"
+        dataset.add(record)
+    source.save()
+    dataset.save()
+    return dataset, source
+
+
+def _render(dataset: Dataset, name: str, someone, scene: Scene, angle: str) -> ImageRecord:
+    save_picture(Image.fromarray(render(someone, scene, 192)), dataset.folder / name, {"made_by": "renderer"})
+    return ImageRecord(name, caption="ohwx_char person", angle=angle, expression=scene.expression, kind="edit")
+
+
+def screenshots(folder: Path) -> None:
+    """Write pictures of the widget with rendered people: the grid, one picture, the strict review, a dark theme."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        dataset, source = rendered(work)
+        policy = {"within": ("good", "within the threshold"), "beyond": ("reject", "identity drift")}
+        journal = Journal(dataset.folder / "journal.jsonl")
+        for record in dataset.images[:10]:
+            found = record.measurements["face_distance"]
+            known = found == NOT_MEASURED or found <= record.measurements["threshold"]
+            label, reason = policy["within" if known else "beyond"]
+            journal.append(record.filename, label, [reason], "auto", sha256=record.sha256)
+        lab.write_notebook(work / "review.ipynb", dataset, source)
+        lab.write_notebook(work / "strict.ipynb", dataset, source, ", have=source.images, target=(10, 20)")
+        with lab.server(work) as address, lab.chromium() as browser:
+            page = browser.new_page(viewport={"width": 1500, "height": 1120})
+            _show(page, address, "review.ipynb")
+            page.locator(".fr-tile").first.click()
+            for key in ["3", "w", "2", *"11111", "3", "1", "1"]:
+                page.keyboard.press(key)
+                page.wait_for_timeout(300)
+            page.locator(".fr-tile").nth(1).scroll_into_view_if_needed()
+            _save(page, folder / "review_grid.jpg")
+            page.locator(".fr-tile").nth(3).dblclick()
+            page.keyboard.press("f")
+            page.wait_for_selector(".fr-face")
+            _save(page, folder / "review_single.jpg")
+            _theme(page, "JupyterLab Dark")
+            page.keyboard.press("Escape")
+            page.wait_for_timeout(500)
+            _save(page, folder / "review_dark.jpg")
+            _theme(page, "JupyterLab Light")
+            _show(page, address, "strict.ipynb")
+            _save(page, folder / "review_strict.jpg")
+
+
+def _show(page, address: str, name: str) -> None:
+    lab.open_notebook(page, address, name)
+    page.evaluate("() => void window.jupyterapp.commands.execute('application:toggle-left-area')")
+    lab.run_cells(page)
+    lab.wait_for_tiles(page)
+
+
+def _theme(page, name: str) -> None:
+    page.evaluate("(theme) => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", name)
+    page.wait_for_timeout(1500)
+
+
+def _save(page, path: Path) -> None:
+    page.wait_for_timeout(800)
+    page.locator(".fr-root").screenshot(path=path, type="jpeg", quality=80)
+    print(f"{path}: {path.stat().st_size / 1000:.0f} KB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--pictures", type=int, nargs="+", default=[24, 200, 1000])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--pixels", type=int, default=512)
+    parser.add_argument("--all", action="store_true", help="the plain grid of 1,000 too")
+    parser.add_argument("--screenshots", type=Path, help="write screenshots into this folder and measure nothing")
+    told = parser.parse_args()
+    if told.screenshots:
+        screenshots(told.screenshots)
+    else:
+        table(told.pictures, told.repeats, told.pixels, told.all)
+
+
+if __name__ == "__main__":
+    main()
