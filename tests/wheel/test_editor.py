@@ -1,0 +1,83 @@
+"""Step 2.2 on a tiny editor: triplets are learnt with their reference, held-out ones score the checkpoints."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from flenlib import params
+from flenlib.dataset import triplets
+from flenlib.dataset.images import save_picture
+from flenlib.dataset.triplets import Triplet
+from flenlib.measure.faces import ReferenceSet
+from flenlib.models import lora
+from flenlib.project import open_iteration
+from flenlib.wheel import editor as step
+from tests.models.common import load, picture
+
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+NOBODY = ReferenceSet(("a", "b"), np.zeros((2, 128)))
+SETTINGS = {"steps": 4, "batch_size": 2, "warmup": 1, "checkpoint_every": 2, "validate_every": 2, "rank": 2,
+            "caption_dropout": 0.5, "learning_rate": 1e-2, "sampling_steps": 2, "guidance": 1.0}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_qwen_edit, tmp_path_factory):
+    """A trained tiny editor: (house, family, folder, pairs, settings, result)."""
+    house = open_iteration(CHARACTER, root=tmp_path_factory.mktemp("home"))
+    folder = house.data("corrections")
+    pairs = []
+    for n in range(5):
+        for seed, name in ((n, f"s{n}.png"), (n + 50, f"t{n}.png")):
+            save_picture(picture(seed), folder / name, {"made_by": "import"})
+        pairs.append(Triplet(f"s{n}.png", "Change background to forest", f"t{n}.png", kind="background"))
+    pairs[4] = replace(pairs[4], held_out=True)
+    triplets.write(folder, pairs)
+    family = load(tiny_qwen_edit, "qwen_edit")
+    settings = params.check("train_editor", SETTINGS)
+    return house, family, folder, pairs, settings, step.train_editor(house, family, folder, pairs, settings)
+
+
+def test_held_out_triplets_are_never_learnt_and_references_always_are(trained):
+    house, _, folder, pairs, _, result = trained
+    told = json.loads((house.outputs / "editor_training" / "training.json").read_text())
+    assert len(told["samples"]) == 4 and all(len(s["references"]) == 1 for s in told["samples"])
+    assert [s.image.name for s in step.samples(folder, pairs, held_out=True)] == ["t4.png"]
+    assert result.watched["validation"].notna().any()
+
+
+def test_checkpoints_are_scored_on_what_was_held_out_and_the_best_is_kept(trained):
+    house, family, folder, pairs, settings, result = trained
+    scored = step.score(house, family, result, folder, pairs, settings, NOBODY)
+    assert list(scored["step"]) == [0, 2, 4] and set(scored["target"]) == {"t4.png"}
+    assert scored["colour difference"].notna().all() and scored["edit done"].isna().all()
+    drawn = sorted((result.lora.parent / "scored").glob("*.png"))
+    stamps = [path.stat().st_mtime_ns for path in drawn]
+    again = step.score(house, family, result, folder, pairs, settings, NOBODY)
+    assert again.equals(scored) and stamps == [path.stat().st_mtime_ns for path in drawn]
+    best = step.best_step(scored, result)
+    assert best == int(scored[scored["step"] > 0].sort_values("colour difference")["step"].iloc[0])
+    path = step.keep(house, result, best)
+    assert lora.fingerprint(path) == lora.fingerprint(step.checkpoints(result)[best])
+    assert step.sheet(folder, pairs, scored).width > 300
+    assert [c.name for c in step.criteria(result, settings, scored, path)][3] == "the LoRA is saved"
+
+
+def test_the_lora_loads_and_changes_what_is_drawn(trained):
+    house, family, _, _, _, result = trained
+    step.keep(house, result, 4)
+    lora.unstack(family)
+    told = {"seed": 1, "steps": 2, "guidance": 1.0, "references": (picture(9),)}
+    base = np.asarray(family.sample("Change background to forest", **told)).astype(int)
+    lora.stack(family, [(house.editor_lora, 1.0)])
+    assert abs(np.asarray(family.sample("Change background to forest", **told)).astype(int) - base).max() > 0
+    lora.unstack(family)
+
+
+def test_without_held_out_triplets_the_last_checkpoint_is_kept(trained):
+    house, family, folder, pairs, settings, result = trained
+    none = [replace(pair, held_out=False) for pair in pairs]
+    scored = step.score(house, family, result, folder, none, settings, NOBODY)
+    assert scored.empty and step.best_step(scored, result) == 4
+    assert "not measured" in step.criteria(result, settings, scored, house.editor_lora)[2].found
