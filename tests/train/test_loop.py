@@ -135,6 +135,18 @@ def test_changed_settings_are_refused_by_name(unbroken, tiny_flux, changed):
         train(open_flux(tiny_flux), samples, SETTINGS.model_copy(update=changed), whole.lora.parent)
 
 
+def test_another_model_is_refused(unbroken, tiny_flux, tiny_qwen_edit):
+    whole, samples, _ = unbroken
+    editor = QwenEdit.load(tiny_qwen_edit, precision="fp32", offload="none", device="cpu")
+    with pytest.raises(ValueError, match="model: family was 'flux' and is now 'qwen_edit'"):
+        train(editor, samples, SETTINGS, whole.lora.parent)
+    changed = open_flux(tiny_flux)
+    with torch.no_grad():
+        next(changed.transformer.parameters()).add_(1e-3)
+    with pytest.raises(ValueError, match=r"model: weights was .* and is now"):
+        train(changed, samples, SETTINGS, whole.lora.parent)
+
+
 def test_changed_samples_and_no_samples_are_refused(unbroken, tiny_flux):
     whole, samples, _ = unbroken
     with pytest.raises(ValueError, match="there were 5 and there are now 4"):
@@ -216,7 +228,7 @@ def test_compiled_blocks_train_the_same(tiny_flux, tmp_path, monkeypatch):
 
     def traced(module):
         compiled.append(type(module).__name__)
-        compile_module(module, backend="aot_eager")
+        compile_module(module, backend="eager")
 
     monkeypatch.setattr(torch.nn.Module, "compile", traced)
     samples, settings = draw(tmp_path / "pictures", 2), Train(steps=2, batch_size=2, rank=2, caption_dropout=0)

@@ -29,7 +29,7 @@ def launch(path):
     ]
     command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port)]
     ended = subprocess.run(
-        [*command, "-m", "flenlib.train", str(path)], capture_output=True, text=True, check=False, timeout=300,
+        [*command, "-m", "flenlib.train", str(path)], capture_output=True, text=True, check=False, timeout=900,
         env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
