@@ -19,7 +19,7 @@ from flenlib.dataset.images import open_image
 from flenlib.models import registry
 from flenlib.models.qwen_edit import NEGATIVE_PROMPT
 from flenlib.project import check_prompt, open_iteration
-from flenlib.train import data
+from flenlib.train import data, planning
 from flenlib.train.loop import train
 from flenlib.train.watch import Preview, identity_of
 
@@ -44,8 +44,11 @@ def _train(run: params.TrainRun) -> None:
     open_iteration(run.character)
     found = data.gather(run)
     previews = _previews(run, found)
+    most = max((len(sample.references) for sample in found.samples), default=0)
+    plan = planning.expected(run.model, run.family, run.precision, run.offload, run.train, most)
     if first:
         _tell(run, found)
+        print(plan)
     device = f"cuda:{rank}" if rank and run.device == "auto" and torch.cuda.is_available() else run.device
     family = registry.load_family(
         run.model, family=run.family, precision=run.precision, offload=run.offload, device=device, transformer=False

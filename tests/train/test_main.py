@@ -114,3 +114,18 @@ def test_masks_are_found_by_name(tmp_path):
     assert [s.mask and s.mask.name for s in found.samples] == [None, "1.png"]
     with pytest.raises(ValueError, match="holds no mask of any picture"):
         data.gather(params.load(write(tmp_path, **told | {"masks": str(tmp_path)}), params.TrainRun))
+
+
+def test_what_cannot_fit_is_refused_before_anything_is_loaded(tmp_path, capsys, monkeypatch):
+    from flenlib.models import plan
+    from flenlib.train import planning
+
+    monkeypatch.setattr(plan, "pick_card", lambda card=None: plan.Card("a card", 16, 97, 717))
+    kohya(tmp_path / "data", head=2)
+    told = {"model": "flux-dev", "precision": "bf16", "data": [str(tmp_path / "data")]}
+    big = FAST | {"resolution": 1024, "batch_size": 1, "gradient_checkpointing": True, "optimizer": "adamw8bit"}
+    assert program.main([str(write(tmp_path, **told, train=big))]) == 1
+    assert "a card has 16 GiB: nearest that fits: flux at bf16, offload group" in capsys.readouterr().err
+    fits = planning.expected("flux-dev", "flux", "nf4", "none", params.check("train", big))
+    assert "GiB of 16 GiB on a card, about" in fits and "2 steps: about" in fits
+    assert planning.expected("mini-flux", "flux", "fp32", "none", params.Train()).startswith("mini-flux is small")

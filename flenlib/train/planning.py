@@ -1,0 +1,38 @@
+"""What a training will take, said before it starts: memory and time, or a refusal with what would fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flenlib.models import placement, registry
+from flenlib.models.plan import plan
+from flenlib.params import Train
+
+
+def expected(
+    model: str, family: str, precision: str, offload: str, settings: Train, references: int | None = None
+) -> str:
+    """Return in words what a training takes on this machine; the mini models fit any.
+
+    ``references`` are the pictures an editor is given with each sample, 1 by default. Raises RuntimeError, with the
+    nearest settings that fit, for a published model that cannot be trained here.
+    """
+    source = registry.resolve(model, family).source
+    if Path(source).is_dir() and placement.pipeline_facts(source):
+        return f"{model} is small: it trains on any machine"
+    told = plan(
+        family,
+        precision=precision,
+        offload=offload,
+        resolution=max(settings.resolution, default=1024),
+        batch_size=settings.batch_size,
+        rank=settings.rank,
+        targets=settings.targets,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        references=references,
+        optimizer=settings.optimizer,
+    ).check()
+    if not told.seconds_per_step:
+        return f"{told.sentence}; how fast this machine is, is not known"
+    hours = told.seconds_per_step * settings.steps * settings.accumulate / 3600
+    return f"{told.sentence}; {settings.steps} steps: about {hours:.1f} h without previews"
