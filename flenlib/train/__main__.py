@@ -44,12 +44,12 @@ def _train(run: params.TrainRun) -> None:
     open_iteration(run.character)
     found = data.gather(run)
     previews = _previews(run, found)
+    device = f"cuda:{rank}" if rank and run.device == "auto" and torch.cuda.is_available() else run.device
     most = max((len(sample.references) for sample in found.samples), default=0)
-    plan = planning.expected(run.model, run.family, run.precision, run.offload, run.train, most)
+    plan = planning.expected(run.model, run.family, run.precision, run.offload, run.train, device, most)
     if first:
         _tell(run, found)
         print(plan)
-    device = f"cuda:{rank}" if rank and run.device == "auto" and torch.cuda.is_available() else run.device
     family = registry.load_family(
         run.model, family=run.family, precision=run.precision, offload=run.offload, device=device, transformer=False
     )

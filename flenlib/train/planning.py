@@ -5,12 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from flenlib.models import placement, registry
+from flenlib.models.cards import pick_card
 from flenlib.models.plan import plan
 from flenlib.params import Train
 
 
 def expected(
-    model: str, family: str, precision: str, offload: str, settings: Train, references: int | None = None
+    model: str,
+    family: str,
+    precision: str,
+    offload: str,
+    settings: Train,
+    device: str = "auto",
+    references: int | None = None,
 ) -> str:
     """Return in words what a training takes on this machine; the mini models fit any.
 
@@ -31,6 +38,7 @@ def expected(
         gradient_checkpointing=settings.gradient_checkpointing,
         references=references,
         optimizer=settings.optimizer,
+        card=pick_card(device=placement.pick_device(device)),
     ).check()
     if not told.seconds_per_step:
         return f"{told.sentence}; how fast this machine is, is not known"

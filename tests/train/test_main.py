@@ -8,8 +8,9 @@ from PIL import Image
 from flenlib import params
 from flenlib.dataset import triplets
 from flenlib.dataset.records import Dataset, ImageRecord
+from flenlib.models.cards import Card
 from flenlib.train import __main__ as program
-from flenlib.train import data
+from flenlib.train import data, planning
 from tests.train.common import kohya, picture
 
 CHARACTER = {"name": "maya", "trigger": "ohwx", "kind": "fictional"}
@@ -117,15 +118,12 @@ def test_masks_are_found_by_name(tmp_path):
 
 
 def test_what_cannot_fit_is_refused_before_anything_is_loaded(tmp_path, capsys, monkeypatch):
-    from flenlib.models import plan
-    from flenlib.train import planning
-
-    monkeypatch.setattr(plan, "pick_card", lambda card=None: plan.Card("a card", 16, 97, 717))
+    monkeypatch.setattr(planning, "pick_card", lambda device: Card("a card", 16, 97, 717))
     kohya(tmp_path / "data", head=2)
     told = {"model": "flux-dev", "precision": "bf16", "data": [str(tmp_path / "data")]}
     big = FAST | {"resolution": 1024, "batch_size": 1, "gradient_checkpointing": True, "optimizer": "adamw8bit"}
     assert program.main([str(write(tmp_path, **told, train=big))]) == 1
     assert "a card has 16 GiB: nearest that fits: flux at bf16, offload group" in capsys.readouterr().err
     fits = planning.expected("flux-dev", "flux", "nf4", "none", params.check("train", big))
-    assert "GiB of 16 GiB on a card, about" in fits and "2 steps: about" in fits
+    assert "of 16 GiB on a card, about" in fits and "2 steps: about" in fits
     assert planning.expected("mini-flux", "flux", "fp32", "none", params.Train()).startswith("mini-flux is small")
