@@ -1,7 +1,7 @@
 """How fast the review widget is, beside a plain grid of ipywidgets, in a real JupyterLab; and screenshots of it.
 
     python benchmarks/review.py
-    python benchmarks/review.py --screenshots docs/images
+    python benchmarks/review.py --screenshots docs/images      # of what `make demo` made
 
 Needs Debian's package chromium. For 24, 200 and 1,000 pictures of ``--pixels`` squared it prints the median and the
 range over ``--repeats`` of the time from running the cell until the grid can be used (every picture of the first page
@@ -12,6 +12,7 @@ knows. The plain grid holds all pictures at once, as such grids do; it is asked 
 from __future__ import annotations
 
 import argparse
+import shutil
 import statistics
 import sys
 import tempfile
@@ -19,16 +20,12 @@ import time
 from pathlib import Path
 
 import nbformat
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from flenlib.dataset.images import save_picture
 from flenlib.dataset.journal import Journal
-from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
-from flenlib.measure.faces import ReferenceSet, find_faces
-from flenlib.mini.people import person
-from flenlib.mini.render import Scene, render
+from flenlib.dataset.records import NOT_MEASURED, Dataset
+from flenlib.project import open_iteration
 from tests.browser import lab
 
 PREPARE = """
@@ -135,51 +132,30 @@ def table(counts: list[int], repeats: int, pixels: int, every: bool) -> None:
                 )
 
 
-def rendered(folder: Path) -> tuple[Dataset, Dataset]:
-    """Write renders of one person as sources and edits, with the face distances measured on them."""
-    someone, other = person(1_000_123), person(1_000_124)
-    source = Dataset.open(folder / "source" / "v1", create=True)
-    for number, angle in enumerate(("front", "half-left", "half-right")):
-        source.add(_render(source, f"maya_{angle}.png", someone, Scene(angle=angle, seed=number), angle))
-    reference = ReferenceSet.from_faces(
-        [find_faces(Image.open(source.path(r))) for r in source.images], [r.filename for r in source.images]
-    )
-    dataset = Dataset.open(folder / "enriched" / "v1", create=True)
-    values = [("lighting", "sunset"), ("lighting", "daylight"), ("background", "beach"), ("background", "forest")]
-    values += [("background", "urban"), ("lighting", "studio")]
-    for number in range(30):
-        kind, value = values[number % len(values)]
-        parent = source.images[number % 3]
-        scene = Scene(angle=parent.angle, seed=100 + number, **{"light" if kind == "lighting" else "background": value})
-        name = f"maya_{parent.angle}__{kind}_{value}_{number:02d}.png"
-        record = _render(dataset, name, other if number % 7 == 5 else someone, scene, parent.angle)
-        found = reference.distance(find_faces(Image.open(dataset.path(record))))
-        record.measurements = {
-            "face_distance": NOT_MEASURED if found is None else round(found, 4),
-            "threshold": round(reference.threshold(1.75, kind), 4),
-        }
-        record.attributes = {"edit": kind, "edit_value": value}
-        record.parent, record.seed, record.prompt = parent.sha256, number, f"change the {kind} to {value}"
-        dataset.add(record)
-    source.save()
-    dataset.save()
-    return dataset, source
-
-
-def _render(dataset: Dataset, name: str, someone, scene: Scene, angle: str) -> ImageRecord:
-    save_picture(Image.fromarray(render(someone, scene, 192)), dataset.folder / name, {"made_by": "renderer"})
-    return ImageRecord(name, caption="ohwx_char person", angle=angle, expression=scene.expression, kind="edit")
+def copied(folder: Path) -> tuple[Dataset, Dataset]:
+    """Copy what `make demo` made, without anybody's labels: the edits and their sources."""
+    house = open_iteration({"name": "mini_maya", "trigger": "ohwx_char", "kind": "fictional"})
+    found = []
+    for stage in ("enriched", "source"):
+        made, copy = Dataset.open(house.data(stage)), Dataset.open(folder / stage / "v1", create=True)
+        for record in made.images:
+            shutil.copy2(made.path(record), copy.path(record))
+            record.label = None
+            copy.add(record)
+        copy.save()
+        found.append(copy)
+    return found[0], found[1]
 
 
 def screenshots(folder: Path) -> None:
-    """Write pictures of the widget with rendered people: the grid, one picture, the strict review, a dark theme."""
+    """Write pictures of the widget on the demo's edits: the grid, one picture, the strict review, a dark theme."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        dataset, source = rendered(work)
+        dataset, source = copied(work)
         policy = {"within": ("good", "within the threshold"), "beyond": ("reject", "identity drift")}
         journal = Journal(dataset.folder / "journal.jsonl")
-        for record in dataset.images[:10]:
+        for record in dataset.images:
             found = record.measurements["face_distance"]
             known = found == NOT_MEASURED or found <= record.measurements["threshold"]
             label, reason = policy["within" if known else "beyond"]
@@ -187,12 +163,12 @@ def screenshots(folder: Path) -> None:
         lab.write_notebook(work / "review.ipynb", dataset, source)
         lab.write_notebook(work / "strict.ipynb", dataset, source, ", have=source.images, target=(10, 20)")
         with lab.server(work) as address, lab.chromium() as browser:
-            page = browser.new_page(viewport={"width": 1500, "height": 1120})
+            page = browser.new_page(viewport={"width": 1280, "height": 1300})
             _show(page, address, "review.ipynb")
             page.locator(".fr-tile").first.click()
             for key in ["3", "w", "2", *"11111", "3", "1", "1"]:
                 page.keyboard.press(key)
-                page.wait_for_timeout(300)
+                page.wait_for_timeout(1200)
             page.locator(".fr-tile").nth(1).scroll_into_view_if_needed()
             _save(page, folder / "review_grid.jpg")
             page.locator(".fr-tile").nth(3).dblclick()
@@ -222,7 +198,7 @@ def _theme(page, name: str) -> None:
 
 def _save(page, path: Path) -> None:
     page.wait_for_timeout(800)
-    page.locator(".fr-root").screenshot(path=path, type="jpeg", quality=80)
+    page.locator(".fr-root").screenshot(path=path, type="jpeg", quality=75)
     print(f"{path}: {path.stat().st_size / 1000:.0f} KB")
 
 

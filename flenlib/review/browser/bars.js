@@ -41,9 +41,7 @@ class Bars {
       h("span", { class: "fr-space" }),
       advance,
       this.size,
-      this.back,
-      this.page,
-      this.forward,
+      h("span", { class: "fr-pages" }, this.back, this.page, this.forward),
     ]);
     this.count = h("b");
     this.selection = h("div", { class: "fr-bar fr-selection", role: "group", "aria-label": "selected pictures" }, [
@@ -58,7 +56,7 @@ class Bars {
     this.late.hidden = this.selection.hidden = true;
     this.help = h("div", { class: "fr-help", role: "dialog", "aria-label": "keys", tabindex: "-1" });
     this.help.hidden = true;
-    const list = (rows) => h("dl", {}, rows.flatMap(([keys, what]) => [h("dt", {}, keys), h("dd", {}, what)]));
+    const list = (rows) => h("div", { class: "fr-list" }, rows.flatMap(([keys, what]) => [h("b", {}, keys), h("span", {}, what)]));
     this.help.append(
       h("div", { class: "fr-columns" }, list(HELP), list(Object.entries(told.reasons))),
       h("p", {}, "A reason may come before the label or after it. The worst face comes first, and a tenth at random places."),

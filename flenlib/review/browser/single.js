@@ -11,7 +11,7 @@ class Single {
     this.faces = false;
     this.buttons = labelButtons(review, () => [review.current]);
     this.reasons = h("div", { class: "fr-reasons", role: "group", "aria-label": "reasons" });
-    this.table = h("dl", { class: "fr-known" });
+    this.table = h("div", { class: "fr-known" });
     this.issue = h("textarea", { rows: "2", "aria-label": "what is to be corrected", placeholder: "what is wrong" });
     this.prompt = h("textarea", { rows: "3", "aria-label": "improved prompt", placeholder: "a better prompt" });
     this.file = h("input", { type: "file", accept: "image/*", class: "fr-file", "aria-label": "corrected picture" });
@@ -120,7 +120,7 @@ class Single {
         ),
       ),
     );
-    this.table.replaceChildren(...known(item).flatMap(([k, v]) => [h("dt", {}, k), h("dd", {}, v)]));
+    this.table.replaceChildren(...known(item).flatMap(([k, v]) => [h("span", {}, k), h("span", {}, v)]));
     this.form.hidden = Boolean(this.review.second);
     if (other || document.activeElement !== this.issue) this.issue.value = item.decision?.issue ?? "";
     if (other || document.activeElement !== this.prompt) this.prompt.value = item.decision?.prompt ?? "";
