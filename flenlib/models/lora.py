@@ -107,7 +107,7 @@ def attach(
         raise ValueError("a lokr cannot be put on nf4 weights, which have no shape; use lora or dora, or bf16 or int8")
     names = target_modules(family, targets)
     transformer.requires_grad_(False)
-    transformer.add_adapter(_config(kind, rank, alpha, names), adapter_name=ADAPTER)
+    transformer.add_adapter(new_config(kind, rank, alpha, names), adapter_name=ADAPTER)
     generator = torch.Generator("cpu").manual_seed(seed)
     for name, parameter in parameters(family).items():
         start = torch.zeros(parameter.shape)
@@ -120,7 +120,8 @@ def attach(
         parameter.requires_grad_(True)
 
 
-def _config(kind: str, rank: int, alpha: float, names: list[str]) -> PeftConfig:
+def new_config(kind: str, rank: int, alpha: float, names: list[str]) -> PeftConfig:
+    """Return peft's configuration of a kind of LoRA on the named layers."""
     if kind == "lokr":
         return LoKrConfig(r=rank, alpha=alpha, target_modules=names)
     return LoraConfig(r=rank, lora_alpha=alpha, target_modules=names, use_dora=kind == "dora")
@@ -215,7 +216,7 @@ def _put_on_by_peft(family: Family, path: Path, name: str, kind: str) -> None:
         if f"{module}.lokr_w2" in file:
             file[f"{module}.lokr_w1"] /= alpha / rank
     weights = {key: value for key, value in file.items() if not key.endswith((".alpha", ".dora_scale"))}
-    family.transformer.add_adapter(_config(kind, rank, alpha, modules), adapter_name=name)
+    family.transformer.add_adapter(new_config(kind, rank, alpha, modules), adapter_name=name)
     missing = set_peft_model_state_dict(family.transformer, weights, adapter_name=name).unexpected_keys
     if missing:
         raise ValueError(f"it has {len(missing)} keys this model has not, such as {missing[0]!r}")

@@ -94,7 +94,8 @@ def _tensors(family: lora.Family, kind: str, alpha: float, scaling: float) -> di
             layer = family.transformer.get_submodule(stem.removeprefix(family.lora_prefix))
             tensors[f"{stem}.dora_scale"] = _dora_scale(layer, tensors, stem, scaling)
         if kind == "lokr" and f"{stem}.lokr_w2" in tensors:
-            tensors[f"{stem}.lokr_w1"] = tensors[f"{stem}.lokr_w1"] * scaling  # ComfyUI does not scale when both factors are whole
+            # ComfyUI does not scale when both factors are whole
+            tensors[f"{stem}.lokr_w1"] = tensors[f"{stem}.lokr_w1"] * scaling
     return tensors
 
 

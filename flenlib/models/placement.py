@@ -1,7 +1,4 @@
-"""Where a model goes and at which precision: device, dtype, quantisation, offload, and a refusal of what cannot fit.
-
-The arithmetic is GiB = parameters x bytes, plus a margin for activations; it is a first gate, not a planner.
-"""
+"""Where a model goes and at which precision: device, dtype, quantisation, offload. What fits is said in ``plan``."""
 
 from __future__ import annotations
 
@@ -18,29 +15,25 @@ from torch import nn
 
 PRECISIONS = ("fp32", "bf16", "int8", "nf4")
 OFFLOADS = ("none", "model", "group")
-BYTES = {"fp32": 4.0, "bf16": 2.0, "int8": 1.03, "nf4": 0.53}
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "bitsandbytes", "face_recognition", "papermill")
-MARGIN_GIB = 2.5
-GROUP_GIB = 2.0
-PARAMETERS = {
-    "flux": {"transformer": 11.90e9, "text": 4.88e9, "vae": 0.08e9},
-    "qwen_edit": {"transformer": 20.43e9, "text": 8.29e9, "vae": 0.13e9},
-}
-"""Of the published models; the mini ones fit anywhere."""
 
 KEEP = {
     "flux": {
         "transformer": ("x_embedder", "context_embedder", "time_text_embed", "norm_out", "proj_out"),
-        "text_encoder_2": ("wo",),
+        "text_encoder_2": (".wo",),
     },
     "qwen_edit": {
-        "transformer": ("img_mod", "txt_mod", "norm_out", "img_in", "txt_in", "proj_out", "time_text_embed"),
+        "transformer": ("norm_out", "img_in", "txt_in", "proj_out", "time_text_embed"),
         "text_encoder": ("lm_head",),
     },
 }
-"""The parts that are quantised, and in each the layers that never are.
+"""The parts that are quantised, and in each the layers that never are (T5's ``wo`` and a head as in transformers)."""
 
-For the Qwen transformer this is the list DiffSynth-Studio uses; transformers itself keeps T5's ``wo`` and a head.
+EIGHT_BITS = {"flux": (), "qwen_edit": ("img_mod", "txt_mod")}
+"""Layers of the transformer that stay at int8 when the rest is nf4.
+
+With ``KEEP`` this is DiffSynth-Studio's list of what nf4 should spare in Qwen-Image. It leaves these in bfloat16: a
+third of the model, 12.7 GiB of it, with which no training fits a 24 GiB card.
 """
 
 
@@ -85,23 +78,32 @@ def loading_options(family: str, precision: str, device: torch.device) -> dict[s
         settings = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
     library = {name: diffusers if name == "transformer" else transformers for name in KEEP[family]}
     mapping = {
-        name: library[name].BitsAndBytesConfig(**settings, llm_int8_skip_modules=list(keep))
-        for name, keep in KEEP[family].items()
+        name: library[name].BitsAndBytesConfig(**settings, llm_int8_skip_modules=list(spared(family, name, precision)))
+        for name in KEEP[family]
     }
     options["quantization_config"] = diffusers.PipelineQuantizationConfig(quant_mapping=mapping)
     return options
 
 
+def spared(family: str, part: str, precision: str) -> tuple[str, ...]:
+    """Return the layers of a part of a pipeline that are not quantised to a precision."""
+    return KEEP[family][part] + (EIGHT_BITS[family] if part == "transformer" and precision == "nf4" else ())
+
+
 def place(pipeline: Any, parts: Sequence[str], family: str, precision: str, offload: str, device: torch.device) -> None:
-    """Put newly loaded ``parts`` of a pipeline on their device and set up offload; on a CPU, quantise them first.
+    """Put newly loaded ``parts`` of a pipeline on their device and set up offload, and finish quantising them.
 
     ``model`` keeps on the card only the part at work; ``group`` streams layer by layer. On a CPU there is nothing to
     offload to, and both are ignored. Also called, without parts, after some were taken away.
     """
+    if precision in ("int8", "nf4") and device.type == "cpu":  # diffusers' own loader refuses without a GPU
+        for name in KEEP[family].keys() & set(parts):
+            quantise(getattr(pipeline, name), precision, spared(family, name, precision))
+    if precision == "nf4" and "transformer" in parts:
+        quantise(pipeline.transformer, "int8", (), only=EIGHT_BITS[family])
     if device.type == "cpu":
-        for name in KEEP[family].keys() & set(parts) if precision in ("int8", "nf4") else ():
-            quantise_on_cpu(getattr(pipeline, name), precision, KEEP[family][name])
-    elif offload == "model":
+        return
+    if offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
     elif offload == "group":
         for name in parts:
@@ -132,14 +134,15 @@ def stream(model: nn.Module, device: torch.device, **options: Any) -> None:
             module._parameters[name] = None if parameter is None else nn.Parameter(parameter.data.to(device), False)
 
 
-def quantise_on_cpu(model: nn.Module, precision: str, keep: tuple[str, ...]) -> int:
-    """Swap the model's Linear layers for bitsandbytes ones, all but those ``kept``; return how many were swapped.
-
-    diffusers' own loader refuses without a GPU.
-    """
+def quantise(model: nn.Module, precision: str, keep: Sequence[str], only: Sequence[str] | None = None) -> int:
+    """Swap Linear layers for bitsandbytes ones: all but those ``keep`` names, or ``only`` those; return how many."""
     import bitsandbytes as bnb
 
-    names = [name for name, module in model.named_modules() if type(module) is nn.Linear and not kept(name, keep)]
+    names = [
+        name
+        for name, module in model.named_modules()
+        if type(module) is nn.Linear and (kept(name, only) if only is not None else not kept(name, keep))
+    ]
     for name in names:
         old = model.get_submodule(name)
         biased = old.bias is not None
@@ -149,66 +152,19 @@ def quantise_on_cpu(model: nn.Module, precision: str, keep: tuple[str, ...]) -> 
             )
         else:
             new = bnb.nn.Linear8bitLt(old.in_features, old.out_features, biased, has_fp16_weights=False, threshold=6.0)
-        new.load_state_dict(old.state_dict())
+        new.load_state_dict({key: value.cpu() for key, value in old.state_dict().items()})
         new.requires_grad_(False)
         parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, new.to("cpu"))
+        setattr(model.get_submodule(parent), child, new.to(old.weight.device))
     return len(names)
 
 
 def kept(name: str, keep: Sequence[str]) -> bool:
-    """Say whether a layer stays unquantised: it is named by ``keep``, ends so, or is inside a module so named."""
-    return any(name == part or name.endswith(f".{part}") or f"{part}." in name for part in keep)
+    """Say whether a layer is meant: named so, inside a module so named, or, for ``.wo``, ending so.
 
-
-def needed_gib(family: str, precision: str, offload: str = "none") -> float:
-    """Return the GiB of card memory (of RAM, on a CPU) the published model of a family needs to sample."""
-    weights = _weights_gib(family, precision)
-    on_card = {"none": sum(weights), "model": max(weights), "group": GROUP_GIB}[offload]
-    return on_card + MARGIN_GIB
-
-
-def _weights_gib(family: str, precision: str) -> list[float]:
-    vae = "fp32" if precision == "fp32" else "bf16"
-    counts = PARAMETERS[family].items()
-    return [count * BYTES[vae if part == "vae" else precision] / 2**30 for part, count in counts]
-
-
-def fits(family: str, device: torch.device) -> list[tuple[str, str]]:
-    """Return the (precision, offload) with which the published model of a family can sample here, best first.
-
-    What is offloaded has to fit in RAM. A CPU holds the whole model at fp32 before quantising it, so only bf16 counts.
+    This is the rule of diffusers' and of transformers' own loaders.
     """
-    if device.type == "cpu":
-        return [("bf16", "none")] if needed_gib(family, "bf16") <= memory_gib() else []
-    card = torch.cuda.mem_get_info(device)[1] / 2**30
-    return [
-        (precision, offload)
-        for precision in ("bf16", "int8", "nf4")
-        for offload in OFFLOADS
-        if needed_gib(family, precision, offload) <= card
-        and (offload == "none" or sum(_weights_gib(family, precision)) <= memory_gib())
-    ]
-
-
-def check_fits(name: str, family: str, precision: str, offload: str, device: torch.device) -> None:
-    """Raise RuntimeError in one sentence when the published model of a family cannot fit this machine."""
-    on_card = device.type == "cuda"
-    have = torch.cuda.mem_get_info(device)[1] / 2**30 if on_card else memory_gib()
-    offload = offload if on_card else "none"
-    need = needed_gib(family, precision if on_card or precision == "bf16" else "fp32", offload)
-    held = sum(_weights_gib(family, precision)) if offload != "none" else 0.0
-    if need <= have and held <= memory_gib():
-        return
-    fitting = fits(family, device)
-    advice = "use the mini models, or a machine with a larger GPU"
-    if fitting:
-        advice = f"use precision {fitting[0][0]} with offload {fitting[0][1]}"
-    ram = f" and {held:.0f} GiB of RAM" if held else ""
-    raise RuntimeError(
-        f"{name} at {precision} with offload {offload} needs about {need:.0f} GiB{ram}; this machine has "
-        f"{have:.0f} GiB on {device.type} and {memory_gib():.0f} GiB of RAM: {advice}"
-    )
+    return any(name == part or f"{part}." in name or (part[0] == "." and name.endswith(part)) for part in keep)
 
 
 def memory_gib() -> float:
@@ -221,13 +177,8 @@ def memory_gib() -> float:
 
 
 def machine_report() -> dict[str, Any]:
-    """Return what this machine is and what fits it.
-
-    Keys: python, cpu, cores, memory_gib, gpus (name and memory_gib each), packages (name -> version), fits (family ->
-    list of "precision, offload" that its published model can sample with).
-    """
+    """Return what this machine is: python, cpu, cores, memory_gib, gpus (name and memory_gib), packages (versions)."""
     gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-    device = pick_device()
     return {
         "python": platform.python_version(),
         "cpu": platform.processor() or platform.machine(),
@@ -235,7 +186,6 @@ def machine_report() -> dict[str, Any]:
         "memory_gib": round(memory_gib(), 1),
         "gpus": [{"name": gpu.name, "memory_gib": round(gpu.total_memory / 2**30, 1)} for gpu in gpus],
         "packages": {name: _version(name) for name in PACKAGES},
-        "fits": {family: [f"{p}, offload {o}" for p, o in fits(family, device)] for family in PARAMETERS},
     }
 
 

@@ -19,7 +19,8 @@ from typing import Any
 import huggingface_hub
 from huggingface_hub import errors
 
-from flenlib.models import lora, placement
+from flenlib.models import lora, placement, plan
+from flenlib.models.cards import pick_card
 from flenlib.models.family import Family, collect
 from flenlib.models.flux import Flux
 from flenlib.models.qwen_edit import QwenEdit
@@ -114,8 +115,8 @@ def load_family(
     for path, _ in uses:
         lora.check_family(path, family)
     if not Path(model.source).is_dir():
-        if model.name in KNOWN:
-            placement.check_fits(model.name, family, precision, offload, where)
+        if model.name in KNOWN and transformer:
+            plan.sampling(family, precision=precision, offload=offload, card=pick_card(device=where)).check()
         fetch(model.source, "model_index.json", name=model.name)
     loaded = FAMILIES[family].load(
         model.source, precision=precision, offload=offload, device=device, transformer=transformer

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from flenlib.models import placement, registry
+from flenlib.models import placement, plan, registry
+from flenlib.models.cards import pick_card
 from flenlib.params import Models
 from flenlib.record import Criterion
 
@@ -30,17 +31,30 @@ def sentence(report: dict[str, Any]) -> str:
     return f"{report['cores']} cores, {report['memory_gib']:.0f} GiB of memory, {gpus}"
 
 
-def fit_table(report: dict[str, Any]) -> pd.DataFrame:
-    """Return the GiB of card memory each published model needs to sample, and what fits."""
-    have = max((gpu["memory_gib"] for gpu in report["gpus"]), default=0.0)
+def fit_table() -> pd.DataFrame:
+    """Return the GiB each published model is predicted to need to sample here, and whether this machine has them."""
+    card = pick_card()
     rows = []
-    for family in placement.PARAMETERS:
+    for family in registry.FAMILIES:
         for precision in ("bf16", "int8", "nf4"):
-            for offload in placement.OFFLOADS:
-                need = placement.needed_gib(family, precision, offload)
-                rows.append({"family": family, "precision": precision, "offload": offload, "needs GiB": round(need, 1),
-                             "fits this GPU": "yes" if need <= have else "no"})  # fmt: skip
+            for offload in ("none",) if card.cpu else placement.OFFLOADS:
+                found = plan.sampling(family, precision=precision, offload=offload, card=card)
+                rows.append({"family": family, "precision": precision, "offload": offload,
+                             "needs GiB": round(found.peak_gib, 1), "fits": "yes" if found.fits else "no"})  # fmt: skip
     return pd.DataFrame(rows).set_index(["family", "precision", "offload"])
+
+
+def train_table(family: str) -> pd.DataFrame:
+    """Return the GiB a LoRA of a published model is predicted to need at 1024 x 1024, and seconds a step by card."""
+    return plan.table(family)
+
+
+def train_sentence(family: str) -> str:
+    """Return what training a published model takes on this machine, or the nearest settings that fit."""
+    card = pick_card()
+    if card.cpu:
+        return f"{family}: training the published model needs a GPU; the mini studio trains here"
+    return plan.plan(family, precision="bf16", card=card).sentence
 
 
 def models_table(asked: Models) -> pd.DataFrame:
@@ -58,10 +72,10 @@ def criteria(asked: Models) -> list[Criterion]:
         model = registry.resolve(name, family)
         text, fits = f"{model.size_gib:.2f} GiB of weights", True
         if model.name in registry.KNOWN and not model.name.startswith("mini-"):
-            try:
-                placement.check_fits(model.name, family, asked.precision, asked.offload, device)
-            except RuntimeError as error:
-                text, fits = str(error), False
+            found_plan = plan.sampling(
+                family, precision=asked.precision, offload=asked.offload, card=pick_card(device=device)
+            )
+            text, fits = found_plan.sentence, found_plan.fits
         found.append(
             Criterion(f"{model.name} fits this machine at {asked.precision}, offload {asked.offload}", fits, text)
         )

@@ -1,0 +1,64 @@
+"""Cards by name, and the one in this machine: how much memory, and the nominal speed predictions are made with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from flenlib.models import placement
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Card:
+    """A card: GiB of memory, nominal dense bfloat16 TFLOP/s, GB/s of its memory and of its link to RAM; RAM in GiB.
+
+    A rate of 0 is not known, and no time is predicted then.
+    """
+
+    name: str
+    gib: float
+    tflops: float = 0.0
+    bandwidth: float = 0.0
+    link: float = 20.0
+    ram_gib: float = 64.0
+    cpu: bool = False
+
+
+CARDS = {
+    card.name: card
+    for card in (
+        Card("RTX 4080 16 GB", 16, 97, 717),
+        Card("RTX 3090 24 GB", 24, 71, 936),
+        Card("RTX 4090 24 GB", 24, 165, 1008),
+        Card("RTX A6000 48 GB", 48, 155, 768),
+        Card("L40S 48 GB", 48, 362, 864),
+        Card("A100 80 GB", 80, 312, 2039, ram_gib=128),
+        Card("H100 80 GB", 80, 989, 3350, 40, ram_gib=128),
+    )
+}
+"""Nominal figures of the makers' data sheets: bfloat16 products summed in float32, no sparsity."""
+
+
+def pick_card(card: Card | str | None = None, device: torch.device | None = None) -> Card:
+    """Return a card by name, as given, or this machine's (``device``'s); a CPU is a card with the machine's memory.
+
+    Raises ValueError for a name that is not in ``CARDS``.
+    """
+    if isinstance(card, Card):
+        return card
+    if card is not None:
+        if card not in CARDS:
+            raise ValueError(f"card {card!r} is not known; it must be one of {', '.join(CARDS)}")
+        return CARDS[card]
+    ram = placement.memory_gib()
+    device = device or placement.pick_device()
+    if device.type == "cpu":
+        return Card("this processor", ram, ram_gib=ram, cpu=True)
+    found = torch.cuda.get_device_properties(device)
+    gib = found.total_memory / GIB
+    alike = [c for c in CARDS.values() if set(c.name.split()[:2]) & set(found.name.split()) - {"RTX"}]
+    rates = min(alike, key=lambda c: abs(c.gib - gib), default=Card("", 0))
+    return Card(found.name, gib, rates.tflops, rates.bandwidth, rates.link, ram)
