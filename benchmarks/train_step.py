@@ -6,6 +6,9 @@
 Three loops take turns step by step in one process, on models of their own with the same LoRA and batch:
 *loop* is ``flenlib.train`` with everything it does (log, TensorBoard, checks); *plain* is what diffusers' own scripts
 do, latents and texts encoded before and kept in memory; *bare* is forward, backward, clip and step on one fixed batch.
+
+Steps a second are by the clock on the wall. Two loops are compared by processor time on a CPU, which other work on the
+machine does not lengthen, and by the clock on a GPU.
 """
 
 from __future__ import annotations
@@ -108,19 +111,24 @@ def bare(family: Any, encoded: list[dict], settings: Train) -> Iterator[None]:
         yield
 
 
-def clocked(step: Callable[[], object]) -> float:
-    """Return the seconds one call takes, the card's work included."""
-    began = time.perf_counter()
-    step()
+def now() -> np.ndarray:
+    """Return the clock on the wall and the processor time of this process, in seconds, when the card is done."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - began
+    return np.array([time.perf_counter(), time.process_time()])
 
 
-def measure(model: str, steps: int, device: str) -> dict[str, list[float]]:
-    """Return the seconds of every step of the three loops, taken in turns."""
+def clocked(step: Callable[[], object]) -> np.ndarray:
+    """Return what one call takes on both clocks."""
+    began = now()
+    step()
+    return now() - began
+
+
+def measure(model: str, steps: int, device: str) -> dict[str, np.ndarray]:
+    """Return what every step of the three loops took on both clocks, (steps, 2) each, taken in turns."""
     settings = Train(steps=steps + WARM, warmup=5, caption_dropout=0, checkpoint_every=10**6)
-    taken: dict[str, list[float]] = {"loop": [], "plain": [], "bare": []}
+    taken: dict[str, list] = {"loop": [], "plain": [], "bare": []}
     with tempfile.TemporaryDirectory() as folder:
         samples = write_samples(Path(folder), MODELS[model], registry.resolve(model, MODELS[model]).resolution)
         others = {
@@ -128,18 +136,18 @@ def measure(model: str, steps: int, device: str) -> dict[str, list[float]]:
             "bare": bare(*prepared(model, device, settings, samples), settings),
         }
         order = itertools.cycle([("plain", "bare"), ("bare", "plain")])
-        since = [time.perf_counter()]
+        since = [now()]
 
         def in_turn(kind: str, facts: dict[str, Any]) -> None:
             if kind == "step":
-                taken["loop"].append(time.perf_counter() - since[0])
+                taken["loop"].append(now() - since[0])
                 for name in next(order):
                     taken[name].append(clocked(others[name].__next__))
-            since[0] = time.perf_counter()
+            since[0] = now()
 
         family = registry.load_family(model, family=MODELS[model], device=device)
         train(family, samples, settings, Path(folder) / "lora", on_event=in_turn)
-    return {name: values[WARM:] for name, values in taken.items()}
+    return {name: np.array(values[WARM:]) for name, values in taken.items()}
 
 
 def main() -> None:
@@ -153,16 +161,18 @@ def main() -> None:
         sys.argv = [str(Path(__file__).with_name("full_size.py")), *rest]
         runpy.run_path(sys.argv[0], run_name="__main__")
         return
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() and told.device != "cpu" else "CPU"
+    cuda = torch.cuda.is_available() and told.device != "cpu"
+    where = torch.cuda.get_device_name() if cuda else "CPU"
     print(f"{where}, {torch.get_num_threads()} threads, {told.steps} steps of each loop in turns; "
           "batch 4, LoRA rank 16 on all linear layers")  # fmt: skip
     for model in MODELS:
         taken = measure(model, told.steps, told.device)
         for name, values in taken.items():
-            print(f"{model:15} {name:6} {1 / np.median(values):6.2f} steps/s (median of steps)")
+            print(f"{model:15} {name:6} {1 / np.median(values[:, 0]):6.2f} steps/s (median of steps)")
         for name, asked in (("bare", "overhead of the loop over bare"), ("plain", "time of the loop beside plain")):
-            ratio = [math / other - 1 for math, other in zip(taken["loop"], taken[name], strict=True)]
-            found = paired_bootstrap([0.0] * len(ratio), ratio)
+            clock = 0 if cuda else 1
+            ratio = taken["loop"][:, clock] / taken[name][:, clock] - 1
+            found = paired_bootstrap([0.0] * len(ratio), ratio.tolist())
             print(f"{model:15} {asked}: median {np.median(ratio):+.1%}, mean {found.mean_difference:+.1%} "
                   f"(95 % {found.low:+.1%} to {found.high:+.1%})")  # fmt: skip
 
