@@ -1,11 +1,11 @@
 """The recipe of the shipped mini pipelines, stage by stage; every stage continues where it stopped.
 
-    python -m flenlib.mini.build                                   (all stages; 110 minutes of training)
+    python -m flenlib.mini.build                                   (all stages; 170 minutes of training)
     python -m flenlib.mini.build --stage unpack                    (checkpoints of the shipped weights, to carry on)
     python -m flenlib.mini.build --stage corpus --groups 700 --singles 2500
-    python -m flenlib.mini.build --stage ae-flux --minutes 40      (and ae-qwen beside it, one core each)
+    python -m flenlib.mini.build --stage ae-flux --minutes 60      (and ae-qwen beside it, one core each)
     python -m flenlib.mini.build --stage latents
-    python -m flenlib.mini.build --stage flux --minutes 50         (and edit beside it)
+    python -m flenlib.mini.build --stage flux --minutes 110        (and edit beside it)
     python -m flenlib.mini.build --stage assemble                  (any time: ships the latest checkpoints)
 
 Each stage keeps its work in ``--data``; ``assemble`` writes the two pipeline folders into ``--weights``.
@@ -31,7 +31,7 @@ from flenlib.mini.training import DEVICE, load_average
 from flenlib.models.qwen_processor import load_processor
 
 STAGES = ("corpus", "unpack", "ae-flux", "ae-qwen", "latents", "flux", "edit", "assemble")
-BUDGETS = {"ae-flux": 40.0, "ae-qwen": 40.0, "flux": 70.0, "edit": 70.0}
+BUDGETS = {"ae-flux": 60.0, "ae-qwen": 60.0, "flux": 110.0, "edit": 110.0}
 """Minutes of each training when all stages are run."""
 CHECKPOINTS = {"ae-flux": "ae_flux.pt", "ae-qwen": "ae_qwen.pt", "flux": "flux.pt", "edit": "qwen.pt"}
 FAMILIES = {"flux": "mini-flux", "qwen": "mini-qwen-edit"}
