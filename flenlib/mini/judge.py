@@ -1,7 +1,7 @@
 """Judging mini pictures: the face by face_recognition, angle, expression, background and light by a small classifier.
 
 The classifier learns from renders of training people only, softened a little, so that it judges what is drawn and not
-how sharply. It is trained once (about two minutes on two cores) and cached.
+how sharply. It is trained once and cached.
 """
 
 from __future__ import annotations
