@@ -96,7 +96,7 @@ def idle(page: Page) -> None:
     page.wait_for_function(
         """() => { const session = window.jupyterapp?.shell.currentWidget?.sessionContext;
                    return session?.isReady && session.session?.kernel?.status === 'idle'; }""",
-        timeout=60_000,
+        timeout=120_000,
     )
 
 
@@ -120,11 +120,11 @@ def cells(page: Page) -> list[tuple[str, str]]:
 
 def wait_for_tiles(page: Page) -> None:
     """Wait until every picture of the first page can be seen."""
-    page.wait_for_selector(".fr-root[data-ready]", timeout=60_000)
+    page.wait_for_selector(".fr-root[data-ready]", timeout=120_000)
     page.wait_for_function(
         """() => { const images = [...document.querySelectorAll('.fr-tile img')];
                    return images.length && images.every((i) => i.complete && i.naturalWidth); }""",
-        timeout=60_000,
+        timeout=120_000,
     )
 
 

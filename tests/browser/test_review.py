@@ -32,7 +32,7 @@ def browser():
 @pytest.fixture
 def page(browser):
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
-    page.set_default_timeout(60_000)  # a busy machine is no fault of the widget
+    page.set_default_timeout(120_000)  # a busy machine is no fault of the widget
     page.faults = []
     page.on("pageerror", lambda error: page.faults.append(str(error)))
     yield page
@@ -149,10 +149,12 @@ def test_two_tabs_and_a_second_kernel_lose_nothing(folder, address, browser, pag
     names = shown(page)
     other = lab.write_notebook(folder / "tabs_other.ipynb", review.dataset, review.source)
     second = browser.new_page(viewport={"width": 1400, "height": 1000})
+    second.set_default_timeout(120_000)
     lab.open_notebook(second, address, other.name)  # a kernel of its own
     lab.run_cells(second)
     lab.wait_for_tiles(second)
     tab = browser.new_page(viewport={"width": 1400, "height": 1000})
+    tab.set_default_timeout(120_000)
     lab.open_notebook(tab, address, review.name)  # the first one's kernel
     lab.run_cells(tab)
     lab.wait_for_tiles(tab)
@@ -260,10 +262,9 @@ def test_pairs_a_second_look_and_gaps(folder, address, page):
         saved(page, name, "good")
     assert "3 picked" in page.locator(".fr-gaps").inner_text()
     page.get_by_role("button", name="which of two is better").click()
-    for answer in ("1", "ArrowRight", "0"):
-        page.wait_for_function("() => document.querySelectorAll('.fr-pairs .fr-stage:not([hidden])').length === 2")
+    for answer, said in (("1", "0 compared"), ("ArrowRight", "1 compared"), ("0", "2 compared")):
+        status(page, said)
         page.keyboard.press(answer)
-        page.wait_for_timeout(200)
     page.wait_for_selector("text=every pair has been compared")
     assert page.locator(".fr-standing li").count() == 3
     page.keyboard.press("Escape")

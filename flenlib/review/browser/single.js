@@ -257,7 +257,9 @@ class Pairs {
   }
 
   answer(won) {
-    if (this.pair?.length === 2) this.ask({ pair: this.pair, won });
+    const { pair } = this;
+    this.pair = null; // a second key before the next pair has come answers nothing
+    if (pair?.length === 2) this.ask({ pair, won });
   }
 
   close() {
