@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test lint lab iterate step report studio clean
+.PHONY: help setup demo test lint lab iterate step report turns studio clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,9 +22,11 @@ $(READY): requirements.lock constraints.txt pyproject.toml
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup ## turn wheel 1 once on the embedded mini studio and report v1 against v2
+demo: setup ## turn both wheels on the mini studio: v1, a better editor, v2 with it; report both
 	$(BIN)/python -m flenlib.run iterate params/mini/v1.yaml
 	$(BIN)/python -m flenlib.run report params/mini/v1.yaml
+	$(BIN)/python -m flenlib.run iterate params/mini/v2.yaml
+	$(BIN)/python -m flenlib.run report params/mini/v2.yaml
 
 test: setup ## lint, then run every test
 	$(BIN)/ruff check .
@@ -45,6 +47,9 @@ step: setup ## run one step: make step N=12 PARAMS=...
 
 report: setup ## write the HTML report of PARAMS again
 	$(BIN)/python -m flenlib.run report $(PARAMS)
+
+turns: setup ## run N turns of wheel 1 under three policies: make turns N=4
+	$(BIN)/python -m flenlib.wheel.turns $(or $(N),4) $(if $(filter file,$(origin PARAMS)),params/mini/turns.yaml,$(PARAMS))
 
 studio: setup ## train the mini studio's models from the start (hours; resumes)
 	$(BIN)/python -m flenlib.mini.build

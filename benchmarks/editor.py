@@ -69,7 +69,7 @@ def measured(root: Path, numbers: range, lora: Path, settings: params.CompareEdi
         drawn = adopt.draw(house, source, editor, found, jobs, settings, facts)
         known = references(source).training
         for name, paths in drawn.items():
-            table = adopt.measure(source, jobs, paths, known)
+            table = adopt.measure(source, jobs, paths, known, settings.slack)
             tables[name].append(table.assign(source=house.character.name))
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
 

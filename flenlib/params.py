@@ -290,6 +290,7 @@ class CompareEditors(Section):
     )
     steps: int = Field(default=16, gt=0, description="sampling steps; 40 for the real editor")
     guidance: float = Field(default=2.0, ge=1, description="true_cfg_scale; 4.0 for the real editor")
+    slack: float = Field(default=1.75, gt=0, description="of the face threshold, as enrich.slack")
     adopt: str = Field(default="auto", description="auto (the stated rule), base, or the name of a compared editor")
     seed: int = 43
 

@@ -29,8 +29,38 @@ def summary(house: Project, steps: Sequence[str]) -> str:
         table = pd.DataFrame(compared["results"]["table"]).set_index("LoRA")
         lines += ["", "On the model card (same prompts and seeds; distances: lower is nearer):", table.to_string(), ""]
         lines += [compared["results"]["sentence"]]
+    lines += _second_wheel(house)
     lines.append(f"\n{total:.0f} s in all, counting the last run of each step")
     return "\n".join(lines)
+
+
+def _second_wheel(house: Project) -> list[str]:
+    """Return the editors compared in step 2.3, and the iterations side by side: what review made of their edits."""
+    lines = []
+    compared = record.read(house, "23_compare_editors")
+    if compared:
+        table = pd.DataFrame(compared["results"]["table"]).set_index("editor")
+        lines += ["", "Editors on the same sources, prompts and seeds:", table.to_string(), ""]
+        lines += [compared["results"]["sentence"]]
+    if house.before() is not None:
+        lines += ["", "The iterations side by side:", iterations_table(house).to_string()]
+    return lines
+
+
+def iterations_table(house: Project) -> pd.DataFrame:
+    """Return a row for each iteration up to this one: the editor it used, and what review made of the edits."""
+    rows, project = [], house
+    while project is not None:
+        enriched, reviewed = record.read(project, "12_enrich"), record.read(project, "13_review_enriched")
+        labels = reviewed["results"]["labels"] if reviewed else {}
+        loras = [Path(use["file"]).name for use in enriched["models"]["loras"]] if enriched else []
+        count = sum(labels.values())
+        rows.append(
+            {"iteration": project.iteration, "editor": " + ".join(loras) or "base", "edits": count, **labels,
+             "accepted": round(labels.get("good", 0) / count, 3) if count else None}
+        )  # fmt: skip
+        project = project.before()
+    return pd.DataFrame(rows[::-1]).set_index("iteration")
 
 
 def write_html(house: Project, steps: Sequence[str]) -> Path:
@@ -47,6 +77,9 @@ def write_html(house: Project, steps: Sequence[str]) -> Path:
             book.cells += [_without_widgets(cell) for cell in nbformat.read(path, as_version=4).cells]
     if not book.cells:
         raise FileNotFoundError(f"no executed notebook in {house.outputs}; run `make iterate` first")
+    if house.before() is not None:
+        table = iterations_table(house).to_html()
+        book.cells.insert(0, nbformat.v4.new_markdown_cell(f"# The iterations side by side\n\n{table}"))
     exporter = HTMLExporter(
         exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True, embed_images=True
     )

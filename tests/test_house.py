@@ -12,8 +12,8 @@ from flenlib import params, run
 from flenlib.project import ROOT
 
 LEVELS = {
-    "params": 0, "project": 1, "dataset": 2, "measure": 3, "models": 3, "mini": 4, "train": 4, "record": 4,
-    "wheel": 5, "review": 5, "report": 6, "run": 7,
+    "params": 0, "project": 1, "steps": 1, "dataset": 2, "measure": 3, "models": 3, "mini": 4, "train": 4, "record": 4,
+    "wheel": 5, "inputs": 5, "review": 5, "report": 6, "run": 7,
 }  # fmt: skip
 PAIRED = {
     ("models", "mini"),

@@ -16,7 +16,7 @@ from flenlib.dataset.prompts import edit_prompt, enrichment_plan
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.dataset.triplets import Triplet
 from flenlib.measure import quality
-from flenlib.measure.faces import ReferenceSet, find_faces
+from flenlib.measure.faces import Face, ReferenceSet, find_faces
 from flenlib.measure.statistics import FEWEST_PAIRS, Interval, cluster_bootstrap, verdict, wilson
 from flenlib.models import community, lora
 from flenlib.params import CompareEditors, Models, Review
@@ -31,7 +31,7 @@ from flenlib.wheel.routes import Routes
 
 BASE = "base"
 BLURRED = 0.5
-"""An edit is flagged as an artefact when it is less than half as sharp as its source (variance of the Laplacian)."""
+"""An edit has an artefact when its face is less than half as sharp as its source's (variance of the Laplacian)."""
 
 
 @dataclass(frozen=True)
@@ -134,21 +134,22 @@ def draw(
 
 
 def measure(
-    source: Dataset, jobs: Sequence[Job], paths: Sequence[Path], reference: ReferenceSet, slack: float = 1.75
+    source: Dataset, jobs: Sequence[Job], paths: Sequence[Path], reference: ReferenceSet, slack: float
 ) -> pd.DataFrame:
     """Return a row an edit: face distance, whether identity is kept, the edit done, an artefact seen, and accepted.
 
     Accepted is what the stated policy of step 1.3 would label good. NaN is *not measured*.
     """
     accept = identity_policy(Review())
-    rows = []
+    rows, sharp = [], {r.filename: _face_sharpness(open_image(source.path(r))) for r in source.images}
     for job, path in zip(jobs, paths, strict=True):
         kind, original = job.attributes["edit"], source.path(job.parent)
-        picture, before = open_image(path), open_image(original)
+        picture = open_image(path)
         faces = find_faces(picture)
         found, limit = reference.distance(faces), reference.threshold(slack, kind)
         expected, done = face_expected(job.parent, job.attributes), edit_done(original, picture, job.attributes)
-        blurred = kind != "style" and quality.sharpness(picture) < BLURRED * quality.sharpness(before)
+        now, then = _face_sharpness(picture, faces), sharp[job.parent.filename]
+        blurred = None if now is None or then is None or kind == "style" else float(now < BLURRED * then)
         judged = ImageRecord(path.name, attributes=job.attributes, measurements={
             FACE_DISTANCE: NOT_MEASURED if found is None else found, "threshold": limit,
             "face_expected": int(expected), "edit_done": done,
@@ -157,7 +158,7 @@ def measure(
         rows.append(
             {"source": job.parent.filename, "kind": kind, "value": job.attributes["edit_value"], "path": str(path),
              "held out": job.parent.held_out, "face distance": found, "identity kept": kept,
-             "edit done": None if done == NOT_MEASURED else done, "artefact": float(blurred),
+             "edit done": None if done == NOT_MEASURED else done, "artefact": blurred,
              "accepted": float(accept(judged)[0] == "good")}
         )  # fmt: skip
     table = pd.DataFrame(rows)
@@ -262,6 +263,12 @@ def criteria(tables: Mapping[str, pd.DataFrame], choice: Choice) -> list[Criteri
 def _worse(tables: Mapping[str, pd.DataFrame], name: str) -> bool:
     faces = intervals(tables, name)["face distance"]
     return faces.n >= FEWEST_PAIRS and faces.low > 0
+
+
+def _face_sharpness(picture: Image.Image, faces: Sequence[Face] | None = None) -> float | None:
+    """Return how sharp the largest face of a picture is, None where there is none."""
+    faces = find_faces(picture) if faces is None else faces
+    return quality.sharpness(picture, faces[0].box) if faces else None
 
 
 def _short(text: str) -> str:

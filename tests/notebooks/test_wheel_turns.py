@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 from flenlib import params, record, report, run
+from flenlib.dataset import triplets
 from flenlib.dataset.journal import Journal
 from flenlib.dataset.records import Dataset, lineage
 from flenlib.project import open_iteration
+from flenlib.wheel.routes import open_routes
 from tests.studio import write_raw
 
 TRAIN = {"steps": 6, "batch_size": 2, "warmup": 1, "checkpoint_every": 3, "sample_every": 6, "rank": 4}
@@ -30,13 +32,23 @@ def told(tmp_path_factory, request):
         "character": {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"},
         "iteration": "v1",
         "curate": {"folder": str(write_raw(home / "pictures"))},
-        "enrich": {"edits_per_source": 2, "steps": 2, "tries": 1, "guidance": 1.0},
+        "enrich": {"edits_per_source": 2, "steps": 2, "tries": 1, "guidance": 1.0, "slack": 1.0},
         "train": TRAIN,
         "generate": {"prompts": 6, "seeds_per_prompt": 1, "steps": 2},
         "filter": {"threshold": 0.6},
         "review_synthetic": {"select": 2},
         "retrain": TRAIN,
         "card": {"seeds_per_cell": 1, "steps": 2},
+        "corrections": {
+            "hand": "renderer",
+            "labels": ["needs_correction", "reject"],
+            "minimum": 4,
+            "positive_share": 0.5,
+            "held_out_share": 0.3,
+            "export": ["diffsynth"],
+        },
+        "train_editor": {**TRAIN, "steps": 4, "checkpoint_every": 2, "sampling_steps": 2, "guidance": 1.0},
+        "compare_editors": {"edits_per_source": 1, "steps": 2, "guidance": 1.0, "adopt": "ours"},
     }
     path = home / "v1.yaml"
     path.write_text(yaml.safe_dump(sections))
@@ -63,7 +75,7 @@ def test_the_wheel_turns(told):
     assert len(held) == 2 and not held & {r.parent for r in enriched.images}
     assert sum(results(house, "13_review_enriched")["labels"].values()) == 20
 
-    for version in ("v1", "v2"):
+    for version in ("v1", "v1_refined"):
         assert house.lora(version).is_file()
     trained = json.loads((house.lora("v1").parent / "training.json").read_text())
     assert not {f"source/{r.filename}" for r in source.images if r.held_out} & {s["name"] for s in trained["samples"]}
@@ -72,9 +84,35 @@ def test_the_wheel_turns(told):
     assert len(synthetic.images) == 6 and all(r.prompt and r.seed is not None for r in synthetic.images)
     assert sum(results(house, "16_filter_identity")["verdicts"].values()) == 6
     compared = results(house, "18_retrain_and_compare")
-    assert [row["LoRA"] for row in compared["table"]] == ["base", "v1", "v2"]
-    assert compared["ship"] in ("v1", "v2") and compared["sentence"]
-    assert all(len(list((house.outputs / f"card_{name}").glob("*.png"))) == 23 for name in ("base", "v1", "v2"))
+    assert [row["LoRA"] for row in compared["table"]] == ["base", "v1", "v1_refined"]
+    assert compared["ship"] in ("v1", "v1_refined") and compared["sentence"]
+    assert all(len(list((house.outputs / f"card_{name}").glob("*.png"))) == 23 for name in ("base", "v1", "v1_refined"))
+
+
+def test_the_second_wheel_turns(told):
+    house, values, _ = told
+    folder = house.data("corrections")
+    pairs = triplets.read(folder)
+    triplets.check(folder, pairs, minimum=4)
+    assert results(house, "21_curate_corrections")["by"].keys() <= {"renderer", "editor"}
+    source = Dataset.open(house.data("source"))
+    held = {r.filename for r in source.images if r.held_out}
+    assert not held & {pair.paths(folder)[0].name for pair in pairs}
+    assert all(r.kind == "correction" and r.parent and r.depth == 1 for r in Dataset.open(folder).images)
+    exported = json.loads((folder / "pairs" / "diffsynth" / "metadata.json").read_text())
+    assert len(exported) == sum(not pair.held_out for pair in pairs)
+
+    trained = json.loads((house.outputs / "editor_training" / "training.json").read_text())
+    assert all(len(sample["references"]) == 1 for sample in trained["samples"])
+    assert len(trained["samples"]) == sum(not pair.held_out for pair in pairs)
+    assert results(house, "22_train_editor")["step"] in (2, 4) and house.editor_lora.is_file()
+
+    compared = results(house, "23_compare_editors")
+    assert [row["editor"] for row in compared["table"]] == ["base", "ours"] and compared["adopted"] == "ours"
+    assert len(list((house.outputs / "editors" / "ours").glob("*.png"))) == 12
+    later = open_iteration(values.character, "v2")
+    uses = open_routes(later, params.check("models", {"editor_loras": ["adopted"]})).uses
+    assert [use.path for use in uses] == [house.editor_lora]
 
 
 def test_a_second_run_does_no_work(told, capsys):
@@ -89,7 +127,9 @@ def test_the_report_shows_every_step_without_code(told):
     house, _, _ = told
     names = [step.name for step in run.STEPS]
     text = report.summary(house, names)
-    assert "base" in text and "v2" in text and "not finished" not in text
+    assert (
+        "base" in text and "v1_refined" in text and "Editors on the same sources" in text and "not finished" not in text
+    )
     page = report.write_html(house, names).read_text()
     assert "Curate the source pictures" in page and "data:image/png;base64" in page
     assert "open_iteration(" not in page

@@ -1,0 +1,130 @@
+"""What a step depends on and what it made, as hashes: a step is done as long as neither changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from flenlib import mini, params, record
+from flenlib.dataset import triplets
+from flenlib.dataset.journal import Journal
+from flenlib.dataset.label_folders import FOLDERS
+from flenlib.dataset.records import Dataset
+from flenlib.project import ROOT, Project
+from flenlib.steps import Step
+
+NOTEBOOKS = ROOT / "notebooks"
+
+
+def inputs(house: Project, step: Step, told: params.Iteration) -> str:
+    """Return a hash of all a step depends on: its notebook's source, its parameters and models, the data it reads."""
+    notebook = nbformat.read(NOTEBOOKS / f"{step.name}.ipynb", as_version=4)
+    parts: list[Any] = [cell.source for cell in notebook.cells]
+    parts.append(told.character.model_dump())
+    parts += [getattr(told, name).model_dump() for name in step.sections]
+    if "models" in step.sections:
+        models = told.models
+        names = (models.generator, models.editor, *models.generator_loras, *models.editor_loras)
+        parts += [_weights(name) for name in names]
+    parts += [_digest(house, told, stage, aspect) for stage, aspect in step.reads]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def made(house: Project, step: Step, told: params.Iteration) -> str | None:
+    """Return a hash of what a step made, or None when some of it is not there."""
+    parts = [_digest(house, told, stage, aspect) for stage, aspect in step.makes]
+    if any(part is None for part in parts):
+        return None
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _weights(name: str) -> Any:
+    """Return what tells one set of local weights from another: names, sizes and the first MiB of each file."""
+    file = name.rpartition("=")[2]
+    path = mini.WEIGHTS / name if name in mini.NAMES else Path(file.rpartition(":")[0] or file).expanduser()
+    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path] if path.is_file() else []
+    found = []
+    for file in files:
+        with file.open("rb") as opened:
+            found.append((file.name, file.stat().st_size, hashlib.sha256(opened.read(2**20)).hexdigest()))
+    return found
+
+
+def _digest(house: Project, told: params.Iteration, stage: str, aspect: str) -> Any:
+    """Return one aspect of a stage in a form that can be compared; None when it is not there."""
+    if stage == "lora":
+        return _hash(house.lora(house.iteration if aspect == "this" else f"{house.iteration}_refined"))
+    if stage == "editor":
+        return _editor_digest(house, told, aspect)
+    if aspect == "earlier":
+        return _earlier(house, stage)
+    if aspect == "triplets":
+        return _triplets(house)
+    if aspect == "folder":
+        folder = ROOT / told.curate.folder
+        files = sorted(folder.glob("*")) if told.curate.folder and folder.is_dir() else []
+        return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()]
+    folder = house.data(stage)
+    if aspect == "told":  # what the second wheel corrects by
+        decisions = Journal(folder / "journal.jsonl").decisions().values()
+        return [(d.filename, d.issue, d.prompt, d.corrected) for d in decisions if d.issue or d.prompt or d.corrected]
+    if aspect == "decisions":  # by people; what the step itself writes into the journal is no input of it
+        decisions = Journal(folder / "journal.jsonl").decisions().values()
+        return [(d.filename, d.label, d.reasons, d.sha256) for d in decisions if d.reviewer == "human"]
+    if aspect == "folders":
+        return sorted(
+            f"{name}/{p.name}" for name in FOLDERS.values() for p in (folder / name).glob("*") if p.name[0] != "."
+        )
+    if not (folder / "metadata.json").is_file():
+        return None
+    views = {
+        "pictures": lambda r: (r.caption, r.angle, r.expression, r.attributes, r.held_out),
+        "measurements": lambda r: (r.attributes, r.measurements),
+        "labels": lambda r: (r.caption, (r.label or {}).get("label")),
+    }
+    dataset = Dataset.open(folder)
+    if not all(dataset.path(record).is_file() for record in dataset.images):
+        return None
+    return [(r.filename, r.sha256, *views[aspect](r)) for r in dataset.images]
+
+
+def _hash(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def _editor_digest(house: Project, told: params.Iteration, aspect: str) -> Any:
+    """Return the editor LoRA of this iteration, its choice, or what it adopts from the one before ("" when nothing)."""
+    if aspect != "adopted":
+        return _hash(house.editor_lora if aspect == "this" else house.adopted_editor)
+    before = house.before()
+    if before is None or "adopted" not in told.models.editor_loras:
+        return ""
+    return (_hash(before.adopted_editor), _hash(before.editor_lora))
+
+
+def _earlier(house: Project, stage: str) -> Any:
+    """Return what earlier iterations hand down: their triplets, or their pristine pictures and whether they shipped."""
+    found, before = [], house.before()
+    while before is not None:
+        if stage == "corrections":
+            found.append(_hash(before.data(stage) / "triplets.json"))
+        else:
+            compared = record.read(before, "18_retrain_and_compare") or {"results": {}}
+            found.append((_hash(before.data(stage) / "metadata.json"), compared["results"].get("ship")))
+        before = before.before()
+    return found
+
+
+def _triplets(house: Project) -> Any:
+    """Return what the triplets of an iteration are; None when there are none or a picture of one is gone."""
+    folder = house.data("corrections")
+    if not (folder / triplets.FILE).is_file():
+        return None
+    pairs = triplets.read(folder)
+    if not all(path.is_file() for pair in pairs for path in pair.paths(folder)):
+        return None
+    return [(p.source_sha256, p.edit_prompt, p.target_sha256, p.held_out) for p in pairs]
