@@ -136,27 +136,27 @@ def stream(model: nn.Module, device: torch.device, **options: Any) -> None:
 
 def quantise(model: nn.Module, precision: str, keep: Sequence[str], only: Sequence[str] | None = None) -> int:
     """Swap Linear layers for bitsandbytes ones: all but those ``keep`` names, or ``only`` those; return how many."""
-    import bitsandbytes as bnb
-
     names = [
         name
         for name, module in model.named_modules()
         if type(module) is nn.Linear and (kept(name, only) if only is not None else not kept(name, keep))
     ]
     for name in names:
-        old = model.get_submodule(name)
-        biased = old.bias is not None
-        if precision == "nf4":
-            new = bnb.nn.Linear4bit(
-                old.in_features, old.out_features, biased, compute_dtype=old.weight.dtype, quant_type="nf4"
-            )
-        else:
-            new = bnb.nn.Linear8bitLt(old.in_features, old.out_features, biased, has_fp16_weights=False, threshold=6.0)
-        new.load_state_dict({key: value.cpu() for key, value in old.state_dict().items()})
-        new.requires_grad_(False)
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, new.to(old.weight.device))
+        model.set_submodule(name, quantised(model.get_submodule(name), precision))
     return len(names)
+
+
+def quantised(layer: nn.Linear, precision: str) -> nn.Linear:
+    """Return a Linear layer at int8 or nf4, frozen, on the device it was on."""
+    import bitsandbytes as bnb
+
+    shape, biased = (layer.in_features, layer.out_features), layer.bias is not None
+    if precision == "nf4":
+        new = bnb.nn.Linear4bit(*shape, biased, compute_dtype=layer.weight.dtype, quant_type="nf4")
+    else:
+        new = bnb.nn.Linear8bitLt(*shape, biased, has_fp16_weights=False, threshold=6.0)
+    new.load_state_dict({key: value.cpu() for key, value in layer.state_dict().items()})
+    return new.requires_grad_(False).to(layer.weight.device)
 
 
 def kept(name: str, keep: Sequence[str]) -> bool:
