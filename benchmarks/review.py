@@ -54,14 +54,13 @@ COUNT = "document.querySelectorAll('.jp-Notebook .jp-OutputArea *').length"
 DRAWN = """(n) => { const i = [...document.querySelectorAll('.jp-OutputArea img')];
            return i.length >= n && i.every((x) => x.complete && x.naturalWidth); }"""
 KEYS = """() => { window.waits = [];
-  const began = new Map();
-  window.addEventListener('keydown', (e) => e.key === '1' && began.set(
-    document.querySelector('.fr-tile[aria-current=true]').dataset.name, performance.now()), true);
+  const began = new Map(); // a tile is hatched in the handler of the key, until the kernel says that it is on disk
   new MutationObserver((all) => all.forEach(({ target }) => {
-    const name = target.dataset?.name;
-    if (target.dataset?.label && !('saving' in target.dataset) && began.has(name)) {
-      window.waits.push(performance.now() - began.get(name)); began.delete(name); }
-  })).observe(document.querySelector('.fr-grid').parentElement, { subtree: true, attributes: true }); }"""
+    const name = target.dataset.name;
+    if (!name) return;
+    if ('saving' in target.dataset) { if (!began.has(name)) began.set(name, performance.now()); }
+    else if (began.has(name)) { window.waits.push(performance.now() - began.get(name)); began.delete(name); }
+  })).observe(document.querySelector('.fr-grid'), { subtree: true, attributeFilter: ['data-saving'] }); }"""
 CLICKS = """async () => { const waits = [];
   for (const group of [...document.querySelectorAll('.widget-toggle-buttons')].slice(0, 20)) {
     const box = group.parentElement;

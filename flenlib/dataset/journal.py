@@ -46,6 +46,8 @@ class Journal:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._read: list[bytes] = []  # the lines read so far, and what they come to
+        self._stacks: dict[tuple[str, str], list[Decision]] = {}
 
     def append(
         self,
@@ -108,17 +110,20 @@ class Journal:
         return [stack[-1] for (_, opinion_of), stack in self._history().items() if stack and opinion_of]
 
     def _history(self) -> dict[tuple[str, str], list[Decision]]:
-        history: dict[tuple[str, str], list[Decision]] = {}
+        """Return the decisions that stand on each key, oldest first; lines read before are not parsed again."""
         lines, torn = self._lines()
         if torn:
             warnings.warn(f"{self.path}: the last line is torn and left out: {torn!r}", stacklevel=3)
-        for number, line in enumerate(lines, 1):
+        if lines[: len(self._read)] != self._read:  # edited by hand
+            self._read, self._stacks = [], {}
+        for number, line in enumerate(lines[len(self._read) :], len(self._read) + 1):
             item = _parse(line, f"{self.path}, line {number}")
             if isinstance(item, Decision):
-                history.setdefault(_key(item), []).append(item)
-            elif item and history.get(item):
-                history[item].pop()
-        return history
+                self._stacks.setdefault(_key(item), []).append(item)
+            elif item and self._stacks.get(item):
+                self._stacks[item].pop()
+            self._read.append(line)
+        return self._stacks
 
     def _lines(self) -> tuple[list[bytes], bytes]:
         """Return the whole lines, and the torn last line (empty when there is none)."""

@@ -42,7 +42,7 @@ def server(folder: Path) -> Iterator[str]:
     own = {name: str(folder / ".jupyter" / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
     own |= {f"JUPYTERLAB_{name}_DIR": str(folder / ".jupyter" / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
     quiet = folder / ".jupyter" / "settings" / "@jupyterlab" / "apputils-extension"
-    quiet.mkdir(parents=True)
+    quiet.mkdir(parents=True, exist_ok=True)
     (quiet / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root",

@@ -98,6 +98,16 @@ def test_a_second_opinion_is_kept_beside_the_label(journal):
     assert {d.person: d.label for d in journal.opinions()} == {"bob": "reject", "ann": "good"}
 
 
+def test_a_journal_edited_by_hand_is_read_anew(journal):
+    journal.append("a.png", "good")
+    journal.append("b.png", "good")
+    assert labels(journal) == {"a.png": "good", "b.png": "good"}
+    journal.path.write_text(journal.path.read_text().replace("good", "reject", 1))
+    assert labels(journal) == {"a.png": "reject", "b.png": "good"}
+    journal.path.unlink()
+    assert labels(journal) == {}
+
+
 def test_bad_decisions_are_not_written(journal):
     journal.append("a.png", "good")
     before = journal.path.read_bytes()
