@@ -275,11 +275,13 @@ def _moved(pair: Triplet, folder: Path) -> Triplet:
 
 
 def _hold_out(pairs: Sequence[Triplet], settings: Corrections) -> list[Triplet]:
-    """Keep the wanted share from training, seeded, but never so many that too few are left to learn from."""
-    count = min(round(settings.held_out_share * len(pairs)), max(0, len(pairs) - settings.minimum))
-    order = list(range(len(pairs)))
-    random.Random(settings.seed).shuffle(order)
-    kept = set(order[:count])
+    """Keep the wanted share of all pairs from training, seeded, but never so many that too few are left to learn from.
+
+    Only corrections are held out: a good edit is what the base editor drew, so it would judge in the base's favour.
+    """
+    corrections = [number for number, pair in enumerate(pairs) if not pair.positive]
+    count = min(round(settings.held_out_share * len(pairs)), max(0, len(pairs) - settings.minimum), len(corrections))
+    kept = set(random.Random(settings.seed).sample(corrections, count))
     return [replace(pair, held_out=number in kept) for number, pair in enumerate(pairs)]
 
 

@@ -120,13 +120,27 @@ def by_step(scored: pd.DataFrame) -> pd.DataFrame:
     return table.round(3)
 
 
-def best_step(scored: pd.DataFrame, result: Result) -> int:
-    """Return the checkpoint to keep: the least mean colour difference to held-out targets, the earliest of equals.
+def measure_of(table: pd.DataFrame) -> str:
+    """Return what checkpoints are ranked by: the face distance where every one shows faces, else colour difference.
 
-    Without held-out triplets it is the last one.
+    Colours differ by whatever the picture leaves open, such as the trees of a forest; the face is what must not change.
     """
-    trained = by_step(scored).drop(index=BASE, errors="ignore")
-    return int(trained["colour difference"].idxmin()) if len(trained) else result.steps
+    return "face distance" if len(table) and table["face distance"].notna().all() else "colour difference"
+
+
+def best_step(scored: pd.DataFrame, result: Result) -> int:
+    """Return the checkpoint to keep: the best by `measure_of`, the earliest of equals.
+
+    One that does fewer of the edits, or shows fewer faces, than the base editor is taken only if all do. Without
+    held-out triplets it is the last one.
+    """
+    table = by_step(scored)
+    trained = table.drop(index=BASE, errors="ignore")
+    if not len(trained):
+        return result.steps
+    base = table.loc[BASE]
+    fit = trained[(trained["faces found"] >= base["faces found"]) & ~(trained["edit done"] < base["edit done"])]
+    return int((fit if len(fit) else trained)[measure_of(table)].idxmin())
 
 
 def keep(house: Project, result: Result, step: int) -> Path:
@@ -157,12 +171,13 @@ def criteria(result: Result, settings: TrainEditor, scored: pd.DataFrame, path: 
     table = by_step(scored)
     nearer, found = False, "not measured: no triplet was held out"
     if len(table) > 1:
-        base, best = table.loc[BASE, "colour difference"], table.drop(index=BASE)["colour difference"].min()
-        nearer, found = bool(best < base), f"{best:.1f} against the base editor's {base:.1f} (colour difference)"
+        name, step = measure_of(table), best_step(scored, result)
+        base, best = table.loc[BASE, name], table.loc[step, name]
+        nearer, found = bool(best < base), f"{best:.3f} against the base editor's {base:.3f} ({name})"
     size = path.stat().st_size / 2**20 if path.is_file() else 0.0
     return [
         Criterion(f"{settings.steps} steps done", result.steps >= settings.steps, f"{result.steps}"),
         Criterion("the loss fell", last < first, f"{first:.3f} at the start, {last:.3f} at the end"),
-        Criterion("nearer to the held-out targets than the base editor", nearer, found),
+        Criterion("better on the held-out triplets than the base editor", nearer, found),
         Criterion("the LoRA is saved", size > 0, f"{path.name}, {size:.1f} MiB"),
     ]
