@@ -46,16 +46,6 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
-def mean_interval(values: Measured, level: float = 0.95) -> tuple[float, float, float]:
-    """Return (mean, low, high) of the measured values by Student's t; infinitely wide for fewer than two."""
-    measured = _numbers(values)
-    measured = measured[~np.isnan(measured)]
-    if len(measured) < 2:
-        return (float(measured[0]) if len(measured) else math.nan), -math.inf, math.inf
-    half = stats.t.ppf((1 + level) / 2, len(measured) - 1) * measured.std(ddof=1) / math.sqrt(len(measured))
-    return float(measured.mean()), float(measured.mean() - half), float(measured.mean() + half)
-
-
 def paired_bootstrap(a: Measured, b: Measured, seed: int = 0, level: float = 0.95, n: int = 10000) -> Interval:
     """Return the mean of ``b - a`` over pairs, with a percentile bootstrap interval from ``n`` resamples of the pairs.
 
@@ -91,15 +81,6 @@ def cluster_bootstrap(
     means = sums[chosen].sum(axis=1) / counts[chosen].sum(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean, float(low), float(high), len(groups), level)
-
-
-def sign_test(a: Measured, b: Measured) -> float:
-    """Return the two-sided p-value of an exact sign test on the pairs; ties are left out, 1.0 when none is left."""
-    differences = _differences(a, b)
-    lower, higher = int((differences < 0).sum()), int((differences > 0).sum())
-    if lower + higher == 0:
-        return 1.0
-    return float(stats.binomtest(higher, lower + higher).pvalue)
 
 
 def verdict(interval: Interval, lower_is_better: bool = True, names: tuple[str, str] = ("v1", "v2")) -> str:

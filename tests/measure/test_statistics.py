@@ -10,9 +10,7 @@ import pytest
 from flenlib.measure.statistics import (
     Interval,
     cluster_bootstrap,
-    mean_interval,
     paired_bootstrap,
-    sign_test,
     verdict,
     wilson,
 )
@@ -24,17 +22,6 @@ def test_wilson_matches_published_values():
     assert wilson(0, 0) == (0.0, 1.0)
     with pytest.raises(ValueError, match="5 successes of 3 tries"):
         wilson(5, 3)
-
-
-def test_mean_interval_is_students():
-    assert mean_interval([1.0, 2.0, 3.0, None]) == pytest.approx((2.0, -0.484, 4.484), abs=1e-3)
-    assert mean_interval([0.5]) == (0.5, -math.inf, math.inf)
-
-
-def test_seventeen_of_twenty_three_is_the_first_significant_sign_test():
-    assert sign_test([0.0] * 23, [1.0] * 17 + [-1.0] * 6) == pytest.approx(0.035, abs=1e-3)
-    assert sign_test([0.0] * 23, [1.0] * 16 + [-1.0] * 7) > 0.05
-    assert sign_test([1.0, 2.0], [1.0, None]) == 1.0
 
 
 def test_the_difference_is_second_minus_first_and_unmeasured_pairs_are_left_out():
