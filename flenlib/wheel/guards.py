@@ -88,7 +88,7 @@ def training_set(
         extra.append(("pristine", pristine, pristine.images))
     samples = mixture(source, extra, settings, guards.real_share)
     depth = max((record.depth for _, _, records in extra for record in records), default=0)
-    return TrainingSet(samples, depth, _criteria(house, source, samples, inherited, guards))
+    return TrainingSet(samples, depth, _criteria(house, source, samples, inherited, depth, guards))
 
 
 def drawn_depth(house: Project) -> int:
@@ -98,7 +98,7 @@ def drawn_depth(house: Project) -> int:
 
 
 def _criteria(
-    house: Project, source: Dataset, samples: list[Sample], inherited: Inherited, guards: Guards
+    house: Project, source: Dataset, samples: list[Sample], inherited: Inherited, depth: int, guards: Guards
 ) -> list[Criterion]:
     table = mixture_table(samples)
     share = float(table.loc["source", "share"])
@@ -112,7 +112,11 @@ def _criteria(
     real = f"at least {guards.real_share:.0%} of what is drawn" if guards.real_share else "in any share (guard off)"
     made = [
         Criterion(f"guard: real pictures {real}", share >= guards.real_share - 5e-4, f"{share:.0%}"),
-        Criterion(f"guard: pristine pictures {', '.join(rules)}", True, found),
+        Criterion(
+            f"guard: pristine pictures {', '.join(rules)}",
+            not guards.deepest or depth <= guards.deepest,  # the iteration's own pictures are not filtered by depth
+            f"{found}; the deepest picture is {depth} from a real one",
+        ),
     ]
     before = house.before()
     if before and (before.data("source") / "metadata.json").is_file():

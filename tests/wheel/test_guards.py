@@ -89,3 +89,12 @@ def test_the_depth_of_what_is_drawn_is_one_more(house):
     assert guards.drawn_depth(house) == 2
     write_json(run_file(house, "14_train_character"), {"results": {"depth": 3}})
     assert guards.drawn_depth(house) == 4
+
+
+def test_own_pictures_too_far_from_a_real_one_do_not_pass(house):
+    own = fill(house, "pristine", 2, depth=5)
+    source, enriched = Dataset.open(house.data("source")), Dataset.open(house.data("enriched"))
+    found = guards.training_set(house, source, enriched, TRAIN, params.check("guards", {}), own)
+    assert [c.found for c in found.criteria if not c.holds] == [
+        "6 of pristine v2 learnt from; the deepest picture is 5 from a real one"
+    ]
