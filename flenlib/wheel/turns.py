@@ -89,13 +89,15 @@ def run(house: Project, told: Iteration, turns: int) -> pd.DataFrame:
 
 
 def samples(house: Project, told: Iteration, policy: Policy, source: Dataset, enriched: Dataset) -> list[Sample]:
-    """Return what a turn trains on: sources, good edits and what earlier turns selected, as the policy has it."""
+    """Return what a turn trains on: sources, good edits and what earlier turns selected, as the policy has it.
+
+    What a turn selected was drawn by the LoRA in use, so also a turn whose own LoRA was refused feeds the next.
+    """
     guards, earlier, before = policy.guards, [], house.before()
     while before is not None:
         dataset = Dataset.open(before.data("pristine"))
         fit = [r for r in dataset.images if not guards.deepest or r.depth <= guards.deepest]
-        if not guards.only_shipped or _result(before)["shipped"]:
-            earlier.append((f"pristine {before.iteration}", dataset, fit))
+        earlier.append((f"pristine {before.iteration}", dataset, fit))
         before = None if guards.previous_only or policy.replaces else before.before()
     if policy.replaces and any(records for _, _, records in earlier):
         return [
@@ -123,7 +125,9 @@ def _turn(house: Project, told: Iteration, policy: Policy, source: Dataset, enri
     shipped, used = _ship(house, policy, tables, source, told), result.lora
     if not shipped:
         used = Path(_result(before)["lora"])
-    synthetic = _draw(house, told, policy, source, used, learned)
+    fed = any(s.name.startswith("pristine") for s in learned)
+    depth = (_result(before)["depth"] + shipped if fed else 2) if before else 2
+    synthetic = _draw(house, told, policy, source, used, depth)
     row = measured(house, tables[house.iteration], source, learned, synthetic)
     row = {"policy": policy.name, "turn": int(house.iteration[1:]), **row, "shipped": shipped, "lora": str(used)}
     write_json(_file(house), row | {"key": key})
@@ -192,16 +196,12 @@ def plot(frame: pd.DataFrame) -> Plot:
     return figure
 
 
-def _draw(
-    house: Project, told: Iteration, policy: Policy, source: Dataset, lora: Path, learned: Sequence[Sample]
-) -> Dataset:
+def _draw(house: Project, told: Iteration, policy: Policy, source: Dataset, lora: Path, depth: int) -> Dataset:
     """Draw with a turn's LoRA, filter, select by the stated policy, and return the labelled synthetic dataset."""
     stack = [*told.models.generator_loras, f"{lora}:{told.generate.lora_weight}"]
     generator = registry.load_family(told.models.generator, family="flux", loras=stack, **_where(told))
     number = int(house.iteration[1:])
     settings = told.generate.model_copy(update={"seed": told.generate.seed + number})
-    fed = any(s.name.startswith("pristine") for s in learned)
-    depth = 1 + (_result(house.before())["depth"] if fed else 1)
     generate.generate(house, generator, settings, registry.model_facts(generator), depth=depth)
     registry.free(generator)
     synthetic = filter.filter_identity(house, source, told.filter, policy.guards).dataset
