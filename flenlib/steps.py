@@ -48,8 +48,14 @@ STEPS = (
     ),
     Step(
         "17_review_synthetic",
-        ("review_synthetic",),
-        (SOURCES, ("enriched", "labels"), ("synthetic", "measurements"), ("synthetic", "decisions")),
+        ("review_synthetic", "guards"),
+        (
+            SOURCES,
+            ("enriched", "labels"),
+            ("pristine", "earlier"),
+            ("synthetic", "measurements"),
+            ("synthetic", "decisions"),
+        ),
         (("synthetic", "labels"), ("synthetic", "folders"), ("pristine", "pictures")),
     ),
     Step(

@@ -6,9 +6,10 @@ from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.journal import Journal, in_force
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.measure import coverage
-from flenlib.params import Review
+from flenlib.params import Guards, Review
 from flenlib.project import Project
 from flenlib.record import Criterion
+from flenlib.wheel.guards import inherit
 from flenlib.wheel.identity import FACE_DISTANCE, KEPT, NEAR_COPY, verdict
 from flenlib.wheel.labels import PEOPLE, Policy, note
 
@@ -18,10 +19,11 @@ def candidates(synthetic: Dataset) -> list[ImageRecord]:
     return [r for r in synthetic.images if verdict(r) == KEPT]
 
 
-def training_records(house: Project) -> list[ImageRecord]:
-    """Return what the present LoRA learned from: sources not held out, and good edits."""
+def training_records(house: Project, guards: Guards) -> list[ImageRecord]:
+    """Return what the present LoRA learned from: sources not held out, good edits, inherited pristine pictures."""
     source, enriched = Dataset.open(house.data("source")), Dataset.open(house.data("enriched"))
-    return [r for r in source.images if not r.held_out] + enriched.labelled("good")
+    own = [r for r in source.images if not r.held_out] + enriched.labelled("good")
+    return own + inherit(house, guards).records
 
 
 def refuse_filtered(synthetic: Dataset, journal: Journal, policy: Policy) -> None:

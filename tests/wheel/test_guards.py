@@ -8,7 +8,7 @@ from flenlib.dataset.images import save_picture
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.project import Project, open_iteration
 from flenlib.record import run_file, write_json
-from flenlib.wheel import guards
+from flenlib.wheel import guards, select
 
 CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
 TRAIN = params.check("train", {})
@@ -98,3 +98,8 @@ def test_own_pictures_too_far_from_a_real_one_do_not_pass(house):
     assert [c.found for c in found.criteria if not c.holds] == [
         "6 of pristine v2 learnt from; the deepest picture is 5 from a real one"
     ]
+
+
+def test_strict_review_counts_what_earlier_iterations_handed_down(house):
+    have = select.training_records(house, params.check("guards", {}))
+    assert sorted(r.depth for r in have) == [0] * 4 + [1] * 10 + [3] * 6
