@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +73,15 @@ class Journal:
         return self.extend([said])[0]
 
     def extend(self, decisions: Sequence[Decision]) -> list[Decision]:
-        """Write several decisions in one fsynced write and return them, all dated now. Raises as `append` does."""
+        """Write several decisions in one fsynced write and return them, all with one date that no other write has.
+
+        Raises as `append` does.
+        """
         for decision in decisions:
             check_label(decision.label, f"{decision.filename!r}: ")
-        when = _now()
-        dated = [replace(decision, when=when) for decision in decisions]
         with self._lock():
+            when = self._date()
+            dated = [replace(decision, when=when) for decision in decisions]
             self._write([asdict(decision) for decision in dated])
         return dated
 
@@ -95,7 +98,7 @@ class Journal:
                 raise ValueError(f"there is no decision on {filename!r} to undo in {self.path}")
             if expected is not None and last[-1] != expected:
                 raise ValueError(f"{filename} was since labelled {last[-1].label} elsewhere; nothing was undone")
-            self._write([{"undo": filename, "when": _now()} | ({"opinion_of": key[1]} if key[1] else {})])
+            self._write([{"undo": filename, "when": self._date()} | ({"opinion_of": key[1]} if key[1] else {})])
 
     def decisions(self) -> dict[str, Decision]:
         """Return the decision in force on each file, by filename; empty when there is no journal yet.
@@ -133,6 +136,15 @@ class Journal:
         if lines and not _is_json(lines[-1]):
             return lines[:-1], lines[-1]
         return lines, b""
+
+    def _date(self) -> str:
+        """Return the time now (UTC), or just after the last line's where the clock has not moved on since."""
+        now, lines = datetime.now(UTC), self._lines()[0]
+        try:
+            last = datetime.fromisoformat(json.loads(lines[-1])["when"]).astimezone(UTC) if lines else now
+        except (ValueError, KeyError, TypeError):  # a line without a date, or with one nobody can read
+            last = now
+        return max(now, last + timedelta(microseconds=1)).isoformat(timespec="microseconds")
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -212,7 +224,3 @@ def _end(file: Any, torn: bytes) -> int:
         file.write(b"\n")
         return len(content) + 1
     return len(content)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

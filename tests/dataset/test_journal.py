@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import warnings
+from datetime import datetime
 
 import pytest
 from PIL import Image
@@ -57,6 +58,21 @@ def test_the_last_decision_wins_and_undo_brings_back_the_one_before(journal):
     journal.undo("a.png")
     assert labels(journal) == {"b.png": "needs_correction"}
     assert len(journal.path.read_text().splitlines()) == 5
+
+
+def test_no_two_writes_have_one_date_even_when_the_clock_stands_still(journal, monkeypatch):
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr("flenlib.dataset.journal.datetime", Stopped)
+    first = journal.append("a.png", "good")
+    both = journal.extend([Decision("b.png", "good"), Decision("c.png", "good")])
+    journal.undo("c.png")
+    last = journal.append("c.png", "reject")
+    assert both[0].when == both[1].when
+    assert first.when < both[0].when < last.when
 
 
 def test_what_is_to_be_corrected_is_kept_and_old_journals_still_load(journal):
