@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,6 +84,14 @@ def test_diversity_of_pictures_is_a_colour_difference():
     assert quality.diversity([black, white]) == pytest.approx(100, abs=0.1)
     assert quality.diversity([black, black]) == 0
     assert quality.diversity([black]) is None
+
+
+def test_a_copy_of_the_source_is_no_edit_however_it_was_saved(portrait):
+    for copy in (portrait, _saved_as_jpeg(portrait), portrait.resize((64, 64)), portrait.resize((96, 128))):
+        assert quality.unchanged(portrait, copy)
+    who, scene = person(1_000_101), Scene(seed=1)
+    for change in ({"angle": "half-left"}, {"height": "high"}, {"light": "daylight"}, {"style": "oil painting"}):
+        assert not quality.unchanged(portrait, Image.fromarray(render(who, replace(scene, **change))))
 
 
 def test_diversity_of_encodings_is_their_mean_distance():
