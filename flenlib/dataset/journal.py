@@ -98,7 +98,20 @@ class Journal:
                 raise ValueError(f"there is no decision on {filename!r} to undo in {self.path}")
             if expected is not None and last[-1] != expected:
                 raise ValueError(f"{filename} was since labelled {last[-1].label} elsewhere; nothing was undone")
-            self._write([{"undo": filename, "when": self._date()} | ({"opinion_of": key[1]} if key[1] else {})])
+            self._write([_undone(filename, key[1], self._date())])
+
+    def undo_many(self, expected: Sequence[Decision]) -> list[Decision]:
+        """Take back several decisions in one fsynced write and return those that were the last on their file.
+
+        What somebody else has decided since, or taken back, stays as it is.
+        """
+        with self._lock():
+            stacks = self._history()
+            taken = [d for d in expected if (stacks.get(_key(d)) or [None])[-1] == d]
+            if taken:
+                when = self._date()
+                self._write([_undone(decision.filename, _key(decision)[1], when) for decision in taken])
+        return taken
 
     def decisions(self) -> dict[str, Decision]:
         """Return the decision in force on each file, by filename; empty when there is no journal yet.
@@ -180,6 +193,11 @@ def in_force(journal: Journal, dataset: Dataset) -> dict[str, Decision]:
 def _key(decision: Decision) -> tuple[str, str]:
     """Return which decisions replace each other: those on one file, and second opinions of one person on it."""
     return decision.filename, (decision.person or decision.reviewer) if decision.second else ""
+
+
+def _undone(filename: str, opinion_of: str, when: str) -> dict[str, str]:
+    """Return the line that takes back the last decision on a file, or somebody's last second opinion on it."""
+    return {"undo": filename, "when": when} | ({"opinion_of": opinion_of} if opinion_of else {})
 
 
 def _parse(line: bytes, where: str) -> Decision | tuple[str, str] | None:

@@ -5,24 +5,21 @@ The journal is read again before and after every change, because another window,
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from itertools import groupby, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from flenlib.dataset import corrected, journal
-from flenlib.dataset.files import write_atomic
 from flenlib.dataset.images import sha256
 from flenlib.dataset.journal import Decision, Journal
 from flenlib.dataset.records import LABELS, NOT_MEASURED, Dataset, ImageRecord
 from flenlib.review import agreement, gaps, order, pairs
 from flenlib.review.order import FACE_DISTANCE, THRESHOLD, View
+from flenlib.review.steps import Steps, same
 
 REASONS = {
     "d": "different person", "a": "anatomy", "h": "hands", "e": "expression", "t": "texture or artefact",
@@ -41,6 +38,11 @@ class Answer:
     names: list[str] = field(default_factory=list)
     said: str = ""
     refused: dict[str, str] = field(default_factory=dict)
+
+    def with_more(self, names: Sequence[str]) -> Answer:
+        """Return this answer with the pictures that others have changed after its own."""
+        self.names = list(dict.fromkeys([*self.names, *names]))
+        return self
 
 
 class Desk:
@@ -72,16 +74,17 @@ class Desk:
         self.suggested: dict[str, Decision] = {}
         self.opinions: dict[str, Decision] = {}
         self.refresh()
-        mine = sorted((d for d in self.decided.values() if self._is_mine(d)), key=lambda d: d.when)
-        self.done = [list(batch) for _, batch in groupby(mine, key=lambda d: d.when)]
-        self.undone: list[list[Decision]] = []
+        self.steps = {
+            False: Steps(journal, filter(self._is_mine, self.decided.values())),
+            True: Steps(journal, self.opinions.values()),
+        }  # of labels, and of second opinions
 
     def refresh(self) -> Answer:
         """Read the journal again and return the pictures whose decision has changed since it was last read.
 
         Raises ValueError naming file and line for a damaged journal. A line torn by a crash is said and left out.
         """
-        before = self.decided | self.opinions
+        before = [self.decided, self.opinions]
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             found = journal.in_force(self.journal, self.dataset)
@@ -90,9 +93,10 @@ class Desk:
         self.decided = {name: d for name, d in shown.items() if d.reviewer != "auto"}
         self.suggested = {name: d for name, d in shown.items() if d.reviewer == "auto"}
         self.opinions = {d.filename: d for d in opinions if d.person == self.person and d.filename in self.records}
-        now = self.decided | self.opinions
-        changed = [name for name in before.keys() | now.keys() if before.get(name) != now.get(name)]
-        return Answer(changed, str(caught[0].message) if caught else "")
+        changed: dict[str, None] = {}
+        for then, now in zip(before, [self.decided, self.opinions], strict=True):
+            changed |= dict.fromkeys(name for name in [*then, *now] if then.get(name) != now.get(name))
+        return Answer(list(changed), str(caught[0].message) if caught else "")
 
     def names(self, view: View) -> list[str]:
         """Return the filenames a view shows, in its order."""
@@ -133,46 +137,63 @@ class Desk:
         """Write one label for some pictures, all in one fsynced write, unless a picture is gone or has changed.
 
         Without ``reasons`` a picture keeps those it has, or was suggested, with the same label. ``seen`` says which
-        decision (its date) the reviewer was shown; where another has come in between, that is said. Saying the same
-        again writes nothing. Raises ValueError for an unknown label or a damaged journal.
+        decision (its date, empty for none) the reviewer was shown, by default the one this desk knew last; where
+        another has come in between, that is said. Saying the same again writes nothing. Raises ValueError for an
+        unknown label or a damaged journal.
         """
-        self.refresh()
-        told, answer = [], Answer()
-        for name in names:
-            try:
-                record = self._record(name)
-                self.picture(record)
-            except (ValueError, OSError) as error:
-                answer.refused[name] = str(error)
+        last = {name: d.when for name, d in self.decided.items()}
+        changed = self.refresh().names
+        told, answer, met = [], Answer(), []
+        for name in dict.fromkeys(names):
+            if not self._is_there(name, answer):
                 continue
-            known = (self.opinions if second else self.decided).get(name)
-            if not second and known and seen and seen.get(name, known.when) != known.when:
-                who = f"{known.person or known.reviewer} in another window"
-                answer.said = f"{name} was labelled {known.label} by {who}; your label now counts, u brings theirs back"
-            same = known if known and known.label == label else None
-            mended = {key: getattr(same, key) for key in ("issue", "prompt", "corrected")} if same else {}
+            known = self._known(second).get(name)
+            if not second and known and (seen or {}).get(name, last.get(name, "")) != known.when:
+                met.append(known)
+            like = known if known and known.label == label else None
+            mended = {key: getattr(like, key) for key in ("issue", "prompt", "corrected")} if like else {}
             decision = Decision(
                 name,
                 label,
-                tuple(self._reasons(name, label, same, second) if reasons is None else reasons),
+                tuple(self._reasons(name, label, like, second) if reasons is None else reasons),
                 "human",
-                sha256=record.sha256,
+                sha256=self.records[name].sha256,
                 person=self.person,
                 second=second,
                 **mended,
             )
-            if known is None or replace(known, when="") != decision:
+            if not same(known, decision):
                 told.append(decision)
             answer.names.append(name)
-        self._write(told)
-        return answer
+        if met:
+            who = f"{met[0].label} by {met[0].person or met[0].reviewer}" if len(met) == 1 else "by somebody"
+            answer.said = (
+                f"{_count(met)} was labelled {who} in another window; your label now counts, u brings theirs back"
+            )
+        self.steps[second].write(told)
+        return answer.with_more(changed + self.refresh().names)
 
-    def correct(self, name: str, issue: str, prompt: str, content: bytes | None = None, given_name: str = "") -> Answer:
+    def correct(
+        self,
+        name: str,
+        issue: str,
+        prompt: str,
+        content: bytes | None = None,
+        given_name: str = "",
+        second: bool = False,
+    ) -> Answer:
         """Say what is to be corrected on one picture, and keep the corrected picture if there is one.
 
-        Its label becomes ``needs_correction``. Raises ValueError for a corrected picture that cannot be one.
+        Its label becomes ``needs_correction``. Raises ValueError for a corrected picture that cannot be one, in a
+        second look, which must not change what is in force, and in a strict review, whose corrections nobody reads.
         """
-        self.refresh()
+        if second:
+            raise ValueError(
+                "a second look gives labels only, so that the first stay blind; go back to correct a picture"
+            )
+        if self.have is not None:
+            raise ValueError("a strict review takes a picture or leaves it; corrections are read from step 1.3 alone")
+        changed = self.refresh().names
         record = self._record(name)
         self.picture(record)
         known = self.decided.get(name)
@@ -183,36 +204,53 @@ class Desk:
             known, reviewer="human", person=self.person, sha256=record.sha256, when="",
             issue=issue.strip(), prompt=prompt.strip(), corrected=path,
         )  # fmt: skip
-        self._write([decision])
-        return Answer([name], f"corrected picture kept as {path}" if content is not None else "")
+        self.steps[False].write([decision])
+        answer = Answer([name], f"corrected picture kept as {path}" if content is not None else "")
+        return answer.with_more(changed + self.refresh().names)
 
-    def undo(self) -> Answer:
-        """Take back the last decisions made together; what somebody else has decided since stays, and is said."""
-        if not self.done:
+    def undo(self, second: bool = False) -> Answer:
+        """Take back the last decisions made together; what somebody else has decided since stays, and is said.
+
+        Labels and second opinions (``second``) are taken back apart from each other.
+        """
+        steps = self.steps[second]
+        if not steps.done:
             return Answer(said="there is nothing to undo")
-        self.refresh()
-        batch, answer, taken = self.done.pop(), Answer(), []
-        for decision in batch:
-            try:
-                self.journal.undo(decision.filename, decision)
-                taken.append(decision)
-            except ValueError as error:
-                answer.said = str(error)
-        self.refresh()
-        if taken:
-            self.undone.append(taken)
-            answer.names = [decision.filename for decision in taken]
-            answer.said = answer.said or f"taken back: {_count(taken)} {_word(taken[0].label)}"
-        return answer
+        changed = self.refresh().names
+        taken, left = steps.undo()
+        changed += self.refresh().names
+        known = self._known(second)
+        steps.took(taken, known)
+        answer = Answer([d.filename for d in taken])
+        if left:
+            first = left[0].filename
+            what = f"labelled {known[first].label}" if first in known else "taken back"
+            answer.said = f"{_count(left)} was since {what} elsewhere; " + (
+                "that was left" if taken else "nothing was undone"
+            )
+        else:
+            answer.said = f"taken back: {_count(taken)} {_word(taken[0].label)}"
+        return answer.with_more(changed)
 
-    def redo(self) -> Answer:
-        """Make the decisions taken back last once more."""
-        if not self.undone:
+    def redo(self, second: bool = False) -> Answer:
+        """Make the decisions taken back last once more, where nothing has changed since."""
+        steps = self.steps[second]
+        if not steps.undone:
             return Answer(said="there is nothing to redo")
-        batch, left = self.undone.pop(), self.undone
-        self._write(batch)
-        self.undone = left
-        return Answer([d.filename for d in batch], f"made again: {_count(batch)} {_word(batch[0].label)}")
+        changed = self.refresh().names
+        known, allowed, answer = self._known(second), [], Answer()
+        for decision, before in steps.undone[-1]:
+            name = decision.filename
+            if not same(known.get(name), before):
+                what = f"labelled {known[name].label}" if name in known else "taken back"
+                answer.refused[name] = f"{name} was since {what} elsewhere and stays so"
+            elif self._is_there(name, answer):
+                allowed.append(decision)
+        steps.redo(allowed)
+        answer.names = [decision.filename for decision in allowed]
+        if allowed:
+            answer.said = f"made again: {_count(allowed)} {_word(allowed[0].label)}"
+        return answer.with_more(changed + self.refresh().names)
 
     def progress(self, second: Sequence[str] = ()) -> dict[str, Any]:
         """Return how far the review is: done, total, counts by label, seconds each and minutes left (0: unknown).
@@ -251,15 +289,22 @@ class Desk:
             "face": order.face(record), "prompt": record.prompt or "", "seed": record.seed, "caption": record.caption,
             "angle": record.angle or "", "expression": record.expression or "",
             "attributes": record.attributes, "decision": _plain(decision), "suggestion": _plain(suggestion),
-            "fills": self._fills(record),
+            "fills": gaps.fills([record], self.have, self._picked()).get(name, []) if self.have is not None else [],
         }  # fmt: skip
 
     def gaps(self) -> dict[str, Any] | None:
-        """Return what a strict review has and lacks, and how many it has picked; None for another review."""
+        """Return what a strict review has and lacks, and how many it has picked; None for another review.
+
+        ``words`` says how that compares with the target, ``fills`` what each picture would add to the others.
+        """
         if self.have is None:
             return None
         picked = self._picked()
-        return {"rows": gaps.table(self.have, picked), "picked": len(picked), "target": list(self.target)}
+        return {
+            "rows": gaps.table(self.have, picked), "picked": len(picked), "target": list(self.target),
+            "words": gaps.words(len(picked), self.target),
+            "fills": gaps.fills(list(self.records.values()), self.have, picked),
+        }  # fmt: skip
 
     def next_pair(self) -> Answer:
         """Return the two pictures to compare next: among those labelled good."""
@@ -269,6 +314,14 @@ class Desk:
         pair = pairs.next_pair(sorted(names), self.comparisons.answers())
         return Answer(list(pair)) if pair else Answer(said="every pair has been compared")
 
+    def compare(self, first: str, second: str, won: float) -> None:
+        """Keep the answer on a pair: ``won`` is 1 when the first is better, 0 when the second is, 0.5 for a tie."""
+        self.comparisons.append(first, second, won, self.person)
+
+    def undo_comparison(self) -> str:
+        """Take back the last answer on a pair and say which it was. Raises ValueError when there is none."""
+        return "taken back: {} and {}".format(*self.comparisons.undo()[:2])
+
     def standing(self) -> list[str]:
         """Return the compared pictures, the best first."""
         found = pairs.ranks(list(self.records), self.comparisons.answers())
@@ -276,41 +329,36 @@ class Desk:
 
     def saved_views(self, name: str = "", view: View | None = None) -> dict[str, dict[str, str]]:
         """Return the saved views by name, after saving ``view`` under ``name`` (or forgetting that one: None)."""
-        path = self.journal.path.with_name("views.json")
-        with FileLock(path.with_name(".views.json.lock")):
-            views = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-            if name:
-                views = {k: v for k, v in views.items() if k != name} | ({name: asdict(view)} if view else {})
-                write_atomic(path, json.dumps(views, ensure_ascii=False, indent=1).encode())
-        return views
-
-    def _write(self, decisions: Sequence[Decision]) -> None:
-        if decisions:
-            self.done.append(self.journal.extend(decisions))
-            self.undone = []
-        self.refresh()
+        return order.saved_views(self.journal.path.with_name("views.json"), name, view)
 
     def _record(self, name: str) -> ImageRecord:
         if name not in self.records:
             raise ValueError(f"{name!r} is not among the {len(self.records)} pictures of this review")
         return self.records[name]
 
-    def _reasons(self, name: str, label: str, same: Decision | None, second: bool) -> tuple[str, ...]:
+    def _is_there(self, name: str, answer: Answer) -> bool:
+        """Say whether a picture can be judged; where it is gone or has changed, refuse it in the answer."""
+        try:
+            self.picture(self._record(name))
+        except (ValueError, OSError) as error:
+            answer.refused[name] = str(error)
+            return False
+        return True
+
+    def _known(self, second: bool) -> dict[str, Decision]:
+        return self.opinions if second else self.decided
+
+    def _reasons(self, name: str, label: str, like: Decision | None, second: bool) -> tuple[str, ...]:
         suggestion = None if second else self.suggested.get(name)
-        if same is None and suggestion and suggestion.label == label:
+        if like is None and suggestion and suggestion.label == label:
             return suggestion.reasons
-        return same.reasons if same else ()
+        return like.reasons if like else ()
 
     def _is_mine(self, decision: Decision) -> bool:
         return decision.reviewer == "human" and decision.person == self.person
 
     def _picked(self) -> list[ImageRecord]:
         return [self.records[name] for name, d in self.decided.items() if d.label == "good"]
-
-    def _fills(self, record: ImageRecord) -> list[str]:
-        if self.have is None:
-            return []
-        return gaps.fills(record, [*self.have, *(r for r in self._picked() if r is not record)])
 
 
 def _plain(decision: Decision | None) -> dict[str, Any] | None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
+from flenlib.dataset.files import write_atomic
 from flenlib.dataset.journal import Decision
 from flenlib.dataset.records import LABELS, NOT_MEASURED, ImageRecord
 
@@ -42,6 +47,24 @@ class View:
             if getattr(view, name) not in allowed:
                 raise ValueError(f"view {name} is {getattr(view, name)!r}; it must be one of {', '.join(allowed[1:])}")
         return view
+
+
+def saved_views(path: Path, name: str = "", view: View | None = None) -> dict[str, dict[str, str]]:
+    """Return the saved views by name, after saving ``view`` under ``name`` (or forgetting that one: None).
+
+    Raises ValueError naming the file and the view when it was damaged by hand; nothing is written then.
+    """
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        try:
+            views = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            for values in views.values():
+                View.of(values)
+        except (ValueError, AttributeError, TypeError) as error:
+            raise ValueError(f"saved views {path} are damaged ({error}); mend or delete the file") from None
+        if name:
+            views = {k: v for k, v in views.items() if k != name} | ({name: asdict(view)} if view else {})
+            write_atomic(path, json.dumps(views, ensure_ascii=False, indent=1).encode())
+    return views
 
 
 def kind_of(record: ImageRecord) -> str:

@@ -255,8 +255,28 @@ def test_a_blind_second_look_hides_labels_and_changes_none(dataset, journal):
     assert ann.progress(again)["words"][0] == "1/2" and "ann, looking twice: 0% of 1" in ann.progress(again)["said"]
     bob = Desk(dataset, journal, person="bob")
     assert sorted(bob.second_look()) == sorted(bob.records)
-    ann.undo()
+    ann.undo(second=True)
     assert ann.describe(again[0], second=True)["decision"] is None and len(labels(journal)) == 20
+
+
+def test_undo_and_redo_of_a_second_look_leave_the_labels_alone(dataset, journal):
+    ann = Desk(dataset, journal, person="ann")
+    ann.decide(list(ann.records), "good")
+    assert ann.undo(second=True).said == "there is nothing to undo" and len(labels(journal)) == 20
+    (name, *_) = ann.second_look()
+    ann.decide([name], "reject", second=True)
+    again = Desk(dataset, journal, person="ann")  # the kernel was restarted
+    again.undo()
+    assert labels(journal) == {} and again.opinions[name].label == "reject"
+    assert again.undo(second=True).names[0] == name and again.opinions == {}
+    again.redo()
+    assert len(labels(journal)) == 20 and again.opinions == {}
+    again.redo(second=True)
+    assert again.opinions[name].label == "reject"
+    before = journal.path.read_bytes()
+    with pytest.raises(ValueError, match="a second look gives labels only"):
+        again.correct(name, "six fingers", "", second=True)
+    assert journal.path.read_bytes() == before
 
 
 def test_no_pictures(tmp_path):
