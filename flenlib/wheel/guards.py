@@ -15,6 +15,9 @@ from flenlib.record import Criterion
 from flenlib.train.cache import Sample
 from flenlib.wheel.character import mixture, mixture_table
 
+COMPARED = "18_retrain_and_compare"
+"""The step whose record says which LoRA of an iteration ships."""
+
 
 @dataclass(frozen=True)
 class Inherited:
@@ -69,7 +72,7 @@ def shipped(house: Project) -> bool:
 
     An iteration without step 1.8 has refused nothing.
     """
-    compared = record.read(house, "18_retrain_and_compare")
+    compared = record.read(house, COMPARED)
     return compared is None or compared["results"]["ship"] == refined(house.iteration)
 
 

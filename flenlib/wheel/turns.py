@@ -4,8 +4,9 @@
 
 Sources and edits are made once and shared; what differs from turn to turn is what the loop feeds itself. Every turn
 trains from the base model, draws, filters, selects, and is measured on the model card against sources no turn trains
-on. A killed run goes on where it stopped. Writes ``outputs/<character>/turns/``: ``turns.csv``, ``turns.png``, all
-pictures.
+on. What is handed on is decided by wheel 1's own rule (`flenlib.wheel.guards.inherit`): with guards a turn's pictures
+feed the next only if a LoRA that learned from them too is fit to ship, as in step 1.8. A killed run goes on where it
+stopped. Writes ``outputs/<character>/turns/``: ``turns.csv``, ``turns.png``, all pictures.
 """
 
 from __future__ import annotations
@@ -22,17 +23,19 @@ from typing import Any
 import pandas as pd
 
 from flenlib import params
+from flenlib.dataset.images import sha256
 from flenlib.dataset.records import Dataset
 from flenlib.measure.plots import COLOURS, Plot
 from flenlib.measure.statistics import cluster_bootstrap
 from flenlib.models import registry
 from flenlib.params import Guards, Iteration
 from flenlib.project import Project, open_iteration
-from flenlib.record import write_json
+from flenlib.record import run_file, write_json
 from flenlib.train.cache import Sample
 from flenlib.wheel import card as cards
-from flenlib.wheel import compare, curate, enrich, filter, generate, labels, select
-from flenlib.wheel.character import mixture, mixture_table, train_character
+from flenlib.wheel import compare, curate, enrich, filter, generate, guards, labels, select
+from flenlib.wheel.character import mixture_table, train_character
+from flenlib.wheel.guards import TrainingSet
 from flenlib.wheel.identity import KEPT, verdict
 
 OFF = {"real_share": 0.0, "previous_only": False, "deepest": 0, "only_shipped": False, "nearest": 0.0, "diversity": 0.0}
@@ -52,13 +55,12 @@ class Policy:
         return self.name.replace(" ", "_")
 
 
-def policies(guards: Guards) -> list[Policy]:
-    """Return the three policies that are compared; ``guards`` are those of the first."""
-    off = Guards(**OFF)
+def policies(told: Guards) -> list[Policy]:
+    """Return the three policies that are compared; those ``told`` are the guards of the first."""
     return [
-        Policy("accumulate with guards", guards),
-        Policy("accumulate without guards", off),
-        Policy("replace", off, replaces=True),
+        Policy("accumulate with guards", told),
+        Policy("accumulate without guards", Guards(**OFF)),
+        Policy("replace", Guards(**OFF | {"previous_only": True}), replaces=True),
     ]
 
 
@@ -80,58 +82,48 @@ def run(house: Project, told: Iteration, turns: int) -> pd.DataFrame:
     source, enriched = start(house, told)
     rows = []
     for policy in policies(told.guards):
-        root = house.root / "outputs" / house.character.name / "turns" / policy.folder
         for number in range(1, turns + 1):
-            turn = Project(root, house.character, f"v{number}")
-            rows.append(_turn(turn, told, policy, source, enriched))
+            turn = _turn_of(house, policy, number)
+            rows.append(_run(turn, told, policy, source, enriched, last=number == turns))
             print(f"{policy.name}, turn {number}: {_words(rows[-1])}", flush=True)
     return pd.DataFrame(rows)
 
 
-def samples(house: Project, told: Iteration, policy: Policy, source: Dataset, enriched: Dataset) -> list[Sample]:
-    """Return what a turn trains on: sources, good edits and what earlier turns selected, as the policy has it.
+def learned(
+    turn: Project, told: Iteration, policy: Policy, source: Dataset, enriched: Dataset, pristine: Dataset | None = None
+) -> TrainingSet:
+    """Return what a turn trains on: sources, good edits and what earlier turns handed on, as the policy has it.
 
-    What a turn selected was drawn by the LoRA in use, so also a turn whose own LoRA was refused feeds the next.
+    With ``pristine``, the turn's own selected pictures too: what step 1.8 trains its refined LoRA on.
     """
-    guards, earlier, before = policy.guards, [], house.before()
-    while before is not None:
-        dataset = Dataset.open(before.data("pristine"))
-        fit = [r for r in dataset.images if not guards.deepest or r.depth <= guards.deepest]
-        earlier.append((f"pristine {before.iteration}", dataset, fit))
-        before = None if guards.previous_only or policy.replaces else before.before()
-    if policy.replaces and any(records for _, _, records in earlier):
-        return [
-            replace(s, repeats=1) for s in mixture(source, earlier, told.train, 0.0) if s.name.startswith("pristine")
-        ]
-    extra = [("enriched", enriched, enriched.labelled("good")), *reversed(earlier)]
-    return mixture(source, extra, told.train, guards.real_share)
+    found = guards.training_set(turn, source, enriched, told.train, policy.guards, pristine)
+    own = [replace(s, repeats=1) for s in found.samples if s.name.startswith("pristine")]
+    return replace(found, samples=own) if policy.replaces and own else found
 
 
-def _turn(house: Project, told: Iteration, policy: Policy, source: Dataset, enriched: Dataset) -> dict[str, Any]:
-    """Run one turn, or return its result when it is done with the same settings and the same turns before it."""
-    before = house.before()
+def _run(
+    turn: Project, told: Iteration, policy: Policy, source: Dataset, enriched: Dataset, last: bool
+) -> dict[str, Any]:
+    """Run one turn, or return its row when it is done with the same settings and the same turns before it.
+
+    Its own LoRA is the one measured and the one that draws. What the last turn drew feeds nothing, so it is not tested.
+    """
+    before = turn.before()
     past = _result(before)["key"] if before else [r.sha256 for r in (*source.images, *enriched.images)]
-    parts = [told.model_dump(), policy.name, policy.guards.model_dump(), past]
+    parts = [told.model_dump(), _weights(told), policy.name, policy.guards.model_dump(), past, last]
     key = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-    done = _result(house) if _file(house).is_file() else None
+    done = _result(turn) if _file(turn).is_file() else None
     if done and done["key"] == key:
         return done
-    learned = samples(house, told, policy, source, enriched)
-    generator = registry.load_family(told.models.generator, family="flux", transformer=False, **_where(told))
-    result = train_character(house, generator, learned, told.train, house.iteration)
-    registry.free(generator)
-    paths = cards.draw_all(house, told.models, told.card, {house.iteration: result.lora})
-    tables = cards.measure_all(house, told.card, source, paths)
-    shipped, used = _ship(house, policy, tables, source, told), result.lora
-    if not shipped:
-        used = Path(_result(before)["lora"])
-    fed = any(s.name.startswith("pristine") for s in learned)
-    depth = (_result(before)["depth"] + shipped if fed else 2) if before else 2
-    synthetic = _draw(house, told, policy, source, used, depth)
-    row = measured(house, tables[house.iteration], source, learned, synthetic)
-    row = {"policy": policy.name, "turn": int(house.iteration[1:]), **row, "shipped": shipped, "lora": str(used)}
-    write_json(_file(house), row | {"key": key})
-    return _result(house)
+    found = learned(turn, told, policy, source, enriched)
+    lora, table = _trained(turn, told, source, found.samples)
+    synthetic = _draw(turn, told, policy, source, lora, found.depth + 1)
+    tested = policy.guards.only_shipped and not last
+    handed_on = _tested(turn, told, policy, source, enriched, table) if tested else None if last else True
+    row = {"policy": policy.name, "turn": int(turn.iteration[1:]), "drawn by": _name(found.samples)}
+    row |= measured(turn, table, source, found.samples, synthetic)
+    write_json(_file(turn), row | {"handed on": handed_on, "lora": str(lora), "key": key})
+    return _result(turn)
 
 
 def measured(
@@ -165,13 +157,10 @@ def first_and_last(house: Project, told: Iteration, turns: int, source: Dataset)
     """Return for each policy a sentence: is the last turn's LoRA better or worse than the first's, paired by cell."""
     sentences = []
     for policy in policies(told.guards):
-        root = house.root / "outputs" / house.character.name / "turns" / policy.folder
         paths, ends = {}, (1, turns)
         for number in ends:
-            turn = Project(root, house.character, f"v{number}")
-            paths[f"turn {number}"] = [
-                turn.outputs / f"card_v{number}" / j.filename for j in cards.jobs(turn, told.card, {})
-            ]
+            drawn = Path(_result(_turn_of(house, policy, number))["lora"]).parents[1] / "card_v1"
+            paths[f"turn {number}"] = [drawn / job.filename for job in cards.jobs(house, told.card, {})]
         tables = cards.measure_all(house, told.card, source, paths)
         found = compare.compare(tables, *(f"turn {number}" for number in ends))
         sentences.append(f"{policy.name}: {found.sentence}; diversity {found.diversity_ratio:.0%} of the first turn's")
@@ -212,19 +201,53 @@ def _draw(house: Project, told: Iteration, policy: Policy, source: Dataset, lora
     return synthetic
 
 
-def _ship(house: Project, policy: Policy, tables: dict[str, pd.DataFrame], source: Dataset, told: Iteration) -> bool:
-    """Say whether a turn's LoRA is used: always without guards; else if it is no worse than the one in use before."""
-    before = house.before()
-    if before is None or not policy.guards.only_shipped:
-        return True
-    used = Path(_result(before)["lora"]).parent.parent
-    old = [used / f"card_{used.name}" / job.filename for job in cards.jobs(house, told.card, {})]
-    both = cards.measure_all(house, told.card, source, {"before": old}) | {"now": tables[house.iteration]}
-    return compare.compare(both, "before", "now", least_diversity=policy.guards.diversity).ship
+def _trained(turn: Project, told: Iteration, source: Dataset, learnt: Sequence[Sample]) -> tuple[Path, pd.DataFrame]:
+    """Return the LoRA of a mixture and its model card, measured; the same pictures are learnt from once.
+
+    Turns share it: without guards the first turns are one, and a refined LoRA may be the next turn's own.
+    """
+    parts = [[sha256(s.image), s.caption, s.repeats] for s in learnt]
+    parts += [told.train.model_dump(), told.models.model_dump(), _weights(told)]
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+    own = Project(turn.root.parent / "loras" / key, turn.character, "v1")
+    lora = own.lora("v1")
+    if not lora.is_file():
+        generator = registry.load_family(told.models.generator, family="flux", transformer=False, **_where(told))
+        train_character(own, generator, learnt, told.train, "v1")
+        registry.free(generator)
+    paths = cards.draw_all(own, told.models, told.card, {"v1": lora})
+    return lora, cards.measure_all(own, told.card, source, paths)["v1"]
+
+
+def _tested(
+    turn: Project, told: Iteration, policy: Policy, source: Dataset, enriched: Dataset, table: pd.DataFrame
+) -> bool:
+    """Do step 1.8 with a turn's own pictures and note, where wheel 1 reads it, whether the refined LoRA ships."""
+    refined = guards.refined(turn.iteration)
+    more = learned(turn, told, policy, source, enriched, Dataset.open(turn.data("pristine")))
+    tables = {turn.iteration: table, refined: _trained(turn, told, source, more.samples)[1]}
+    found = compare.compare(tables, turn.iteration, refined, least_diversity=policy.guards.diversity)
+    results = {"ship": refined if found.ship else turn.iteration, "sentence": found.sentence}
+    write_json(run_file(turn, guards.COMPARED), {"results": results})
+    return guards.shipped(turn)
+
+
+def _name(learnt: Sequence[Sample]) -> str:
+    """Return what a LoRA is called in the table: by what it learned from."""
+    return "LoRA of " + " + ".join(dict.fromkeys(s.name.split("/")[0] for s in learnt))
+
+
+def _turn_of(house: Project, policy: Policy, number: int) -> Project:
+    root = house.root / "outputs" / house.character.name / "turns" / policy.folder
+    return Project(root, house.character, f"v{number}")
 
 
 def _where(told: Iteration) -> dict[str, str]:
     return {"precision": told.models.precision, "offload": told.models.offload, "device": told.models.device}
+
+
+def _weights(told: Iteration) -> str:
+    return registry.weights_hash(registry.resolve(told.models.generator, "flux").source)
 
 
 def _file(house: Project) -> Path:
@@ -238,7 +261,8 @@ def _result(house: Project) -> dict[str, Any]:
 def _words(row: dict[str, Any]) -> str:
     return (
         f"face distance {row['identity']:.3f}, faces {row['faces found']:.0%}, diversity {row['diversity']:.1f}, real "
-        f"{row['real pictures']:.0%}, accepted {row['accepted']:.0%}{'' if row['shipped'] else ', LoRA refused'}"
+        f"{row['real pictures']:.0%}, accepted {row['accepted']:.0%}, drawn by the {row['drawn by']}"
+        f"{', not handed on' if row['handed on'] is False else ''}"
     )
 
 

@@ -1,14 +1,21 @@
 """The experiment of several turns: what each policy feeds a turn, and what is plotted of it."""
 
+import json
+from pathlib import Path
+
 import pandas as pd
 import pytest
+import yaml
 
 from flenlib import params
+from flenlib.dataset.images import read_provenance
 from flenlib.dataset.records import Dataset
+from flenlib.models import lora
 from flenlib.project import ROOT, Project, open_iteration
-from flenlib.record import write_json
-from flenlib.wheel import turns
+from flenlib.record import run_file, write_json
+from flenlib.wheel import guards, turns
 from flenlib.wheel.character import mixture_table
+from tests.studio import write_raw
 from tests.wheel.test_guards import CHARACTER, fill
 
 
@@ -18,7 +25,6 @@ def third(tmp_path):
     house = open_iteration(CHARACTER, "v3", root=tmp_path)
     for number, project in ((1, Project(tmp_path, house.character, "v1")), (2, house.before())):
         fill(project, "pristine", 6, depth=1 + number)
-        write_json(project.outputs / "turn.json", {"shipped": True, "depth": 1 + number})
     fill(house, "source", 4)
     fill(house, "enriched", 10, depth=1, label={"label": "good", "reasons": [], "reviewer": "auto"})
     return house
@@ -27,7 +33,13 @@ def third(tmp_path):
 def fed(house, policy):
     told = params.load(ROOT / "params" / "mini" / "turns.yaml")
     source, enriched = Dataset.open(house.data("source")), Dataset.open(house.data("enriched"))
-    return mixture_table(turns.samples(house, told, policy, source, enriched))
+    found = turns.learned(house, told, policy, source, enriched)
+    assert found.depth == max((r.depth for d in _inherited(house, policy) for r in d), default=1)
+    return mixture_table(found.samples)
+
+
+def _inherited(house, policy):
+    return [records for _, _, records in guards.inherit(house, policy.guards).pictures]
 
 
 def test_what_each_policy_trains_on(third):
@@ -41,11 +53,60 @@ def test_what_each_policy_trains_on(third):
     assert fed(third, replacing)["pictures"].to_dict() == {"pristine v2": 6}
 
 
-def test_a_refused_turn_feeds_the_next_all_the_same(third):
-    """Its pictures were drawn by the LoRA that stayed in use."""
-    write_json(third.before().outputs / "turn.json", {"shipped": False, "depth": 3})
-    guarded, _, _ = turns.policies(params.Guards())
-    assert fed(third, guarded)["pictures"]["pristine v2"] == 6
+def test_pictures_that_made_a_lora_no_fit_to_ship_feed_a_turn_as_little_as_an_iteration(third):
+    """The rule is wheel 1's own, and it is read from the same record; without guards nothing is dropped."""
+    write_json(run_file(third.before(), guards.COMPARED), {"results": {"ship": "v2"}})
+    guarded, unguarded, replacing = turns.policies(params.Guards())
+    assert fed(third, guarded)["pictures"].to_dict() == {"source": 4, "enriched": 10}
+    assert fed(third, unguarded)["pictures"]["pristine v2"] == 6
+    assert fed(third, replacing)["pictures"].to_dict() == {"pristine v2": 6}
+
+
+@pytest.fixture(scope="module")
+def ran(tiny_flux, tiny_qwen_edit, tmp_path_factory):
+    """Two turns of every policy with tiny models, from the command line: (folder of the results, what was printed)."""
+    home = tmp_path_factory.mktemp("home")
+    sections = {
+        "character": CHARACTER,
+        "iteration": "v1",
+        "models": {"generator": str(tiny_flux), "editor": str(tiny_qwen_edit)},
+        "curate": {"folder": str(write_raw(home / "pictures"))},
+        "enrich": {"edits_per_source": 1, "steps": 1, "tries": 1, "guidance": 1.0},
+        "review_enriched": {"accept_unmeasured": True, "margin": 9.0},
+        "train": {"steps": 2, "batch_size": 1, "warmup": 1, "checkpoint_every": 2, "sample_every": 2, "rank": 2},
+        "generate": {"prompts": 3, "seeds_per_prompt": 1, "steps": 1},
+        "filter": {"threshold": 0.6},
+        "review_synthetic": {"select": 2},
+        "card": {"seeds_per_cell": 1, "steps": 1},
+    }
+    (home / "turns.yaml").write_text(yaml.safe_dump(sections))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLENWHEEL_HOME", str(home))
+        assert turns.main(["2", str(home / "turns.yaml")]) == 0
+    return home / "outputs" / CHARACTER["name"] / "turns"
+
+
+def test_every_row_says_which_lora_drew_it(ran):
+    frame = pd.read_csv(ran / "turns.csv")
+    assert len(frame) == 6 and frame["drawn by"].str.startswith("LoRA of source + enriched").any()
+    assert (ran / "turns.png").is_file()
+    first, second = (json.loads(path.read_text()) for path in _results(ran, "accumulate_with_guards"))
+    assert first["handed on"] is False and second["handed on"] is None  # noise has no face: nothing to ship by
+    assert second["drawn by"] == first["drawn by"] and second["lora"] == first["lora"]
+    for row in (first, second):  # what is measured is the LoRA that drew
+        assert Path(row["lora"]).is_file()
+        for picture in (ran / "accumulate_with_guards").glob("data/*/synthetic/v*/*.png"):
+            used = read_provenance(picture)["models"]["loras"]
+            assert [use["sha256"] for use in used] == [lora.fingerprint(row["lora"])]
+
+
+def test_what_learns_from_the_same_pictures_is_trained_once(ran):
+    firsts = [json.loads(_results(ran, name)[0].read_text()) for name in ("accumulate_without_guards", "replace")]
+    assert firsts[0]["lora"] == firsts[1]["lora"] and firsts[0]["handed on"] is True
+
+
+def _results(ran, policy):
+    return sorted((ran / policy).glob("outputs/*/v*/turn.json"))
 
 
 def test_the_plot_has_a_panel_for_each_measure():
