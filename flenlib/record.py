@@ -43,6 +43,11 @@ def criteria_table(criteria: Sequence[Criterion]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["criterion", "found", "holds"]).set_index("criterion")
 
 
+def show_whole_tables() -> None:
+    """Have pandas show every table whole, here and in notebooks: by itself it cuts text at 50 characters."""
+    pd.set_option("display.max_colwidth", None, "display.max_columns", None, "display.max_rows", 200)
+
+
 def run_file(house: Project, step: str) -> Path:
     """Return where a step's record is written, such as ``outputs/maya/v1/12_enrich.run.json``."""
     return house.outputs / f"{step}.run.json"
@@ -57,12 +62,13 @@ def read(house: Project, step: str) -> dict[str, Any] | None:
 
 
 class Clock:
-    """Started in a notebook's second cell, finished in its last: what lies between is the run."""
+    """Started in a notebook's second cell, finished in its last: what lies between is the run, its tables whole."""
 
     def __init__(self, house: Project, step: str, **sections: BaseModel) -> None:
         self.house, self.step, self.sections = house, step, sections
         self.began = time.monotonic()
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
+        show_whole_tables()
 
     def finish(
         self, results: dict[str, Any], criteria: Sequence[Criterion] = (), models: dict[str, Any] | None = None

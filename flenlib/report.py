@@ -78,6 +78,7 @@ def write_html(house: Project, steps: Sequence[str]) -> Path:
     if not book.cells:
         raise FileNotFoundError(f"no executed notebook in {house.outputs}; run `make iterate` first")
     if house.before() is not None:
+        record.show_whole_tables()
         table = iterations_table(house).to_html()
         book.cells.insert(0, nbformat.v4.new_markdown_cell(f"# The iterations side by side\n\n{table}"))
     exporter = HTMLExporter(

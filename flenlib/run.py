@@ -58,7 +58,7 @@ def run_step(house: Project, step: Step, told: params.Iteration) -> dict[str, An
             values,
             cwd=str(ROOT),
             progress_bar=sys.stderr.isatty(),
-            extra_arguments=["--log-level=ERROR"],
+            extra_arguments=["--log-level=CRITICAL"],  # a kernel told to end reports the interrupt as an error
             store_widget_state=False,  # pictures inside widgets would be saved with the notebook
         )
     except PapermillExecutionError as error:

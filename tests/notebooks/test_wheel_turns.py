@@ -115,6 +115,16 @@ def test_the_second_wheel_turns(told):
     assert [use.path for use in uses] == [house.editor_lora]
 
 
+def test_no_table_is_cut_and_no_output_is_red(told):
+    house, _, _ = told
+    for step in run.STEPS:
+        notebook = nbformat.read(house.outputs / f"{step.name}.ipynb", as_version=4)
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+        assert [o.text for o in outputs if o.get("name") == "stderr"] == [], step.name
+        tables = [o.data["text/html"] for o in outputs if "text/html" in o.get("data", {})]
+        assert not any(cut in table for table in tables for cut in ("...</td>", "...</th>")), step.name
+
+
 def test_a_second_run_does_no_work(told, capsys):
     house, _, path = told
     stamp = {p: p.stat().st_mtime_ns for p in house.outputs.rglob("*") if p.is_file() and not p.name.startswith(".")}
