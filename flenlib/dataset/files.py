@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -25,13 +27,25 @@ def write_atomic(path: str | Path, data: bytes) -> None:
 
 def link_or_copy(source: Path, target: Path) -> None:
     """Make ``target`` another name of ``source`` (hard link), or a copy where the file system has no hard links."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
+    with _in_one_step(target) as part:
         try:
             os.link(source, part)
         except OSError:
             shutil.copy2(source, part)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file in one step; whoever changes ``target`` in place afterwards leaves ``source`` as it is."""
+    with _in_one_step(target) as part:
+        shutil.copy2(source, part)
+
+
+@contextmanager
+def _in_one_step(target: Path) -> Iterator[Path]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield part
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)

@@ -6,13 +6,12 @@ edited in ``corrections/``, becomes a decision.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from flenlib.dataset.corrected import FOLDER, store
-from flenlib.dataset.files import link_or_copy
+from flenlib.dataset.files import copy, link_or_copy
 from flenlib.dataset.images import sha256
 from flenlib.dataset.journal import Decision, Journal, in_force
 from flenlib.dataset.records import LABELS, Dataset, ImageRecord
@@ -44,10 +43,10 @@ def forget_copies(folder: Path, filename: str) -> None:
 def apply(journal: Journal, dataset: Dataset) -> dict[str, int]:
     """Write the journal's labels into the dataset, and make the folders of the labels say the same.
 
-    Images are hard-linked (or copied) into ``good/`` and ``rejected/``, and copied into ``corrections/``, where a
-    person may edit them; the images themselves are never moved or changed, and a file in the folders that is not the
-    dataset's own is left alone. Returns how many images have each label, how many are ``unlabelled``, and how many
-    decisions are on ``unknown`` files. Call `sync` first, or moves made by hand are overwritten.
+    Images are copied, not linked, as a person may drag a copy into ``corrections/`` and edit it there in place; the
+    images themselves are never moved or changed, and a file in the folders that is not the dataset's own is left
+    alone. Returns how many images have each label, how many are ``unlabelled``, and how many decisions are on
+    ``unknown`` files. Call `sync` first, or moves made by hand are overwritten.
     """
     decisions = in_force(journal, dataset)
     for folder in FOLDERS.values():
@@ -63,39 +62,48 @@ def apply(journal: Journal, dataset: Dataset) -> dict[str, int]:
     return counts | {"unlabelled": len(known) - sum(counts.values()), "unknown": len(decisions.keys() - known)}
 
 
-def sync(dataset: Dataset, journal: Journal) -> SyncReport:
+def sync(dataset: Dataset, journal: Journal, corrections: bool = True) -> SyncReport:
     """Read files that a person moved between the label folders, or edited in ``corrections/``, back as decisions.
 
     A move is a file that lies in another folder than the label last applied to the dataset says; it is found by
     content, so a renamed file counts. A file in ``corrections/`` that bears an image's name and has other content is
-    its corrected picture, and is kept as such. The reviewer of both is ``folder``. What is ambiguous, and a corrected
-    picture that cannot be one, is said and left alone.
+    its corrected picture, and is kept as such, whether it lay there before or was dragged there and edited at once.
+    The reviewer of both is ``folder``. What is ambiguous, a corrected picture that cannot be one, and any where nobody
+    reads them (``corrections`` is false), is said and left alone.
     """
     report = SyncReport()
     decisions = in_force(journal, dataset)
     places, strangers = _places(dataset)
-    by_name = {record.filename: record for record in dataset.images}
+    names = {record.filename for record in dataset.images}
+    edited: dict[str, Path] = {}
     for path in strangers:
-        record, known = by_name.get(path.name), decisions.get(path.name)
-        if record and path.parent.name == FOLDERS["needs_correction"] and known and known.label == "needs_correction":
-            places.setdefault(record.filename, set()).add("needs_correction")
-            _adopt(dataset, journal, record, known, path, report)
-        elif record:
+        if path.name in names and path.parent.name == FOLDERS["needs_correction"]:
+            places.setdefault(path.name, set()).add("needs_correction")
+            edited[path.name] = path
+        elif path.name in names:
             report.unmatched.append(f"{path} is not {path.name} as recorded; correct pictures in corrections/ only")
         else:
             report.unmatched.append(f"{path} is not an image of this dataset")
     for record in dataset.images:
         before = record.label["label"] if record.label else None
         found = places.get(record.filename, set())
-        current = decisions[record.filename].label if record.filename in decisions else None
-        if found == {before} or found == {current} or (not found and before is None):
+        known = decisions.get(record.filename)
+        current = known.label if known else None
+        if record.filename in edited and not corrections:
+            path = edited[record.filename]
+            report.unmatched.append(f"{path} was edited; corrected pictures are read from step 1.3 alone")
+        elif found == {"needs_correction"} and record.filename in edited and current in (before, "needs_correction"):
+            _adopt(dataset, journal, record, known, edited[record.filename], report)
+        elif record.filename not in edited and (found in ({before}, {current}) or (not found and before is None)):
             continue
-        if not found:
+        elif not found:
             report.unmatched.append(f"{record.filename} is labelled {before} but lies in no folder; the label stays")
         elif len(found) > 1:
             report.unmatched.append(f"{record.filename} lies in {_and(found)}; leave it in one of them")
         elif current != before:
-            report.unmatched.append(f"{record.filename} lies in {_and(found)}, but was since reviewed as {current}")
+            report.unmatched.append(
+                f"{record.filename} lies in {_and(found)}, but was since reviewed as {current or 'undecided'}"
+            )
         else:
             (label,) = found
             journal.append(record.filename, label, ("moved by hand",), "folder", sha256=record.sha256)
@@ -104,14 +112,18 @@ def sync(dataset: Dataset, journal: Journal) -> SyncReport:
 
 
 def _adopt(
-    dataset: Dataset, journal: Journal, record: ImageRecord, known: Decision, path: Path, report: SyncReport
+    dataset: Dataset, journal: Journal, record: ImageRecord, known: Decision | None, path: Path, report: SyncReport
 ) -> None:
-    """Keep an edited file as the picture's corrected one, unless it is that already."""
+    """Keep an edited file as the picture's corrected one, unless it is that already, and label the picture so."""
     try:
         kept = store(dataset, record, path.read_bytes(), path.name)
     except (ValueError, OSError) as error:
         report.unmatched.append(str(error))
         return
+    before = known.label if known else None
+    if known is None or before != "needs_correction":
+        known = Decision(record.filename, "needs_correction", ("moved by hand",))
+        report.moved.append((record.filename, before, "needs_correction"))
     if kept != known.corrected:
         journal.extend([replace(known, reviewer="folder", corrected=kept, sha256=record.sha256)])
         report.corrected.append(record.filename)
@@ -129,11 +141,8 @@ def _show(dataset: Dataset, record: ImageRecord, label: str | None) -> None:
     own = {name: path for name, path in copies.items() if path.is_file() and _same(path, image, record)}
     if not image.exists() and own:  # someone moved the image itself into a folder: bring it back first
         link_or_copy(next(iter(own.values())), image)
-    if label and not copies[label].exists() and image.exists():
-        if label == "needs_correction":  # a copy: it may be edited in place, which would edit a link's original
-            shutil.copy2(image, copies[label])
-        else:
-            link_or_copy(image, copies[label])
+    if label and image.exists() and (not copies[label].exists() or copies[label].samefile(image)):
+        copy(image, copies[label])
     for name, path in own.items():
         if name != label:
             path.unlink()

@@ -5,7 +5,7 @@ A label is written to the journal by whoever made it and is only then applied to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +23,9 @@ from flenlib.wheel.identity import FACE_DISTANCE
 
 PEOPLE = ("human", "folder")
 """Reviewers that are people: in the widget, or by moving files."""
+
+SHOWN = 24
+"""Pictures on a contact sheet in a review notebook, at most."""
 
 Verdict = tuple[str, tuple[str, ...]]
 Policy = Callable[[ImageRecord], Verdict]
@@ -67,15 +70,16 @@ def identity_policy(settings: Review) -> Policy:
     return decide
 
 
-def collect(dataset: Dataset, settings: Review, policy: Policy) -> Journal:
+def collect(dataset: Dataset, settings: Review, policy: Policy, corrections: bool = True) -> Journal:
     """Write the labels of a file or of the policy into the journal, and return it; ``human`` adds nothing here.
 
-    Moves a person made between the label folders in a file manager are read back first. What a person decided (here
-    or in a file manager) is overwritten neither by the policy nor by a file. Raises FileNotFoundError or ValueError
-    for a labels file that is missing or names a picture the dataset does not have; nothing is written then.
+    Moves a person made between the label folders in a file manager are read back first, and where a later step reads
+    ``corrections``, what was edited in the folder of that name. What a person decided (here or in a file manager) is
+    overwritten neither by the policy nor by a file. Raises FileNotFoundError or ValueError for a labels file that is
+    missing or names a picture the dataset does not have; nothing is written then.
     """
     journal = open_journal(dataset)
-    report = label_folders.sync(dataset, journal)
+    report = label_folders.sync(dataset, journal, corrections)
     for said in (*report.sentences(), *report.unmatched):
         print(said)
     if settings.reviewer == "file":
@@ -116,11 +120,24 @@ def pending(dataset: Dataset, journal: Journal, settings: Review) -> list[ImageR
     return [r for r in dataset.images if r.filename not in decided or decided[r.filename].reviewer in ignored]
 
 
+def sheet(dataset: Dataset, records: Sequence[ImageRecord], titles: Sequence[str] | None = None) -> Image.Image:
+    """Return a contact sheet of the records; of more than 24 that many, evenly spread, which is then printed.
+
+    More would make an executed notebook of hundreds of pictures too large for a browser and for git.
+    """
+    shown = [n * len(records) // SHOWN for n in range(SHOWN)] if len(records) > SHOWN else range(len(records))
+    if len(records) > SHOWN:
+        print(f"{SHOWN} of {len(records)} pictures shown, evenly spread; all are in {dataset.folder}")
+    paths = [dataset.path(records[n]) for n in shown]
+    return contact_sheet(paths, [titles[n] for n in shown] if titles else None, columns=8, cell=96)
+
+
 def refused_sheet(dataset: Dataset) -> Image.Image:
     """Return a contact sheet of what was not taken, each with its label and first reason."""
     records = [r for r in dataset.images if r.label and r.label["label"] != "good"]
-    titles = [f"{r.label['label'].replace('_', ' ')}: {'; '.join(r.label['reasons'])}" for r in records]
-    return contact_sheet([dataset.path(r) for r in records], titles, columns=8)
+    return sheet(
+        dataset, records, [f"{r.label['label'].replace('_', ' ')}: {'; '.join(r.label['reasons'])}" for r in records]
+    )
 
 
 def reasons_table(dataset: Dataset) -> pd.DataFrame:

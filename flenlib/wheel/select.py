@@ -13,6 +13,9 @@ from flenlib.wheel.guards import inherit
 from flenlib.wheel.identity import FACE_DISTANCE, KEPT, NEAR_COPY, verdict
 from flenlib.wheel.labels import PEOPLE, Policy, note
 
+PICKS = (10, 20)
+"""Pictures a strict review should come to: fewer add little to the next training, more are no longer the best."""
+
 
 def candidates(synthetic: Dataset) -> list[ImageRecord]:
     """Return what the identity filter kept."""
@@ -86,13 +89,13 @@ def write_pristine(house: Project, synthetic: Dataset) -> Dataset:
 
 
 def criteria(pristine: Dataset, have: list[ImageRecord]) -> list[Criterion]:
-    """Return step 1.7's success criteria: enough pictures, and something new among them."""
+    """Return step 1.7's success criteria: as many pictures as wanted, and something new among them."""
     known = {(r.angle, r.expression) for r in have}
     new = {(r.angle, r.expression) for r in pristine.images if r.angle and r.expression} - known
-    count = len(pristine.images)
+    count, (low, high) = len(pristine.images), PICKS
     unmeasured = [r.filename for r in pristine.images if verdict(r) == NOT_MEASURED]
     return [
-        Criterion("at least 10 pristine pictures", count >= 10, f"{count}"),
+        Criterion(f"{low} to {high} pristine pictures", low <= count <= high, f"{count}"),
         Criterion(
             "they show angles and expressions the dataset lacked", bool(new),
             ", ".join(sorted(f"{a} {e}" for a, e in new)) or "none",

@@ -232,13 +232,26 @@ def test_apply_leaves_a_persons_own_file_alone(journal, dataset):
     assert len(sync(dataset, journal).unmatched) == 2
 
 
-def test_apply_works_where_hard_links_do_not(journal, dataset, monkeypatch):
-    monkeypatch.setattr("os.link", lambda *names: (_ for _ in ()).throw(OSError("no links here")))
-    journal.append("a.png", "good")
+def test_no_file_in_the_folders_is_the_image_itself(journal, dataset):
+    """An editor that saves in place would change the image through a link, wherever the file is dragged to."""
+    for name, label in zip(NAMES, ("good", "needs_correction", "reject"), strict=True):
+        journal.append(name, label)
+    (dataset.folder / "good").mkdir()
+    (dataset.folder / "good" / "a.png").hardlink_to(dataset.folder / "a.png")  # as older versions made them
     apply(journal, dataset)
-    journal.append("a.png", "reject")
+    move(dataset, "c.png", ".", "rejected")  # the image itself, over its copy
     apply(journal, dataset)
-    assert shown(dataset) == {"good": [], "corrections": [], "rejected": ["a.png"]}
+    for name, folder in zip(NAMES, ("good", "corrections", "rejected"), strict=True):
+        assert not (dataset.folder / folder / name).samefile(dataset.folder / name)
+    move(dataset, "a.png", "good", "corrections")
+    original = (dataset.folder / "a.png").read_bytes()
+    sync(dataset, journal)
+    apply(journal, dataset)
+    with (dataset.folder / "corrections" / "a.png").open("r+b") as file:
+        file.truncate(0)
+        Image.new("RGB", (8, 8), "red").save(file, "PNG")
+    assert sync(dataset, journal).corrected == ["a.png"]
+    assert (dataset.folder / "a.png").read_bytes() == original
 
 
 def move(dataset, name, start, end, new=None):
@@ -303,6 +316,36 @@ def test_a_picture_edited_in_corrections_is_its_corrected_picture(journal, datas
     assert "b.png is not b.png as recorded; correct pictures in corrections/ only" in "".join(
         sync(dataset, journal).unmatched
     )
+
+
+def test_a_picture_dragged_and_edited_in_one_go_is_corrected(journal, dataset):
+    journal.append("a.png", "good")
+    apply(journal, dataset)
+    move(dataset, "a.png", "good", "corrections")
+    Image.new("RGB", (8, 8), "white").save(dataset.folder / "corrections" / "a.png")
+    Image.new("RGB", (8, 8), "blue").save(dataset.folder / "corrections" / "b.png")  # never labelled
+    report = sync(dataset, journal)
+    assert sorted(report.moved) == [("a.png", "good", "needs_correction"), ("b.png", None, "needs_correction")]
+    assert sorted(report.corrected) == ["a.png", "b.png"] and report.unmatched == []
+    decision = journal.decisions()["a.png"]
+    assert (decision.label, decision.reviewer) == ("needs_correction", "folder")
+    assert Image.open(dataset.folder / decision.corrected).getpixel((0, 0)) == (255, 255, 255)
+    apply(journal, dataset)
+    again = sync(dataset, journal)
+    assert (again.corrected, again.moved, again.unmatched) == ([], [], [])
+
+
+def test_an_edited_file_does_not_win_over_a_newer_review(journal, dataset):
+    journal.append("a.png", "needs_correction")
+    apply(journal, dataset)
+    Image.new("RGB", (8, 8), "white").save(dataset.folder / "corrections" / "a.png")
+    journal.append("a.png", "good")
+    report = sync(dataset, journal)
+    assert "a.png lies in corrections/, but was since reviewed as good" in "".join(report.unmatched)
+    apply(journal, dataset)
+    report = sync(dataset, journal)
+    assert "a.png lies in good/ and corrections/; leave it in one of them" in "".join(report.unmatched)
+    assert labels(journal) == {"a.png": "good"} and report.corrected == report.moved == []
 
 
 def test_what_is_ambiguous_is_said_and_left_alone(journal, dataset):

@@ -12,11 +12,15 @@ from flenlib.review.desk import Desk
 from flenlib.review.order import View
 
 
-def write(folder, count=20):
+def flat(number):
+    return Image.new("RGB", (48, 48), (10 * number % 256, 60, 90))
+
+
+def write(folder, count=20, draw=flat):
     dataset = Dataset.open(folder, create=True)
     for number in range(count):
         path = folder / f"p{number:02d}.png"
-        save_picture(Image.new("RGB", (48, 48), (10 * number, 60, 90)), path, {"made_by": "mini", "seed": number})
+        save_picture(draw(number), path, {"made_by": "mini", "seed": number})
         found = NOT_MEASURED if number % 5 == 4 else round(0.02 * number, 2)
         dataset.add(
             ImageRecord(

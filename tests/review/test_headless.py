@@ -1,8 +1,10 @@
 """Notebook 13 executed without a browser: the widget leaves no pictures in it, and pending pictures stop it."""
 
+import numpy as np
 import papermill
 import pytest
 from papermill.exceptions import PapermillExecutionError
+from PIL import Image
 
 from flenlib.project import ROOT
 from flenlib.wheel import labels
@@ -18,8 +20,17 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
+def like_a_photograph(number):
+    """Return a picture with detail at all scales, the finer the weaker, which JPEG finds as hard as a photograph."""
+    chance, pixels = np.random.default_rng(number), np.zeros((128, 128, 3))
+    for cells in (4, 8, 16, 32, 64, 128):
+        layer = chance.normal(128, 40, (cells, cells, 3)).clip(0, 255).astype("uint8")
+        pixels += (np.asarray(Image.fromarray(layer).resize((128, 128), Image.Resampling.BICUBIC)) - 128.0) / cells**0.8
+    return Image.fromarray((128 + 50 * pixels / pixels.std()).clip(0, 255).astype("uint8"))
+
+
 def test_an_executed_review_of_200_pictures_stays_small(home):
-    dataset = write(home / "data" / "many" / "enriched" / "v1", 200)
+    dataset = write(home / "data" / "many" / "enriched" / "v1", 200, like_a_photograph)
     told = {"character": CHARACTER, "review_enriched": {"reviewer": "human", "minimum_good": 1}}
     target = home / "out.ipynb"
 
@@ -32,8 +43,9 @@ def test_an_executed_review_of_200_pictures_stays_small(home):
         run()
     assert target.stat().st_size < 300_000
     journal = labels.open_journal(dataset)
-    for record in dataset.images:
-        journal.append(record.filename, "good", sha256=record.sha256)
+    for number, record in enumerate(dataset.images):
+        label = ("good", "good", "reject")[number % 3]
+        journal.append(record.filename, label, ["identity drift: face distance 0.61 over 0.20"], sha256=record.sha256)
     run()
     assert "review of 200 pictures, 200 decided" in target.read_text()
     assert target.stat().st_size < 300_000

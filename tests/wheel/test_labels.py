@@ -154,6 +154,36 @@ def synthetic(tmp_path):
     return dataset
 
 
+def test_a_picture_edited_where_nobody_reads_corrections_is_said_and_not_kept(dataset, capsys):
+    settings = auto()
+    journal = labels.collect(dataset, settings, labels.identity_policy(settings), corrections=False)
+    labels.apply(dataset, journal, settings, NOTEBOOK)
+    Image.new("RGB", (32, 32), "white").save(dataset.folder / "corrections" / "drifted.png")
+    labels.collect(dataset, settings, labels.identity_policy(settings), corrections=False)
+    assert "drifted.png was edited; corrected pictures are read from step 1.3 alone" in capsys.readouterr().out
+    assert not (dataset.folder / "corrected").exists()
+
+
+def test_sheets_show_all_of_a_few_and_some_of_many(dataset, capsys):
+    few, many = dataset.images, [dataset.images[n // 20] for n in range(100)]
+    labels.sheet(dataset, few)
+    assert capsys.readouterr().out == ""
+    large = labels.sheet(dataset, many, [f"{n}" for n in range(100)])
+    assert large.size == labels.sheet(dataset, many[:24], ["t"] * 24).size
+    said = capsys.readouterr().out
+    assert "24 of 100 pictures shown, evenly spread; all are in" in said and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("count", "holds"), [(9, False), (10, True), (20, True), (21, False)])
+def test_the_strict_review_takes_ten_to_twenty(tmp_path, count, holds):
+    pristine = Dataset.open(tmp_path / "v1", create=True)
+    pristine.images = [
+        ImageRecord(f"{n}.png", measurements={"face_distance": 0.1, "threshold": 0.3}) for n in range(count)
+    ]
+    number = select.criteria(pristine, [])[0]
+    assert (number.name, number.holds, number.found) == ("10 to 20 pristine pictures", holds, str(count))
+
+
 def test_the_strict_policy_prefers_gaps_to_nearness(tmp_path):
     dataset = synthetic(tmp_path)
     have = [ImageRecord("s.png", angle="front", expression="neutral")]
