@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flenlib.measure.coverage import Described, all_values, value_of
+from flenlib.measure.faces import SAME_PERSON_LIMIT
 from flenlib.measure.statistics import Interval
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -29,25 +30,29 @@ class Plot(Figure):
         return buffer.getvalue()
 
 
-def distance_histogram(
-    values_by_name: Mapping[str, Sequence[float | None]], thresholds: Mapping[str, float], ax: Axes | None = None
-) -> Figure:
-    """Return overlaid histograms of face distances, a dashed line a threshold, and how many were not measured."""
-    ax = _axes(ax, (7, 3.5))
+def distance_histogram(values_by_name: Mapping[str, Sequence[float | None]], thresholds: Mapping[str, float]) -> Figure:
+    """Return overlaid histograms of face distances, a dashed line a threshold, and how many were not measured.
+
+    The threshold of a name that has a histogram is of its colour; others are black.
+    """
+    figure = _figure((9, 3.5))
+    ax = figure.add_subplot()
     measured = {name: [v for v in values if v is not None] for name, values in values_by_name.items()}
     everything = [v for values in measured.values() for v in values] + list(thresholds.values())
     edges = np.linspace(0, max(everything, default=0.6) * 1.05, 31)
-    for number, (name, values) in enumerate(measured.items()):
+    colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(measured)}
+    for name, values in measured.items():
         missing = len(values_by_name[name]) - len(values)
         label = f"{name} (n={len(values)}" + (f", {missing} not measured)" if missing else ")")
-        ax.hist(values, bins=edges, alpha=0.55, color=_colour(number), label=label)
-    for number, (name, value) in enumerate(thresholds.items()):
-        ax.axvline(value, linestyle="--", color=_colour(len(measured) + number), label=f"{name}: {value:.3f}")
+        ax.hist(values, bins=edges, alpha=0.55, color=colours[name], label=label)
+    for name, value in thresholds.items():
+        ax.axvline(value, linestyle="--", color=colours.get(name, "black"), label=f"{name}: {value:.3f}")
     ax.set_xlabel("face distance (lower is nearer)")
     ax.set_ylabel("pictures")
+    ax.yaxis.get_major_locator().set_params(integer=True)
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(fontsize="small")
-    return ax.figure
+        figure.legend(loc="outside right upper", fontsize="small")
+    return figure
 
 
 def loss_curves(log: pandas.DataFrame, watched: pandas.DataFrame | None = None, window: int = 20) -> Figure:
@@ -93,41 +98,57 @@ def coverage_heatmap(records: Sequence[Described], rows: str = "angle", columns:
     )
     table = pandas.crosstab(pairs["row"], pairs["column"])
     table = table.reindex(index=all_values(rows, table.index), columns=all_values(columns, table.columns), fill_value=0)
-    figure = _figure((1.6 + 0.9 * len(table.columns), 1.2 + 0.4 * len(table)))
+    return _heatmap(table.rename_axis(index=rows, columns=columns), "{:.0f}", max(1, table.to_numpy().max()))
+
+
+def distance_grid(table: pandas.DataFrame) -> Figure:
+    """Return the median face distance of each angle (rows) and expression (columns) as a grid; darker is farther.
+
+    ``table`` has a row a picture with ``angle``, ``expression`` and ``distance``, NaN where not measured; where no
+    picture of a cell shows a face it says so.
+    """
+    grid = table.groupby(["angle", "expression"])["distance"].median().unstack()
+    grid = grid.reindex(index=all_values("angle", grid.index), columns=all_values("expression", grid.columns))
+    return _heatmap(grid.loc[table["angle"].drop_duplicates()], "{:.2f}", SAME_PERSON_LIMIT)
+
+
+def _heatmap(table: pandas.DataFrame, form: str, darkest: float) -> Figure:
+    """Return a grid of numbers, its axes named as the table's; a cell without a number reads *not measured*."""
+    figure = _figure((1.6 + 0.95 * len(table.columns), 1.2 + 0.4 * len(table)))
     ax = figure.add_subplot()
-    ax.imshow(table.to_numpy(), cmap="Blues", vmin=0, vmax=max(1, table.to_numpy().max()), aspect="auto")
+    ax.imshow(table.to_numpy(dtype=float), cmap="Blues", vmin=0, vmax=darkest, aspect="auto")
     ax.set_xticks(range(len(table.columns)), table.columns)
     ax.set_yticks(range(len(table)), table.index)
-    for (i, j), count in np.ndenumerate(table.to_numpy()):
-        dark = count > 0.6 * table.to_numpy().max()
-        ax.text(j, i, str(count), ha="center", va="center", color="white" if dark and count else "black")
-    ax.set(xlabel=columns, ylabel=rows)
+    for (i, j), value in np.ndenumerate(table.to_numpy(dtype=float)):
+        text, colour = (form.format(value), "black") if np.isfinite(value) else ("not\nmeasured", "0.4")
+        size = "medium" if np.isfinite(value) else "x-small"
+        ax.text(j, i, text, ha="center", va="center", size=size, color="white" if value > 0.6 * darkest else colour)
+    ax.set(xlabel=table.columns.name, ylabel=table.index.name)
     return figure
 
 
-def interval_plot(intervals: Mapping[str, Interval], title: str = "", ax: Axes | None = None) -> Figure:
-    """Return each named interval as a point with its bar, one a line, beside the zero that means no difference."""
-    ax = _axes(ax, (7, 1 + 0.45 * len(intervals)))
-    for line, interval in enumerate(intervals.values()):
+def interval_plot(intervals: Mapping[str, Interval], title: str = "") -> Figure:
+    """Return each named interval as a point with its bar beside the zero that means no difference.
+
+    Each has an axis of its own: a distance, a share and a colour difference have no scale in common.
+    """
+    figure = _figure((7, 0.6 + 0.9 * len(intervals)))
+    figure.suptitle(title)
+    axes = figure.subplots(len(intervals), 1, squeeze=False)[:, 0] if intervals else []
+    for ax, (name, interval) in zip(axes, intervals.items(), strict=True):
         if np.isfinite([interval.mean_difference, interval.low, interval.high]).all():
-            ax.plot([interval.low, interval.high], [line, line], color=COLOURS[0], linewidth=2)
-            ax.plot(interval.mean_difference, line, "o", color=COLOURS[0])
+            ax.plot([interval.low, interval.high], [0, 0], color=COLOURS[0], linewidth=2)
+            ax.plot(interval.mean_difference, 0, "o", color=COLOURS[0])
         else:
-            ax.text(0, line, "  not measured", va="center", color="0.4")
-    ax.axvline(0, color="0.5", linewidth=1)
-    ax.set_yticks(range(len(intervals)), [f"{name} (n={interval.n})" for name, interval in intervals.items()])
-    ax.set_ylim(len(intervals) - 0.5, -0.5)
-    ax.set(xlabel="mean difference", title=title)
-    return ax.figure
+            ax.text(0, 0, "  not measured", va="center", color="0.4")
+        ax.axvline(0, color="0.5", linewidth=1)
+        ax.margins(x=0.15)
+        ax.set(yticks=[], ylim=(-1, 1))
+        ax.set_title(f"{name} (n={interval.n})", fontsize="medium", loc="left")
+    if intervals:
+        axes[-1].set_xlabel("mean difference")
+    return figure
 
 
 def _figure(size: tuple[float, float]) -> Plot:
     return Plot(figsize=size, layout="constrained")
-
-
-def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
-    return _figure(size).add_subplot() if ax is None else ax
-
-
-def _colour(number: int) -> str:
-    return COLOURS[number % len(COLOURS)]

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from flenlib.measure import plots
@@ -34,6 +35,7 @@ def _log(steps: int) -> pd.DataFrame:
         plots.loss_curves(_log(0)),
         plots.coverage_heatmap(RECORDS),
         plots.coverage_heatmap([]),
+        plots.interval_plot({}),
         plots.interval_plot({"identity": SHOWN, "faces": Interval(math.nan, -math.inf, math.inf, 0)}),
     ],
 )
@@ -50,12 +52,28 @@ def test_no_pyplot_figure_is_left_open():
 
 def test_the_histogram_says_how_many_were_not_measured():
     figure = plots.distance_histogram({"enriched": [0.2, None, 0.3]}, {"threshold": 0.32})
-    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["enriched (n=2, 1 not measured)", "threshold: 0.320"]
 
 
-def test_a_plot_can_be_drawn_into_axes_that_are_there():
-    figure = Figure()
-    axes = figure.subplots(1, 2)
-    assert plots.interval_plot({"identity": SHOWN}, ax=axes[0]) is figure
-    assert plots.distance_histogram({"a": [0.2]}, {}, ax=axes[1]) is figure
+def test_a_threshold_has_the_colour_of_its_histogram_and_the_legend_covers_no_bar():
+    figure = plots.distance_histogram({"a": [0.2], "b": [0.3]}, {"b": 0.35, "random people": 0.5})
+    bars = figure.axes[0].containers[1][0].get_facecolor()[:3]
+    lines = figure.axes[0].get_lines()
+    assert to_rgb(lines[0].get_color()) == bars and to_rgb(lines[1].get_color()) == (0, 0, 0)
+    figure._repr_png_()  # lays it out
+    assert figure.legends[0].get_window_extent().x0 >= figure.axes[0].get_window_extent().x1
+
+
+def test_intervals_of_different_units_have_an_axis_each():
+    found = {"face distance": Interval(-0.01, -0.02, 0.0, 9), "colour difference": Interval(-1.0, -2.4, 0.5, 9)}
+    near, far = plots.interval_plot(found).axes
+    assert near.get_xlim()[0] > -0.03 and near.get_xlim()[1] < 0.01 and far.get_xlim()[0] < -2.4
+
+
+def test_the_grid_says_how_far_and_where_nothing_was_measured():
+    rows = [("front", "sad", 0.3), ("front", "sad", 0.5), ("half-left", "sad", math.nan), ("front", "smiling", 0.2)]
+    figure = plots.distance_grid(pd.DataFrame(rows, columns=["angle", "expression", "distance"]))
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["front", "half-left"]
+    assert texts.count("0.40") == 1 and texts.count("0.20") == 1 and texts.count("not\nmeasured") == len(texts) - 2
