@@ -23,6 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
+from flenlib.models.community import split_weight
+
 ADAPTER = "trained"
 """peft cannot take "train": it names a method of every module."""
 KINDS = ("lora", "dora", "lokr")
@@ -234,13 +236,10 @@ def unstack(family: Family) -> None:
 
 def parse_use(use: str) -> tuple[str, float]:
     """Return (path, weight) of ``path:0.8``; the weight defaults to 1. Raises ValueError for an empty path."""
-    path, weight = use, 1.0
-    found = re.fullmatch(r"(.*):([+-]?(?:\d+\.?\d*|\.\d+))", use.strip())
-    if found:
-        path, weight = found.group(1), float(found.group(2))
-    if not path.strip():
+    path, weight = split_weight(use)
+    if not path:
         raise ValueError(f"LoRA {use!r} names no file; write 'path/to/file.safetensors:0.8'")
-    return path.strip(), weight
+    return path, 1.0 if weight is None else weight
 
 
 def family_of(path: str | Path) -> str | None:

@@ -10,7 +10,10 @@ def test_every_entry_says_what_it_is_for():
     for lora in community.KNOWN.values():
         assert lora.purpose and lora.repository.count("/") == 1 and lora.page.startswith("https://")
         assert all(kind in (*EDIT_KINDS, community.FINISH, community.ALWAYS) for kind in lora.kinds)
-    assert len(community.table()) == len(community.KNOWN) >= 8
+        assert lora.kinds or lora.needs  # what cannot be used here says why
+        assert lora.licence in ("MIT", "Apache-2.0", community.UNSTATED, community.UNREAD)
+    table = community.table()
+    assert len(table) == len(community.KNOWN) >= 12 and table.loc["relight", "needs"] == "a lightning LoRA beside it"
 
 
 def test_a_name_a_weight_and_a_file_of_ones_own(tmp_path):
@@ -34,11 +37,55 @@ def test_each_is_asked_in_its_own_words():
     assert community.parse("skin").prompt("background", "forest") == community.KNOWN["skin"].phrase
 
 
+def test_absolute_views_follow_the_angle_the_edit_is_to_show():
+    ask = community.parse("multiple-angles-2511").prompt
+    assert ask("camera", "slightly left", "half-left") == "<sks> front-left quarter view eye-level shot medium shot"
+    assert ask("camera", "slightly left", "front") == "<sks> front view eye-level shot medium shot"  # from half-right
+    assert ask("camera", "slightly left") == ask("camera", "slightly left", "half-left")
+    assert ask("camera", "higher", "profile-left") == "<sks> left side view high-angle shot medium shot"
+    assert ask("camera", "lower", "front") == "<sks> front view low-angle shot medium shot"
+    assert ask("camera", "closer") == "<sks> front view eye-level shot close-up"
+    assert ask("camera", "wider").endswith("wide shot")
+
+
+def test_all_ten_directions_of_light_are_listed():
+    phrase = community.KNOWN["multi-angle-lighting"].phrase
+    asked = {phrase.format(**{"from": word}) for word in community.LIGHT_FROM.values()}
+    assert len(asked) == 10 and "使用图2的亮度贴图对图1重新照明(光源来自左前方)" in asked
+
+
+@pytest.mark.parametrize("weight", ["nan", "inf", "much", ""])
+def test_a_weight_is_a_number(weight, tmp_path):
+    with pytest.raises(ValueError, match="is not known"):
+        community.parse(f"multiple-angles:{weight}")
+    with pytest.raises(FileNotFoundError):
+        community.parse(f"{tmp_path}/a.safetensors:{weight}")
+
+
+def test_what_a_lora_needs_of_the_sampling_is_checked():
+    fast, angles = community.parse("lightning-4"), community.parse("multiple-angles")
+    assert community.check_sampling([fast, angles], 4, 1.0) == []
+    assert community.check_sampling([angles], 40, 4.0) == [
+        "the page of multiple-angles asks for a lightning LoRA beside it"
+    ]
+    with pytest.raises(
+        ValueError, match="'lightning-4' samples in 4 steps at guidance 1 and the settings say 40 and 4"
+    ):
+        community.check_sampling([fast], 40, 4.0)
+    with pytest.raises(ValueError, match="'lightning-8'"):
+        community.check_sampling([community.parse("lightning-8")], 4, 1.0)
+
+
 def test_what_cannot_be_used_is_said(tmp_path):
     with pytest.raises(ValueError, match="did you mean 'multiple-angles'"):
         community.parse("multiple-angels")
-    with pytest.raises(ValueError, match="did you mean 'adopted'"):
+    with pytest.raises(ValueError, match=r"'adopted' stands for what step 2.3 chose and belongs into models.editor_l"):
+        community.parse("adopted")
+    with pytest.raises(ValueError, match=r"'adoptd' is not known; known: multiple-angles"):
         community.parse("adoptd")
+    for by_hand in ("consistency", "photo-to-anime", "face-mask", "face-to-portrait", "neutral-light"):
+        with pytest.raises(ValueError, match="cannot be used here: it needs"):
+            community.parse(by_hand)
     with pytest.raises(
         ValueError, match=r"was made for qwen-image-edit-2511 and the editor is Qwen/Qwen-Image-Edit-2509"
     ):
