@@ -15,7 +15,7 @@ from flenlib.dataset.images import contact_sheet, open_image, save_picture
 from flenlib.dataset.records import NOT_MEASURED
 from flenlib.dataset.triplets import Triplet
 from flenlib.measure.faces import ReferenceSet
-from flenlib.measure.quality import diversity
+from flenlib.measure.quality import diversity, unchanged
 from flenlib.models import lora
 from flenlib.params import TrainEditor
 from flenlib.project import Project
@@ -29,6 +29,9 @@ from flenlib.wheel.pictures import seed_of
 
 BASE = 0
 """The step of the base editor in the table of checkpoints."""
+
+MEASURES = ("face distance", "colour difference")
+"""What `nearness` is made of."""
 
 
 def samples(folder: Path, pairs: Sequence[Triplet], held_out: bool = False) -> list[Sample]:
@@ -77,8 +80,9 @@ def score(
 ) -> pd.DataFrame:
     """Draw every held-out triplet with every checkpoint at one seed and return a row for each of these pictures.
 
-    Columns: step, target, colour difference to the target (Delta E; lower is nearer), face distance to the character
-    (NaN: no face), edit done (1, 0, NaN: cannot be told). Pictures lie in ``editor_training/scored/``.
+    Columns: step, source, target, colour difference to the target (Delta E; lower is nearer), face distance to the
+    character (NaN: no face), edit done (1, 0, NaN: cannot be told), unchanged (1: the picture is its source again and
+    the target is not). Pictures lie in ``editor_training/scored/``.
     """
     rows = []
     held = [pair for pair in pairs if pair.held_out]
@@ -99,48 +103,66 @@ def score(
             picture = editor.sample(pair.edit_prompt, seed=seed, **told)
             facts = {"made_by": "editor", "prompt": pair.edit_prompt, "seed": seed, "step": step}
             save_picture(picture, drawn, facts | {"character": house.character.name})
-        picture, right = open_image(drawn), open_image(target)
-        done = done_of(source, picture, pair)
+        original, picture, right = (open_image(path) for path in (source, drawn, target))
+        done, copied = done_of(source, picture, pair), unchanged(original, picture) and not unchanged(original, right)
         rows.append(
-            {"step": step, "target": target.name, "path": str(drawn),
+            {"step": step, "source": source.name, "target": target.name, "path": str(drawn),
              "colour difference": diversity([picture, right.resize(picture.size)]),
-             "face distance": distance(picture, reference), "edit done": None if done == NOT_MEASURED else done}
+             "face distance": distance(picture, reference), "edit done": None if done == NOT_MEASURED else done,
+             "unchanged": copied}
         )  # fmt: skip
-    columns = ["step", "target", "path", "colour difference", "face distance", "edit done"]
+    columns = ["step", "source", "target", "path", "colour difference", "face distance", "edit done", "unchanged"]
     table = pd.DataFrame(rows, columns=columns)
-    return table.astype({name: float for name in columns[3:]})
+    return table.astype({name: float for name in columns[4:]})
 
 
 def by_step(scored: pd.DataFrame) -> pd.DataFrame:
-    """Return the scores of each checkpoint: means over the held-out triplets, and how many faces were found."""
+    """Return the scores of each checkpoint: means over the held-out triplets, how many faces, how many pictures."""
     groups = scored.groupby("step")
-    table = groups[["colour difference", "face distance", "edit done"]].mean()
+    table = groups[["colour difference", "face distance", "edit done", "unchanged"]].mean()
     table["faces found"] = groups["face distance"].count()
     table["pictures"] = groups["target"].count()
     return table.round(3)
 
 
-def measure_of(table: pd.DataFrame) -> str:
-    """Return what checkpoints are ranked by: the face distance where every one shows faces, else colour difference.
+def nearness(table: pd.DataFrame) -> pd.Series:
+    """Return what checkpoints are ranked by (lower is better; the base editor's is 1).
 
-    Colours differ by whatever the picture leaves open, such as the trees of a forest; the face is what must not change.
+    The mean of two distances, each as a share of the base editor's: of the face to the character, which must not
+    change, and of the colours to the target, which says that the edit was made. The face counts where every checkpoint
+    shows one. Neither would do alone: the nearest face of all is the source's own, unedited, and colours differ by
+    whatever the picture leaves open, such as the trees of a forest.
     """
-    return "face distance" if len(table) and table["face distance"].notna().all() else "colour difference"
+    names = [name for name in MEASURES if table[name].notna().all()]
+    return (table[names] / table.loc[BASE, names].clip(lower=1e-6)).mean(axis=1)
+
+
+def fit(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the trained checkpoints that hand back no more sources unedited, do no fewer edits, lose no more faces.
+
+    Each than the base editor; an edit of which it cannot be told whether it was done is not counted.
+    """
+    trained, base = table.drop(index=BASE), table.loc[BASE]
+    copies, faces = trained["unchanged"] <= base["unchanged"], trained["faces found"] >= base["faces found"]
+    return trained[copies & faces & ~(trained["edit done"] < base["edit done"])]
 
 
 def best_step(scored: pd.DataFrame, result: Result) -> int:
-    """Return the checkpoint to keep: the best by `measure_of`, the earliest of equals.
+    """Return the checkpoint to keep: of those `fit` the best by `nearness`, the earliest of equals.
 
-    One that does fewer of the edits, or shows fewer faces, than the base editor is taken only if all do. Without
-    held-out triplets it is the last one.
+    Where none is fit, the best of all. Without held-out triplets it is the last one.
     """
     table = by_step(scored)
-    trained = table.drop(index=BASE, errors="ignore")
-    if not len(trained):
+    if len(table) < 2:
         return result.steps
-    base = table.loc[BASE]
-    fit = trained[(trained["faces found"] >= base["faces found"]) & ~(trained["edit done"] < base["edit done"])]
-    return int((fit if len(fit) else trained)[measure_of(table)].idxmin())
+    good = fit(table)
+    candidates = good if len(good) else table.drop(index=BASE)
+    return int(nearness(table).loc[candidates.index].idxmin())
+
+
+def told_by(scored: pd.DataFrame) -> str:
+    """Return on how many held-out pictures the choice of a checkpoint stands."""
+    return f"{scored['target'].nunique()} held-out triplets of {scored['source'].nunique()} sources"
 
 
 def keep(house: Project, result: Result, step: int) -> Path:
@@ -171,9 +193,10 @@ def criteria(result: Result, settings: TrainEditor, scored: pd.DataFrame, path: 
     table = by_step(scored)
     nearer, found = False, "not measured: no triplet was held out"
     if len(table) > 1:
-        name, step = measure_of(table), best_step(scored, result)
-        base, best = table.loc[BASE, name], table.loc[step, name]
-        nearer, found = bool(best < base), f"{best:.3f} against the base editor's {base:.3f} ({name})"
+        step = best_step(scored, result)
+        ends = [f"{name} {table.loc[step, name]:.3f} against {table.loc[BASE, name]:.3f}" for name in MEASURES]
+        nearer = step in fit(table).index and bool(nearness(table)[step] < 1)
+        found = f"{', '.join(ends)} of the base editor on {told_by(scored)}"
     size = path.stat().st_size / 2**20 if path.is_file() else 0.0
     return [
         Criterion(f"{settings.steps} steps done", result.steps >= settings.steps, f"{result.steps}"),

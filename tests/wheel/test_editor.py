@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from flenlib import params
@@ -81,3 +82,38 @@ def test_without_held_out_triplets_the_last_checkpoint_is_kept(trained):
     scored = step.score(house, family, result, folder, none, settings, NOBODY)
     assert scored.empty and step.best_step(scored, result) == 4
     assert "not measured" in step.criteria(result, settings, scored, house.editor_lora)[2].found
+
+
+def scores(**steps):
+    """A table of checkpoints: (face distance, colour difference, unchanged) of two held-out pictures each."""
+    return pd.DataFrame(
+        [
+            {"step": int(name[1:]), "source": f"s{n}", "target": f"t{n}", "face distance": face,
+             "colour difference": colour, "edit done": np.nan, "unchanged": same}
+            for name, (face, colour, same) in steps.items() for n in (1, 2)
+        ]
+    )  # fmt: skip
+
+
+def test_a_checkpoint_that_hands_the_source_back_is_never_the_best(trained):
+    """Where no judge knows whether an edit was done, the nearest face of all is the source's own."""
+    result = trained[-1]
+    scored = scores(s0=(0.30, 20.0, 0), s2=(0.25, 15.0, 0), s4=(0.0, 24.0, 1))
+    assert step.best_step(scored, result) == 2
+    assert step.best_step(scores(s0=(0.30, 20.0, 0), s2=(0.01, 19.9, 1), s4=(0.31, 20.5, 0)), result) == 4
+
+
+def test_a_near_copy_loses_to_what_lies_nearer_to_the_targets(trained):
+    scored = scores(s0=(0.30, 20.0, 0), s2=(0.27, 12.0, 0), s4=(0.20, 25.0, 0))
+    assert step.best_step(scored, trained[-1]) == 2
+    without_faces = scores(s0=(0.30, 20.0, 0), s2=(np.nan, 12.0, 0), s4=(0.1, 15.0, 0))
+    assert step.fit(step.by_step(without_faces)).index.tolist() == [4]  # the second lost the faces
+    assert step.nearness(step.by_step(without_faces))[4] == 0.75  # by colours alone
+
+
+def test_nothing_fit_is_no_success_and_the_number_of_pictures_is_said(trained):
+    house, _, _, _, settings, result = trained
+    scored = scores(s0=(0.30, 20.0, 0), s2=(0.0, 24.0, 1), s4=(0.0, 26.0, 1))
+    assert step.best_step(scored, result) == 2
+    found = step.criteria(result, settings, scored, house.editor_lora)[2]
+    assert not found.holds and "on 2 held-out triplets of 2 sources" in found.found
