@@ -80,7 +80,7 @@ def train(
     if last < 1:
         raise ValueError(f"stop_after is {stop_after}; it must be at least 1")
     on_event = on_event or _nobody
-    accelerator = processes.start(family)
+    accelerator = processes.start(family, settings.batch_size)
     final = folder / f"{folder.name}.safetensors"
     with processes.alone(folder, accelerator):
         if accelerator.is_main_process:

@@ -7,22 +7,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
 from filelock import FileLock, Timeout
 
 
-def start(family: Any) -> Accelerator:
-    """Return the accelerator of this process, on the family's device and at its precision."""
+PATIENCE = timedelta(hours=12)
+"""How long processes wait while the first encodes or draws: far longer than the libraries' ten or thirty minutes."""
+
+
+def start(family: Any, batch_size: int) -> Accelerator:
+    """Return the accelerator of this process, on the family's device and at its precision.
+
+    Raises ValueError when there are more processes than pictures in a batch: some would never compute anything.
+    """
     AcceleratorState._reset_state(reset_partial_state=True)  # one process trains models of several precisions
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=torch.device(family.device).type == "cpu",
         mixed_precision="bf16" if family.dtype == torch.bfloat16 else "no",
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
+    count = accelerator.num_processes
+    if batch_size < count:
+        raise ValueError(
+            f"batch_size is {batch_size}, of all processes together, and there are {count}: some would compute "
+            f"nothing; set batch_size to {count} (and accumulate lower), or start fewer processes"
+        )
+    return accelerator
 
 
 @contextmanager
@@ -43,10 +60,13 @@ def alone(folder: Path, accelerator: Accelerator) -> Iterator[None]:
 
 
 def add_up(accelerator: Accelerator, parameters: Sequence[torch.nn.Parameter], errors: torch.Tensor) -> torch.Tensor:
-    """Sum the gradients over the processes, in place, and return the sum of their ``errors``."""
+    """Sum the gradients over the processes, in place, and return the sum of their ``errors``.
+
+    Parameters the model never reads have no gradient, in every process: a last block's text stream ends unread.
+    """
     if accelerator.num_processes == 1:
         return errors
-    grads = [parameter.grad for parameter in parameters]
+    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
     summed = accelerator.reduce(torch.cat([grad.flatten() for grad in grads]), "sum")
     for grad, part in zip(grads, summed.split([grad.numel() for grad in grads]), strict=True):
         grad.copy_(part.view_as(grad))
