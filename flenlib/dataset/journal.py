@@ -5,21 +5,14 @@ The journal is the truth: a record's label and the folders of the labels are der
 
 from __future__ import annotations
 
-import json
-import os
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock, Timeout
-
+from flenlib.dataset.lines import Lines, parse
 from flenlib.dataset.records import Dataset, check_label
 
-LOCK_SECONDS = 10.0
 _TEXTS = ("reviewer", "when", "note", "sha256", "issue", "prompt", "corrected", "person")
 
 
@@ -45,7 +38,8 @@ class Journal:
     """An append-only file of review decisions; nothing in it is ever removed."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.file = Lines(path)
+        self.path = self.file.path
         self._read: list[bytes] = []  # the lines read so far, and what they come to
         self._stacks: dict[tuple[str, str], list[Decision]] = {}
 
@@ -79,10 +73,10 @@ class Journal:
         """
         for decision in decisions:
             check_label(decision.label, f"{decision.filename!r}: ")
-        with self._lock():
-            when = self._date()
+        with self.file.lock():
+            when = self.file.date()
             dated = [replace(decision, when=when) for decision in decisions]
-            self._write([asdict(decision) for decision in dated])
+            self.file.write([asdict(decision) for decision in dated])
         return dated
 
     def undo(self, filename: str, expected: Decision | None = None) -> None:
@@ -92,25 +86,25 @@ class Journal:
         since; nothing is written then. A second opinion is taken back by expecting it.
         """
         key = _key(expected) if expected else (filename, "")
-        with self._lock():
+        with self.file.lock():
             last = self._history().get(key)
             if not last:
                 raise ValueError(f"there is no decision on {filename!r} to undo in {self.path}")
             if expected is not None and last[-1] != expected:
                 raise ValueError(f"{filename} was since labelled {last[-1].label} elsewhere; nothing was undone")
-            self._write([_undone(filename, key[1], self._date())])
+            self.file.write([_undone(filename, key[1], self.file.date())])
 
     def undo_many(self, expected: Sequence[Decision]) -> list[Decision]:
         """Take back several decisions in one fsynced write and return those that were the last on their file.
 
         What somebody else has decided since, or taken back, stays as it is.
         """
-        with self._lock():
+        with self.file.lock():
             stacks = self._history()
             taken = [d for d in expected if (stacks.get(_key(d)) or [None])[-1] == d]
             if taken:
-                when = self._date()
-                self._write([_undone(decision.filename, _key(decision)[1], when) for decision in taken])
+                when = self.file.date()
+                self.file.write([_undone(decision.filename, _key(decision)[1], when) for decision in taken])
         return taken
 
     def decisions(self) -> dict[str, Decision]:
@@ -127,7 +121,7 @@ class Journal:
 
     def _history(self) -> dict[tuple[str, str], list[Decision]]:
         """Return the decisions that stand on each key, oldest first; lines read before are not parsed again."""
-        lines, torn = self._lines()
+        lines, torn = self.file.read()
         if torn:
             warnings.warn(f"{self.path}: the last line is torn and left out: {torn!r}", stacklevel=3)
         if lines[: len(self._read)] != self._read:  # edited by hand
@@ -140,47 +134,6 @@ class Journal:
                 self._stacks[item].pop()
             self._read.append(line)
         return self._stacks
-
-    def _lines(self) -> tuple[list[bytes], bytes]:
-        """Return the whole lines, and the torn last line (empty when there is none)."""
-        lines = self.path.read_bytes().split(b"\n") if self.path.is_file() else []
-        while lines and not lines[-1].strip():
-            lines.pop()
-        if lines and not _is_json(lines[-1]):
-            return lines[:-1], lines[-1]
-        return lines, b""
-
-    def _date(self) -> str:
-        """Return the time now (UTC), or just after the last line's where the clock has not moved on since."""
-        now, lines = datetime.now(UTC), self._lines()[0]
-        try:
-            last = datetime.fromisoformat(json.loads(lines[-1])["when"]).astimezone(UTC) if lines else now
-        except (ValueError, KeyError, TypeError):  # a line without a date, or with one nobody can read
-            last = now
-        return max(now, last + timedelta(microseconds=1)).isoformat(timespec="microseconds")
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Hold the journal for one change. Raises TimeoutError when another program holds it for too long."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=LOCK_SECONDS):
-                yield
-        except Timeout:
-            raise TimeoutError(
-                f"{self.path} is held by another program for over {LOCK_SECONDS:.0f} s; close that and try again"
-            ) from None
-
-    def _write(self, entries: Sequence[dict[str, Any]]) -> None:
-        torn = self._lines()[1]
-        with self.path.open("r+b" if self.path.exists() else "w+b") as file:
-            file.seek(_end(file, torn))
-            kept = [{"torn": torn.decode(errors="replace")}] if torn else []
-            text = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in [*kept, *entries])
-            file.write(text.encode())
-            file.truncate()
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def in_force(journal: Journal, dataset: Dataset) -> dict[str, Decision]:
@@ -202,13 +155,8 @@ def _undone(filename: str, opinion_of: str, when: str) -> dict[str, str]:
 
 def _parse(line: bytes, where: str) -> Decision | tuple[str, str] | None:
     """Return a decision, the key of an undone one, or None for a repaired torn line or an empty one."""
-    if not line.strip():
-        return None
-    try:
-        item = json.loads(line)
-    except ValueError:
-        raise ValueError(f"{where} is damaged: {line[:60]!r}; restore the journal or remove that line") from None
-    if isinstance(item, dict) and "torn" in item:
+    item = parse(line, where)
+    if item is None:
         return None
     if isinstance(item, dict) and isinstance(item.get("undo"), str):
         return item["undo"], str(item.get("opinion_of", ""))
@@ -220,25 +168,3 @@ def _parse(line: bytes, where: str) -> Decision | tuple[str, str] | None:
         raise ValueError(f"{where}: reasons are {reasons!r}; they must be a list of texts")
     texts = {key: str(item.get(key, "")) for key in _TEXTS}
     return Decision(item["filename"], item["label"], tuple(map(str, reasons)), **texts, second=bool(item.get("second")))
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True
-
-
-def _end(file: Any, torn: bytes) -> int:
-    """Return where to write: over the torn last line, or after the last newline (one is added when missing).
-
-    The line that replaces a torn one holds its text and is longer, so writing over it loses nothing.
-    """
-    content = file.read()
-    if torn:
-        return content.rindex(torn)
-    if content and not content.endswith(b"\n"):
-        file.write(b"\n")
-        return len(content) + 1
-    return len(content)

@@ -66,7 +66,7 @@ def test_no_two_writes_have_one_date_even_when_the_clock_stands_still(journal, m
         def now(cls, tz=None):
             return cls(2026, 1, 1, tzinfo=tz)
 
-    monkeypatch.setattr("flenlib.dataset.journal.datetime", Stopped)
+    monkeypatch.setattr("flenlib.dataset.lines.datetime", Stopped)
     first = journal.append("a.png", "good")
     both = journal.extend([Decision("b.png", "good"), Decision("c.png", "good")])
     journal.undo("c.png")
@@ -91,6 +91,17 @@ def test_many_decisions_are_one_write(journal):
     with pytest.raises(ValueError, match=r"'d\.png': label 'great' is not known"):
         journal.extend([Decision("c.png", "good"), Decision("d.png", "great")])
     assert journal.path.read_bytes() == before
+
+
+def test_many_are_taken_back_in_one_write_but_not_what_somebody_else_decided_since(journal):
+    mine = journal.extend([Decision(name, "good") for name in NAMES])
+    theirs = journal.append("b.png", "reject")
+    assert journal.undo_many(mine) == [mine[0], mine[2]]
+    assert journal.decisions() == {"b.png": theirs}
+    dates = [json.loads(line)["when"] for line in journal.path.read_text().splitlines()]
+    assert len(dates) == 6 and dates[-1] == dates[-2] != dates[-3]  # one write has one date
+    before = journal.path.read_bytes()
+    assert journal.undo_many(mine) == [] and journal.path.read_bytes() == before
 
 
 def test_undo_leaves_what_somebody_else_decided_since(journal):
