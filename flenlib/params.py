@@ -347,9 +347,7 @@ class Iteration(Section):
 File = TypeVar("File", bound=Section)
 
 SECTIONS: dict[str, type[Section]] = {
-    name: field.annotation
-    for name, field in Iteration.model_fields.items()
-    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    name: field.annotation for name, field in Iteration.model_fields.items() if _is_section(Iteration, name)
 }
 
 
@@ -362,6 +360,12 @@ def check(section: str, values: dict[str, Any] | Section) -> Any:
     if section not in SECTIONS:
         raise ValueError(f"section {section!r} is not known; it must be one of {', '.join(SECTIONS)}")
     if isinstance(values, SECTIONS[section]):
+
+def _is_section(model: type[Section], name: str) -> bool:
+    field = model.model_fields.get(name)
+    return field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+
+
         return values
     return _validate(SECTIONS[section], values, section)
 
@@ -375,12 +379,28 @@ def load(path: str | Path, model: type[File] = Iteration) -> File:
     if not path.is_file():
         raise FileNotFoundError(f"params file {path} does not exist; give PARAMS=params/<character>/<iteration>.yaml")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _OnceEach)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold sections such as 'character:' and 'train:', not {type(values).__name__}")
-    return _validate(model, values, str(path))
+    empty = {name for name, value in values.items() if value is None and _is_section(model, name)}
+    return _validate(model, values | {name: {} for name in empty}, str(path))
+
+
+class _OnceEach(yaml.SafeLoader):
+    """YAML as ever, but a key given twice is refused: the last would win, and nobody would be told."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise yaml.YAMLError(
+                    f"{key.value!r} is there twice, lines {lines[key.value]} and {line}; keep one of them"
+                )
+            lines[key.value] = line
+        return super().construct_mapping(node, deep)
 
 
 def _validate(model: type[Section], values: Any, where: str) -> Any:

@@ -96,6 +96,10 @@ def test_a_file_loads(tmp_path):
         (b"character: \xff\xfe", "is not valid YAML"),
         ("", "must hold sections"),
         ("- a\n- b\n", "must hold sections"),
+        ("train: {steps: 5}\ntrain: {rank: 4}\n", "'train' is there twice, lines 1 and 2; keep one of them"),
+        ("train:\n  steps: 5\n  rank: 4\n  steps: 6\n", "'steps' is there twice, lines 2 and 4"),
+        ("train: {steps: 5, steps: 6}\n", "'steps' is there twice, lines 1 and 1"),
+        ("character: {name: maya, kind: fictional}\ntrain:\n", "parameter 'character.trigger' is missing"),
         ("trian: {}\ncharacter: {name: maya, trigger: ohwx, kind: fictional}", "did you mean 'train'?"),
         ("character: {name: maya, trigger: ohwx, kind: real, agee: adult}", "'character.agee'; did you mean 'age'?"),
         ("character: {name: maya, trigger: ohwx, kind: fictional}\niteration: one", "parameter 'iteration' is 'one'"),
@@ -111,6 +115,26 @@ def test_a_bad_file_gets_one_sentence_naming_it(tmp_path, text, said):
     assert path.read_bytes() == before
 
 
+def test_an_empty_section_is_its_defaults(tmp_path):
+    text = "character: {name: maya, trigger: ohwx_maya, kind: fictional}\ntrain:\nenrich:  # nothing\n"
+    told = params.load(write(tmp_path, text))
+    assert told.train == params.Train() and told.enrich == params.Enrich()
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml does not exist; give PARAMS="):
         params.load(tmp_path / "nowhere.yaml")
+
+
+def test_pairs_are_folders_or_two_by_name():
+    given = ["pairs", {"control": "before", "target": "after"}]
+    assert params.check("corrections", {"pairs": given}).pairs == given
+    for wrong in (
+        ["a", 3],
+        [{"control": "x"}],
+        [{"contrl": "x", "target": "y"}],
+        [{"control": "x", "target": 1}],
+        [""],
+    ):
+        with pytest.raises(ValueError, match=r"'pairs' is .*: Input should be folders, or \{control:"):
+            params.check("corrections", {"pairs": wrong})

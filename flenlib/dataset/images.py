@@ -7,6 +7,7 @@ import io
 import json
 import struct
 import textwrap
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ MAXIMUM_PIXELS = 64_000_000
 NOT_MODELS = ("", "camera", "import", "person", "renderer")
 """Values of ``provenance["made_by"]`` that are not a trained model; every other value is a model's name."""
 
+_LIMIT = threading.Lock()
 _KEY = "flenwheel"
 _XMP = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -45,20 +47,28 @@ def open_image(path: str | Path) -> Image.Image:
     if path.stat().st_size == 0:
         raise ValueError(f"picture {path} is empty (0 bytes); copy it again from where it came")
     try:
-        with Image.open(path) as image:
+        with _header(path) as image:
             if image.width * image.height <= MAXIMUM_PIXELS:
                 image.load()
                 return _rgb(ImageOps.exif_transpose(image))
-            found = f"{image.width} x {image.height} pixels, at most {MAXIMUM_PIXELS:,} are opened"
+            size = f"{image.width} x {image.height} pixels"
     except PermissionError:
         raise PermissionError(f"picture {path} may not be read; change its permissions") from None
-    except Image.DecompressionBombError as error:
-        found = str(error)
     except Image.UnidentifiedImageError:
         raise ValueError(f"{path} is not a picture, whatever its name says; remove it or save it as PNG") from None
     except (OSError, ValueError, SyntaxError, IndexError, struct.error) as error:
         raise ValueError(f"picture {path} is damaged or cut short ({error}); copy it again") from None
-    raise ValueError(f"picture {path} is too large: {found}; scale it down first")
+    raise ValueError(f"picture {path} is too large: {size}, at most {MAXIMUM_PIXELS:,} are opened; scale it down first")
+
+
+def _header(path: Path) -> Image.Image:
+    """Open a picture without decoding it, of any size: Pillow's own limit would hide how large it is."""
+    with _LIMIT:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -204,7 +204,10 @@ def _read(folder: Path, path: Path) -> Dataset:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # both broken JSON and broken UTF-8
-        raise ValueError(f"{path} is damaged or cut short ({error}); restore it from a copy") from None
+        raise ValueError(
+            f"{path} is damaged or cut short ({error}); restore it from a copy, or, where a step of this kit made it, "
+            "move it away and run that step again: its pictures are found by what is written in them"
+        ) from None
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise ValueError(f"{path} is not a dataset: it must hold 'dataset_version' and a list 'images'")
     version = content.get("dataset_version", folder.name)
