@@ -346,6 +346,11 @@ class Iteration(Section):
 
 File = TypeVar("File", bound=Section)
 
+def _is_section(model: type[Section], name: str) -> bool:
+    field = model.model_fields.get(name)
+    return field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+
+
 SECTIONS: dict[str, type[Section]] = {
     name: field.annotation for name, field in Iteration.model_fields.items() if _is_section(Iteration, name)
 }
@@ -360,12 +365,6 @@ def check(section: str, values: dict[str, Any] | Section) -> Any:
     if section not in SECTIONS:
         raise ValueError(f"section {section!r} is not known; it must be one of {', '.join(SECTIONS)}")
     if isinstance(values, SECTIONS[section]):
-
-def _is_section(model: type[Section], name: str) -> bool:
-    field = model.model_fields.get(name)
-    return field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-
-
         return values
     return _validate(SECTIONS[section], values, section)
 
