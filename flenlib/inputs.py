@@ -57,6 +57,8 @@ def _weights(name: str) -> Any:
 def _digest(house: Project, told: params.Iteration, stage: str, aspect: str) -> Any:
     """Return one aspect of a stage in a form that can be compared; None when it is not there."""
     if stage == "lora":
+        if aspect == "ship":
+            return _ship(house)
         return _hash(house.lora(house.iteration if aspect == "this" else f"{house.iteration}_refined"))
     if stage == "editor":
         return _editor_digest(house, told, aspect)
@@ -106,6 +108,12 @@ def _editor_digest(house: Project, told: params.Iteration, aspect: str) -> Any:
     return (_hash(before.adopted_editor), _hash(before.editor_lora))
 
 
+def _ship(house: Project) -> str | None:
+    """Return which LoRA step 1.8 says to use, None before it."""
+    compared = record.read(house, "18_retrain_and_compare")
+    return compared["results"].get("ship") if compared else None
+
+
 def _earlier(house: Project, stage: str) -> Any:
     """Return what earlier iterations hand down: their triplets, or their pristine pictures and whether they shipped."""
     found, before = [], house.before()
@@ -113,8 +121,7 @@ def _earlier(house: Project, stage: str) -> Any:
         if stage == "corrections":
             found.append(_hash(before.data(stage) / "triplets.json"))
         else:
-            compared = record.read(before, "18_retrain_and_compare") or {"results": {}}
-            found.append((_hash(before.data(stage) / "metadata.json"), compared["results"].get("ship")))
+            found.append((_hash(before.data(stage) / "metadata.json"), _ship(before)))
         before = before.before()
     return found
 

@@ -64,7 +64,7 @@ STEPS = (
         (SOURCES, ("enriched", "labels"), ("pristine", "earlier"), ("pristine", "pictures"), ("lora", "this")),
         (("lora", "refined"),),
     ),
-    Step("31_model_card", ("models", "card"), (SOURCES, ("lora", "this"), ("lora", "refined"))),
+    Step("31_model_card", ("models", "card"), (SOURCES, ("lora", "this"), ("lora", "refined"), ("lora", "ship"))),
     # The second wheel comes last: it serves the next iteration, and a person who is not through with it loses nothing.
     Step(
         "21_curate_corrections",

@@ -37,6 +37,15 @@ def test_fingerprint_changes_with_parameters_and_only_those_it_reads(house):
     assert run.inputs(house, step, base) != run.inputs(house, step, other)
 
 
+def test_the_model_card_is_drawn_again_when_another_lora_is_to_be_used(house):
+    step, told = run.find_step(31), params.Iteration(character=CHARACTER)
+    seen = [run.inputs(house, step, told)]
+    for ship in ("v1_refined", "v1"):
+        record.write_json(record.run_file(house, "18_retrain_and_compare"), {"results": {"ship": ship}})
+        seen.append(run.inputs(house, step, told))
+    assert len(set(seen)) == 3
+
+
 def test_a_damaged_record_means_not_done(house):
     told = params.Iteration(character=CHARACTER)
     path = record.run_file(house, "11_curate_source")
