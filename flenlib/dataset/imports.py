@@ -11,6 +11,11 @@ from flenlib.dataset.captions import read_txt
 from flenlib.dataset.records import METADATA, Dataset
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+UNREAD = (
+    ".heic", ".heif", ".avif", ".tif", ".tiff", ".gif", ".jfif", ".jp2", ".jxl", ".psd", ".svg",
+    ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2",
+)  # fmt: skip
+"""Endings of picture files that are not read here."""
 
 # Words are looked for in this order, in text whose punctuation became single spaces; the first that fits wins.
 _WORDS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -72,14 +77,23 @@ def list_pictures(folder: str | Path) -> list[Path]:
         raise FileNotFoundError(f"folder {folder} does not exist; give the folder your pictures are in")
     if not folder.is_dir():
         raise ValueError(f"{folder} is a file; give the folder your pictures are in")
-    pictures = [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in EXTENSIONS and not path.name.startswith(".") and path.is_file()
-    ]
+    pictures = _ending_in(folder, EXTENSIONS)
     if not pictures:
-        raise ValueError(f"folder {folder} holds no pictures; wanted are files ending in {', '.join(EXTENSIONS)}")
-    return sorted(pictures, key=lambda path: (path.name.casefold(), path.name))
+        others = _ending_in(folder, UNREAD)
+        kinds = ", ".join(sorted({path.suffix.lower() for path in others}))
+        has = f" (it has {len(others)} in {kinds}: save them as PNG or JPEG)" if others else ""
+        raise ValueError(f"folder {folder} holds no pictures; wanted are files ending in {', '.join(EXTENSIONS)}{has}")
+    return pictures
+
+
+def list_unread(folder: str | Path) -> list[Path]:
+    """Return the picture files of a folder that are in formats not read here, sorted by name."""
+    return _ending_in(Path(folder), UNREAD)
+
+
+def _ending_in(folder: Path, extensions: Sequence[str]) -> list[Path]:
+    found = [p for p in folder.iterdir() if p.suffix.lower() in extensions and p.name[0] != "." and p.is_file()]
+    return sorted(found, key=lambda path: (path.name.casefold(), path.name))
 
 
 def new_names(pictures: Sequence[Path]) -> tuple[dict[Path, str], list[str]]:

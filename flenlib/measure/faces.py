@@ -66,6 +66,15 @@ def find_faces(image: Image.Image) -> list[Face]:
     return sorted(faces, key=lambda face: (-face.area, face.box))
 
 
+def landmarks(image: Image.Image, face: Face) -> dict[str, list[tuple[int, int]]]:
+    """Return dlib's 68 landmarks of a face found in this picture: (x, y) pixels by name, ``chin`` from left to right.
+
+    Raises RuntimeError when face_recognition cannot be imported.
+    """
+    left, top, right, bottom = face.box
+    return _backend().face_landmarks(np.array(image.convert("RGB")), [(top, right, bottom, left)])[0]
+
+
 def find_many(images: Sequence[Image.Image], workers: int = 2) -> list[list[Face]]:
     """Return `find_faces` of each picture, in order, in ``workers`` processes when there are enough pictures."""
     progress = {"total": len(images), "desc": "finding faces", "unit": "picture", "disable": len(images) < _SHOWN_FROM}

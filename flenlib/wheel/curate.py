@@ -12,11 +12,12 @@ from tqdm.auto import tqdm
 
 from flenlib import mini
 from flenlib.dataset import captions, imports
-from flenlib.dataset.images import open_image, read_provenance, save_picture, sha256
+from flenlib.dataset.images import contact_sheet, open_image, read_provenance, save_picture, sha256
 from flenlib.dataset.prompts import FACE_ANGLES
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.measure import faces as face
 from flenlib.measure import quality
+from flenlib.measure.angle import estimate_angle
 from flenlib.params import Curate
 from flenlib.project import ROOT, Project
 from flenlib.record import Criterion
@@ -38,6 +39,8 @@ class _Candidate:
     attributes: dict[str, str]
     image: Image.Image | None = None
     faces: int = 0
+    estimated: bool = False
+    """Whether its angle is an estimate, because neither its name nor a .txt or metadata.json beside it says one."""
     reasons: tuple[str, ...] = ()
 
 
@@ -59,7 +62,8 @@ def curate(house: Project, settings: Curate) -> Curated:
 
     The raw folder is only read. Captions and attributes a person has edited in an existing ``metadata.json`` are kept.
     """
-    pictures = imports.list_pictures(gather(house, settings))
+    folder = gather(house, settings)
+    pictures = imports.list_pictures(folder)
     names, renamed = imports.new_names(pictures)
     print(*renamed, sep="\n", end="\n" if renamed else "")
     candidates = [_Candidate(path, names[path], imports.attributes_from_name(path)) for path in pictures]
@@ -67,14 +71,18 @@ def curate(house: Project, settings: Curate) -> Curated:
         _check(candidate, settings)
     _reject_duplicates(candidates)
     dataset = _write(house, [c for c in candidates if not c.reasons], settings)
-    return Curated(dataset, _table(candidates), _criteria(dataset, house, settings))
+    unread = [
+        _Candidate(path, path.name, {}, reasons=(f"{path.suffix.lower()} is not read here; save it as PNG or JPEG",))
+        for path in imports.list_unread(folder)
+    ]
+    return Curated(dataset, _table(candidates + unread), _criteria(dataset, house, settings))
 
 
 def _check(candidate: _Candidate, settings: Curate) -> None:
     try:
         candidate.image = open_image(candidate.path)
     except (ValueError, OSError) as error:
-        candidate.reasons = (str(error),)
+        candidate.reasons = (str(error).replace(str(candidate.path), candidate.path.name),)
         return
     found = face.find_faces(candidate.image)
     candidate.faces = len(found)
@@ -86,16 +94,31 @@ def _check(candidate: _Candidate, settings: Curate) -> None:
     )
     if settings.expect_face and len(found) > 1:
         reasons.append(f"{len(found)} faces found, one expected")
-    frontal = (candidate.attributes.get("angle", "front"), candidate.attributes.get("pose", "portrait"))
-    if settings.expect_face and not found and frontal == ("front", "portrait"):
-        reasons.append("no face found in a front view")
+    said = candidate.attributes.get("angle")
+    if found and said is None:
+        candidate.attributes["angle"] = estimate_angle(candidate.image, found[0])
+        candidate.estimated = True
+    if settings.expect_face and not found and candidate.attributes.get("pose", "portrait") == "portrait":
+        if said == "front":
+            reasons.append("no face found in a front view")
+        elif said is None:
+            name = f"{candidate.path.stem}_profile-left{candidate.path.suffix}"
+            reasons.append(
+                "no face found, and nothing says that it is a profile or back view: if it is one, say the angle in the "
+                f"name ({name}) or in a .txt beside it"
+            )
     candidate.reasons = tuple(reasons)
 
 
 def _reject_duplicates(candidates: list[_Candidate]) -> None:
-    usable = [c for c in candidates if not c.reasons]
+    """Keep one of the pictures that show the same: the largest, and the lossless one of equals."""
+    usable = sorted((c for c in candidates if not c.reasons), key=_worth)
     for first, second in quality.duplicates([c.image for c in usable]):
         usable[second].reasons += (f"duplicate of {usable[first].filename}",)
+
+
+def _worth(candidate: _Candidate) -> tuple[int, bool]:
+    return -candidate.image.width * candidate.image.height, candidate.path.suffix.lower() not in (".png", ".bmp")
 
 
 def _write(house: Project, usable: list[_Candidate], settings: Curate) -> Dataset:
@@ -108,7 +131,7 @@ def _write(house: Project, usable: list[_Candidate], settings: Curate) -> Datase
         record = known or _record(house, candidate, sha256(dataset.folder / candidate.filename))
         record.measurements["faces_found"] = candidate.faces
         dataset.add(record)
-        _settle_caption(house, dataset.path(record), record)
+        _settle_words(house, dataset.path(record), record, candidate)
     for name in before.keys() - {r.filename for r in dataset.images}:
         for left in (dataset.folder / name, (dataset.folder / name).with_suffix(".txt")):
             left.unlink(missing_ok=True)
@@ -118,15 +141,29 @@ def _write(house: Project, usable: list[_Candidate], settings: Curate) -> Datase
     return dataset
 
 
-def _settle_caption(house: Project, path: Path, record: ImageRecord) -> None:
-    """Take over a caption edited in ``metadata.json`` or in the .txt; one that fits the profile no more is rebuilt."""
+def _settle_words(house: Project, path: Path, record: ImageRecord, candidate: _Candidate) -> None:
+    """Take over a caption edited in ``metadata.json`` or in the .txt; one that fits the profile no more is rebuilt.
+
+    An angle edited in ``metadata.json`` stands; one that is not known or was estimated gives way to what is said now.
+    """
     written, beside = record.extra.get("caption_written"), captions.read_txt(path)
     if record.caption == written and beside and beside != written:
         record.caption = beside
+    if record.angle is None or estimated(record):
+        built = record.caption == captions.build(house.character, record)
+        record.angle = candidate.attributes.get("angle")
+        record.attributes |= {"angle": record.angle} if record.angle else {}
+        record.extra["angle_estimated"] = record.angle if candidate.estimated else None
+        record.caption = captions.build(house.character, record) if built else record.caption
     if captions.lint(record.caption, house.character):
         record.caption = captions.build(house.character, record)
     captions.write_txt(path, record.caption)
     record.extra["caption_written"] = record.caption
+
+
+def estimated(record: ImageRecord) -> bool:
+    """Say whether a source picture's angle is an estimate; one a person has changed since is not."""
+    return record.angle is not None and record.extra.get("angle_estimated") == record.angle
 
 
 def _import(target: Path, candidate: _Candidate) -> bool:
@@ -149,7 +186,7 @@ def _original(target: Path) -> str | None:
 
 
 def _record(house: Project, candidate: _Candidate, digest: str) -> ImageRecord:
-    attributes = candidate.attributes
+    attributes = dict(candidate.attributes)
     own = captions.read_txt(candidate.path) or ""
     usable = bool(own) and not captions.lint(own, house.character)
     return ImageRecord(
@@ -168,6 +205,7 @@ def _record(house: Project, candidate: _Candidate, digest: str) -> ImageRecord:
         measurements={},
         label=None,
         attributes=attributes,
+        extra={"angle_estimated": attributes["angle"]} if candidate.estimated else {},
     )
 
 
@@ -185,24 +223,40 @@ def _choose_held_out(dataset: Dataset, settings: Curate) -> list[ImageRecord]:
     return chosen if len(chosen) > 1 else []
 
 
+def sheet(dataset: Dataset) -> Image.Image:
+    """Return the source pictures, each with what is known of it: angle, expression, whether it is held out."""
+    titles = []
+    for record in dataset.images:
+        known = [f"{record.angle or 'angle unknown'}{' (estimated)' if estimated(record) else ''}", record.expression]
+        titles.append(" ".join(filter(None, [*known, "(held out)" if record.held_out else ""])))
+    return contact_sheet([dataset.path(r) for r in dataset.images], titles, columns=6)
+
+
 def _table(candidates: list[_Candidate]) -> pd.DataFrame:
-    rows = [
-        {"file": c.path.name, "faces": c.faces, "angle": c.attributes.get("angle"), "usable": not c.reasons,
-         "reasons": "; ".join(c.reasons)}
-        for c in candidates
-    ]  # fmt: skip
+    rows = []
+    for candidate in candidates:
+        angle = candidate.attributes.get("angle")
+        rows.append(
+            {"file": candidate.path.name, "faces": candidate.faces,
+             "angle": f"{angle} (estimated)" if candidate.estimated else angle, "usable": not candidate.reasons,
+             "reasons": "; ".join(candidate.reasons)}
+        )  # fmt: skip
     return pd.DataFrame(rows).set_index("file")
 
 
 def _criteria(dataset: Dataset, house: Project, settings: Curate) -> list[Criterion]:
-    count, angles = len(dataset.images), {r.angle for r in dataset.images if r.angle}
+    count = len(dataset.images)
+    angles = {r.angle for r in dataset.images if r.angle}
+    said = {r.angle for r in dataset.images if r.angle and not estimated(r)}
+    seen = ", ".join(angle if angle in said else f"{angle} (estimated)" for angle in sorted(angles)) or "none recorded"
+    if len(angles) < settings.minimum_angles:
+        seen += "; add other views, or say the angle in the name (maya_profile-left.jpg) or in a .txt beside it"
     uncaptioned = [r.filename for r in dataset.images if captions.lint(r.caption, house.character)]
     held = sum(r.held_out for r in dataset.images)
     return [
         Criterion(f"at least {settings.minimum_usable} usable pictures", count >= settings.minimum_usable, f"{count}"),
         Criterion(
-            f"at least {settings.minimum_angles} angles", len(angles) >= settings.minimum_angles,
-            ", ".join(sorted(angles)) or "none recorded",
+            f"at least {settings.minimum_angles} angles", len(angles) >= settings.minimum_angles, seen
         ),
         Criterion("every picture captioned with the trigger", not uncaptioned, ", ".join(uncaptioned) or "all"),
         Criterion(f"{settings.held_out} pictures held out to measure against", held == settings.held_out, f"{held}"),

@@ -30,6 +30,13 @@ def test_missing_file_and_empty_folders_are_named(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
+def test_pictures_in_other_formats_are_named_not_dropped(tmp_path):
+    touch(tmp_path, "b.HEIC", "a.tif", "notes.txt", "._c.heic")
+    assert [path.name for path in imports.list_unread(tmp_path)] == ["a.tif", "b.HEIC"]
+    with pytest.raises(ValueError, match=r"it has 2 in \.heic, \.tif: save them as PNG or JPEG"):
+        imports.list_pictures(tmp_path)
+
+
 def test_two_files_with_one_name_are_both_kept(tmp_path):
     names = ("maya_01.jpg", "maya_01.png", "MAYA_01.webp", "maya_02.jpg", "maya_01_jpg.png", "maya_01.JPG")
     pictures = imports.list_pictures(touch(tmp_path, *names))

@@ -1,6 +1,7 @@
 """Step 1.1: what is usable is imported, what is not is left out with reasons, and the raw folder is only read."""
 
 import hashlib
+import shutil
 
 import pytest
 from PIL import Image, ImageFilter
@@ -59,6 +60,7 @@ def test_bad_pictures_are_left_out_with_reasons_and_raw_is_untouched(raw, tmp_pa
     assert "blurred" in reasons["blurred_front.png"] or "no face" in reasons["blurred_front.png"]
     assert "duplicate of" in reasons["again_front_angry.png"] or "duplicate of" in reasons["maya_03_front_angry.png"]
     assert int(table["usable"].sum()) == 12
+    assert not any(str(folder) in reason for reason in reasons)
     assert before == {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
 
 
@@ -88,6 +90,68 @@ def test_another_seed_draws_another_person(tmp_path):
     assert step.gather(house, params.check("curate", {"seed": 2})) != first
 
 
+def test_names_that_say_no_angle_get_an_estimate_or_a_sentence(raw, tmp_path):
+    folder = tmp_path / "phone"
+    folder.mkdir()
+    angles = {}
+    for number, path in enumerate(sorted(raw.glob("*.png"))):
+        (folder / f"IMG_{number:04d}.png").write_bytes(path.read_bytes())
+        angles[f"IMG_{number:04d}.png"] = path.stem.split("_")[2]
+    (folder / "IMG_0099.HEIC").write_bytes(b"x")
+    house = open_iteration(CHARACTER, root=tmp_path)
+    curated = step.curate(house, settings(folder))
+    profiles = [name for name, angle in angles.items() if angle.startswith("profile")]
+    reason = curated.table.loc[profiles[0], "reasons"]
+    assert f"say the angle in the name ({profiles[0][:-4]}_profile-left.png) or in a .txt" in reason
+    assert curated.table.loc["IMG_0099.HEIC", "reasons"] == ".heic is not read here; save it as PNG or JPEG"
+    assert {r.filename: r.angle for r in curated.dataset.images} == {n: angles[n] for n in angles if n not in profiles}
+    assert all(step.estimated(r) for r in curated.dataset.images)
+    assert curated.table.loc["IMG_0004.png", "angle"] == "half-left (estimated)"
+    assert curated.criteria[1].holds and "half-left (estimated)" in curated.criteria[1].found
+
+    edited = Dataset.open(house.data("source"))
+    edited.get("IMG_0000.png").angle = "half-right"
+    edited.get("IMG_0001.png").caption = "photo of ohwx_char person at the sea"
+    edited.save()
+    (folder / profiles[0]).with_suffix(".txt").write_text("left profile")
+    for name in ("IMG_0000", "IMG_0001", "IMG_0004"):
+        (folder / f"{name}.txt").write_text("half left view, smiling")
+    again = step.curate(house, settings(folder)).dataset
+    assert again.get(profiles[0]).angle == "profile-left"
+    assert again.get("IMG_0000.png").angle == "half-right"  # a person's word stands
+    assert (again.get("IMG_0001.png").angle, again.get("IMG_0001.png").caption) == (
+        "half-left", "photo of ohwx_char person at the sea",
+    )  # fmt: skip
+    assert not step.estimated(again.get("IMG_0004.png"))
+
+
+def test_an_estimated_angle_that_is_corrected_is_corrected_in_the_caption(raw, tmp_path):
+    folder = tmp_path / "phone"
+    folder.mkdir()
+    shutil.copy(next(raw.glob("*half-left_neutral*")), folder / "a.png")
+    house = open_iteration(CHARACTER, root=tmp_path)
+    assert "left" in step.curate(house, settings(folder)).dataset.images[0].caption
+    (folder / "a.txt").write_text("front view")
+    record = step.curate(house, settings(folder)).dataset.images[0]
+    assert (record.angle, record.caption) == ("front", "photo of ohwx_char person, front view")
+
+
+def test_of_a_jpeg_and_a_png_of_one_picture_the_lossless_is_kept_and_a_larger_before_both(raw, tmp_path):
+    folder = tmp_path / "twice"
+    folder.mkdir()
+    front, half = (Image.open(next(raw.glob(f"*{name}*"))) for name in ("00_front_neutral", "half-left_smiling"))
+    front.convert("RGB").save(folder / "a_front.jpg", quality=95)
+    front.save(folder / "b_front.png")
+    half.save(folder / "c_half-left.png")
+    half.convert("RGB").resize((192, 192), Image.Resampling.LANCZOS).save(folder / "d_half-left.jpg", quality=95)
+    asked = settings(folder, minimum_sharpness=0)
+    table = step.curate(open_iteration(CHARACTER, root=tmp_path), asked).table
+    assert table["reasons"].to_dict() == {
+        "a_front.jpg": "duplicate of b_front.png", "b_front.png": "",
+        "c_half-left.png": "duplicate of d_half-left.png", "d_half-left.jpg": "",
+    }  # fmt: skip
+
+
 def test_too_few_pictures_are_said_not_hidden(raw, tmp_path):
     folder = tmp_path / "few"
     folder.mkdir()
@@ -95,7 +159,7 @@ def test_too_few_pictures_are_said_not_hidden(raw, tmp_path):
         (folder / path.name).write_bytes(path.read_bytes())
     criteria = step.curate(open_iteration(CHARACTER, root=tmp_path), settings(folder)).criteria
     assert not criteria[0].holds and criteria[0].found == "2"
-    assert not criteria[1].holds
+    assert not criteria[1].holds and "say the angle in the name" in criteria[1].found
 
 
 def test_a_missing_folder_is_one_sentence(tmp_path):
