@@ -1,7 +1,8 @@
-"""Notebook 00: what this machine is, what it can run at which precision, and whether what is asked for fits."""
+"""Notebook 00: what this machine is, what it can run at which precision, and whether what is asked for can be had."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -65,7 +66,10 @@ def models_table(asked: Models) -> pd.DataFrame:
 
 
 def criteria(asked: Models) -> list[Criterion]:
-    """Return, for each model asked for, whether it fits this machine; when not, the sentence says what would."""
+    """Return, for each model asked for, whether it fits this machine, and of one on the hub, whether it may be loaded.
+
+    When not, the sentence says what would, or what to do: a gated model is found here and not after hours of edits.
+    """
     found = []
     device = placement.pick_device(asked.device)
     for name, family in ((asked.generator, "flux"), (asked.editor, "qwen_edit")):
@@ -79,4 +83,16 @@ def criteria(asked: Models) -> list[Criterion]:
         found.append(
             Criterion(f"{model.name} fits this machine at {asked.precision}, offload {asked.offload}", fits, text)
         )
+        if not Path(model.source).is_dir():
+            found.append(_on_hub(model))
     return found
+
+
+def _on_hub(model: registry.Model) -> Criterion:
+    """Return whether a model's index can be had, which takes the rights and the network its weights will take."""
+    name = f"{model.name} may be loaded from the hub"
+    try:
+        registry.fetch(model.source, "model_index.json", name=model.name)
+    except RuntimeError as error:
+        return Criterion(name, False, str(error))
+    return Criterion(name, True, f"{model.page}, licence {model.licence}")

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import huggingface_hub
 import numpy as np
@@ -133,38 +131,6 @@ def test_damaged_weights(damage, tiny_flux, tmp_path):
 def test_missing_lora_files(use, tiny_flux):
     with pytest.raises(FileNotFoundError, match=r"LoRA file .* does not exist"):
         registry.load_family(tiny_flux, family="flux", device="cpu", loras=[use])
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """A hub on this machine that answers every request with one status and error code; none is left running."""
-    answer = {}
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(answer["status"])
-            self.send_header("X-Error-Code", answer.get("code", ""))
-            self.send_header("X-Error-Message", answer.get("message", ""))
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        do_HEAD = do_GET
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setenv("HF_TOKEN", "")
-    for name, value in {"ENDPOINT": url, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": False}.items():
-        monkeypatch.setattr(huggingface_hub.constants, name, value)
-    monkeypatch.setattr(
-        huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}"
-    )
-    yield answer
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,39 @@
+"""Notebook 00's criteria: a model of the hub that may not be loaded is found before any work is done."""
+
+import huggingface_hub
+
+from flenlib import params
+from flenlib.wheel import machine
+
+GATED = {"status": 403, "code": "GatedRepo", "message": "no"}
+
+
+def test_the_shipped_models_need_no_hub():
+    assert [c.name.split()[0] for c in machine.criteria(params.Models())] == ["mini-flux", "mini-qwen-edit"]
+    assert all(c.holds for c in machine.criteria(params.Models()))
+
+
+def test_a_gated_generator_and_an_editor_that_is_not_there_are_said_before_any_work(hub):
+    hub.update(GATED)
+    asked = params.check("models", {"generator": "flux-dev", "editor": "mini-qwen-edit", "device": "cpu"})
+    found = {c.name: c for c in machine.criteria(asked)}
+    gate = found["flux-dev may be loaded from the hub"]
+    assert not gate.holds and "gated: accept its licence at https://huggingface.co/black-forest-labs" in gate.found
+    assert "hf auth login" in gate.found and "\n" not in gate.found
+    hub.update(status=404, code="RepoNotFound")
+    asked = params.check("models", {"editor": "somebody/their-editor", "device": "cpu"})
+    assert "check the name" in machine.criteria(asked)[-1].found
+
+
+def test_a_model_that_may_be_loaded_says_from_where(monkeypatch, tmp_path):
+    for name, value in {"HF_HUB_OFFLINE": True, "HF_HUB_CACHE": str(tmp_path)}.items():
+        monkeypatch.setattr(huggingface_hub.constants, name, value)
+    asked = params.check("models", {"editor": "somebody/their-editor", "device": "cpu"})
+    missing = machine.criteria(asked)[-1]
+    assert not missing.holds and "the hub cannot be reached: connect to the network" in missing.found
+    cached = tmp_path / "models--somebody--their-editor"
+    for file, text in {"refs/main": "abc", "snapshots/abc/model_index.json": "{}"}.items():
+        (cached / file).parent.mkdir(parents=True)
+        (cached / file).write_text(text)
+    last = machine.criteria(asked)[-1]
+    assert last.holds and last.found.startswith("https://huggingface.co/somebody/their-editor")
