@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import socket
@@ -17,9 +18,10 @@ from pathlib import Path
 import nbformat
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from flenlib.dataset.images import save_picture
+from flenlib.dataset.journal import Journal
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -31,6 +33,15 @@ from flenlib.review.widget import ReviewWidget
 dataset, source = Dataset.open({folder!r}), Dataset.open({source!r})
 ReviewWidget(dataset, Journal(dataset.folder / "journal.jsonl"), sources=[source]{more})
 """.strip()
+
+LATENCY = """
+  const send = WebSocket.prototype.send;
+  window.latency = 0;
+  WebSocket.prototype.send = function (data) {
+    if (window.latency) setTimeout(() => send.call(this, data), window.latency);
+    else send.call(this, data);
+  };"""
+"""A script for new pages, with which `set_latency` works."""
 
 
 @contextmanager
@@ -69,13 +80,13 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-def write_notebook(path: Path, dataset: Dataset, source: Dataset, more: str = "") -> Path:
+def write_notebook(path: Path, dataset: Dataset, source: Dataset, more: str = "", below: str = "1 + 1") -> Path:
     """Write a notebook with one cell that shows the widget, between two others that no key may change."""
     cell = WIDGET.format(folder=str(dataset.folder), source=str(source.folder), more=more)
     cells = [
         nbformat.v4.new_markdown_cell("above"),
         nbformat.v4.new_code_cell(cell),
-        nbformat.v4.new_code_cell("1 + 1"),
+        nbformat.v4.new_code_cell(below),
     ]
     for name, each in zip(("above", "review", "below"), cells, strict=True):
         each.id = name
@@ -125,6 +136,64 @@ def wait_for_tiles(page: Page) -> None:
         """() => { const images = [...document.querySelectorAll('.fr-tile img')];
                    return images.length && images.every((i) => i.complete && i.naturalWidth); }""",
         timeout=120_000,
+    )
+
+
+class Review:
+    """A dataset, its journal, and a notebook that shows the widget on it."""
+
+    def __init__(self, folder: Path, name: str, count: int, more: str = "", below: str = "1 + 1") -> None:
+        self.dataset, self.source = make_datasets(folder / name, count)
+        self.journal = Journal(self.dataset.folder / "journal.jsonl")
+        self.name = write_notebook(folder / f"{name}.ipynb", self.dataset, self.source, more, below).name
+
+    def open(self, page: Page, address: str) -> None:
+        open_notebook(page, address, self.name)
+        run_cells(page)
+        wait_for_tiles(page)
+
+    def labels(self) -> dict[str, str]:
+        return {name: decision.label for name, decision in self.journal.decisions().items()}
+
+
+def tile(page: Page, name: str) -> Locator:
+    """Return the tile of one picture."""
+    return page.locator(f'.fr-tile[data-name="{name}"]')
+
+
+def shown(page: Page) -> list[str]:
+    """Return the filenames of the tiles that are drawn."""
+    return page.locator(".fr-tile").evaluate_all("(tiles) => tiles.map((t) => t.dataset.name)")
+
+
+def saved(page: Page, name: str, label: str) -> None:
+    """Wait until the widget shows a label as saved; only then is it looked for on disk."""
+    page.wait_for_selector(f'.fr-tile[data-name="{name}"][data-label="{label}"]:not([data-saving])')
+
+
+def status(page: Page, text: str) -> None:
+    """Wait until the widget's line of messages says something."""
+    page.wait_for_function("(t) => document.querySelector('.fr-status').textContent.includes(t)", arg=text)
+
+
+def set_latency(page: Page, milliseconds: int) -> None:
+    """Make what the browser sends to its server leave later, as it does on a slow network.
+
+    The page needs the script `LATENCY`.
+    """
+    page.evaluate("(wait) => (window.latency = wait)", milliseconds)
+
+
+def drop(page: Page, selector: str, path: Path) -> bool:
+    """Drag a file from a file manager and drop it on an element; return whether the page has taken care of it."""
+    return page.evaluate(
+        """([selector, name, text]) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], name));
+            const told = { dataTransfer: transfer, bubbles: true, cancelable: true };
+            const event = (kind) => document.querySelector(selector).dispatchEvent(new DragEvent(kind, told));
+            return ["dragenter", "dragover", "drop"].map(event).every((unhandled) => !unhandled); }""",
+        [selector, path.name, base64.b64encode(path.read_bytes()).decode()],
     )
 
 

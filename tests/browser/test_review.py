@@ -4,7 +4,6 @@ import pytest
 from PIL import Image
 
 from flenlib.dataset.images import open_image
-from flenlib.dataset.journal import Journal
 
 pytestmark = pytest.mark.browser
 lab = pytest.importorskip("tests.browser.lab", reason="playwright is not installed: pip install playwright")
@@ -12,74 +11,15 @@ if lab.CHROMIUM is None:
     pytest.skip("no Chromium on this machine: install Debian's package chromium", allow_module_level=True)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("lab")
-
-
-@pytest.fixture(scope="module")
-def address(folder):
-    with lab.server(folder) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with lab.chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser):
-    page = browser.new_page(viewport={"width": 1400, "height": 1000})
-    page.set_default_timeout(120_000)  # a busy machine is no fault of the widget
-    page.faults = []
-    page.on("pageerror", lambda error: page.faults.append(str(error)))
-    yield page
-    assert page.faults == []
-    page.close()
-
-
-class Review:
-    """A dataset, its journal, and a notebook that shows the widget on it."""
-
-    def __init__(self, folder, name, count, more=""):
-        self.dataset, self.source = lab.make_datasets(folder / name, count)
-        self.journal = Journal(self.dataset.folder / "journal.jsonl")
-        self.name = lab.write_notebook(folder / f"{name}.ipynb", self.dataset, self.source, more).name
-
-    def open(self, page, address):
-        lab.open_notebook(page, address, self.name)
-        lab.run_cells(page)
-        lab.wait_for_tiles(page)
-
-    def labels(self):
-        return {name: decision.label for name, decision in self.journal.decisions().items()}
-
-
-def tile(page, name):
-    return page.locator(f'.fr-tile[data-name="{name}"]')
-
-
-def saved(page, name, label):
-    """Wait until the widget shows a label as saved; only then is it looked for on disk."""
-    page.wait_for_selector(f'.fr-tile[data-name="{name}"][data-label="{label}"]:not([data-saving])')
-
-
-def shown(page):
-    return page.locator(".fr-tile").evaluate_all("(tiles) => tiles.map((t) => t.dataset.name)")
+tile, shown, saved, status = lab.tile, lab.shown, lab.saved, lab.status
 
 
 def chooser(page, name):
     return page.locator(f'select[aria-label="{name}"]')
 
 
-def status(page, text):
-    page.wait_for_function("(t) => document.querySelector('.fr-status').textContent.includes(t)", arg=text)
-
-
 def test_labels_by_key_and_mouse_and_no_key_reaches_the_notebook(folder, address, page):
-    review = Review(folder, "keys", 30)
+    review = lab.Review(folder, "keys", 30)
     review.open(page, address)
     before = lab.cells(page)
     names = shown(page)
@@ -121,11 +61,15 @@ def test_labels_by_key_and_mouse_and_no_key_reaches_the_notebook(folder, address
 
 
 def test_a_killed_kernel_loses_nothing_and_the_review_resumes(folder, address, page):
-    review = Review(folder, "restart", 40)
+    review = lab.Review(folder, "restart", 40)
     review.open(page, address)
     names = shown(page)
     tile(page, names[0]).click()
-    for _ in range(26):
+    for _ in names:
+        page.keyboard.press("1")
+    page.wait_for_selector('.fr-root[data-ready="1"]')
+    lab.wait_for_tiles(page)  # what cannot be seen is not labelled
+    for _ in range(2):
         page.keyboard.press("1")
     page.wait_for_function("() => document.querySelector('.fr-progress').textContent.startsWith('26/40')")
     lab.restart_kernel(page)
@@ -144,7 +88,7 @@ def test_a_killed_kernel_loses_nothing_and_the_review_resumes(folder, address, p
 
 
 def test_two_tabs_and_a_second_kernel_lose_nothing(folder, address, browser, page):
-    review = Review(folder, "tabs", 12)
+    review = lab.Review(folder, "tabs", 12)
     review.open(page, address)
     names = shown(page)
     other = lab.write_notebook(folder / "tabs_other.ipynb", review.dataset, review.source)
@@ -173,14 +117,14 @@ def test_two_tabs_and_a_second_kernel_lose_nothing(folder, address, browser, pag
     assert review.labels() == {names[0]: "reject", names[1]: "needs_correction", names[2]: "good"}
     second.keyboard.press("u")
     saved(second, names[0], "good")  # theirs is back
-    page.get_by_role("button", name="read journal").click()
+    page.get_by_role("button", name="reload").click()
     saved(page, names[2], "good")
     second.close()
     tab.close()
 
 
 def test_two_hundred_pictures_filters_and_saved_views(folder, address, page):
-    review = Review(folder, "many", 200)
+    review = lab.Review(folder, "many", 200)
     review.open(page, address)
     assert page.evaluate("document.querySelectorAll('.fr-root *').length") < 1000
     assert "page 1 of 9 · 200 pictures" in page.locator(".fr-page").inner_text()
@@ -212,7 +156,7 @@ def test_two_hundred_pictures_filters_and_saved_views(folder, address, page):
 
 
 def test_zoom_blink_and_a_corrected_picture(folder, address, page, tmp_path):
-    review = Review(folder, "single", 6)
+    review = lab.Review(folder, "single", 6)
     review.open(page, address)
     name = shown(page)[0]
     tile(page, name).dblclick()
@@ -251,9 +195,9 @@ def test_zoom_blink_and_a_corrected_picture(folder, address, page, tmp_path):
 
 
 def test_pairs_a_second_look_and_gaps(folder, address, page):
-    review = Review(folder, "strict", 8, ", have=source.images, target=(2, 4), page_size=4")
+    review = lab.Review(folder, "strict", 8, ", have=source.images, target=(2, 4), page_size=4")
     review.open(page, address)
-    assert "0 picked, aim 2 to 4" in page.locator(".fr-gaps").inner_text()
+    assert "0 picked of 2 to 4: 2 more needed" in page.locator(".fr-gaps").inner_text()
     assert page.locator(".fr-gap[data-lacks=true]", has_text="half-left 0").count() == 1
     names = shown(page)
     tile(page, names[0]).click()
@@ -261,16 +205,18 @@ def test_pairs_a_second_look_and_gaps(folder, address, page):
         page.keyboard.press("1")
         saved(page, name, "good")
     assert "3 picked" in page.locator(".fr-gaps").inner_text()
-    page.get_by_role("button", name="which of two is better").click()
+    page.get_by_role("button", name="pairs").click()
     for answer, said in (("1", "0 compared"), ("ArrowRight", "1 compared"), ("0", "2 compared")):
         status(page, said)
+        page.wait_for_function("() => !document.querySelector('.fr-pairs .fr-stage[data-waiting]')")
         page.keyboard.press(answer)
     page.wait_for_selector("text=every pair has been compared")
     assert page.locator(".fr-standing li").count() == 3
     page.keyboard.press("Escape")
-    page.get_by_role("button", name="judge some again").click()
+    page.get_by_role("button", name="second look").click()
     status(page, "a blind second look at 1 pictures")
     assert page.locator('.fr-tile[data-label="good"]').count() == 0
+    lab.wait_for_tiles(page)
     page.locator(".fr-tile").first.click()
     page.keyboard.press("3")
     status(page, "saved")

@@ -96,3 +96,29 @@ def test_a_thousand_pictures_and_none(tmp_path):
     assert list(answer["refused"]) == ["x1.png"] and answer["progress"]["done"] == 1
     empty = Browser(ReviewWidget(Dataset.open(tmp_path / "none", create=True), Journal(tmp_path / "none" / "j.jsonl")))
     assert empty.ask("view", view=VIEW)[0]["names"] == [] and empty.ask("open")[0]["total"] == 0
+
+
+def test_what_was_shown_and_what_is_shown_still(browser, dataset):
+    names = browser.ask("view", view=VIEW)[0]["names"]
+    browser.ask("decide", names=names[:1], label="good", reasons=None, seen={})
+    journal = Journal(dataset.folder / "journal.jsonl")
+    dates = browser.ask("view", view=VIEW)[0]["dates"]
+    assert dates == [journal.decisions()[names[0]].when, "", "", "", "", ""]
+    answer, _ = browser.ask("decide", names=names[1:2], label="good", reasons=None, page=names[:3])
+    assert answer["changed"] == names[1:2] and [item["name"] for item in answer["items"]] == [
+        names[1], names[0], names[2]
+    ]  # fmt: skip
+
+
+def test_a_second_look_takes_back_its_own_labels_and_no_correction(browser, dataset, tmp_path):
+    names = browser.ask("view", view=VIEW)[0]["names"]
+    browser.ask("decide", names=names, label="good", reasons=None)
+    again = browser.ask("view", view=VIEW, second=True)[0]["names"]
+    assert "nothing to undo" in browser.ask("undo", second=again)[0]["said"]
+    browser.ask("decide", names=again[:1], label="reject", reasons=None, second=again)
+    browser.ask("upload", [png(tmp_path)], upload="u1")
+    refused = browser.ask("correct", name=again[0], issue="", prompt="", upload="u1", file="a.png", second=again)[0]
+    assert "second look" in refused["error"]
+    assert browser.ask("undo", second=again)[0]["changed"] == again[:1]
+    journal = Journal(dataset.folder / "journal.jsonl")
+    assert {d.label for d in journal.decisions().values()} == {"good"} and journal.opinions() == []

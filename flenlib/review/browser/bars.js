@@ -4,17 +4,15 @@ class Bars {
   constructor(review) {
     this.review = review;
     const { told } = review;
-    const plain = (word, title, click, more = {}) =>
-      h("button", { class: "fr-button", title, "aria-label": title, onclick: click, ...more }, word);
     this.fill = Object.keys(LABELS).map((label) => h("i", { "data-label": label }));
     this.meter = h("div", { class: "fr-meter", role: "progressbar", "aria-valuemin": "0", "aria-label": "decided" }, this.fill);
     this.progress = h("span", { class: "fr-progress" });
     this.person = h("span", { class: "fr-person" }, told.person && `by ${told.person}`);
     this.advance = h("input", { type: "checkbox", checked: true });
     this.modes = {
-      grid: plain("grid", "all pictures", () => review.close(), { "aria-pressed": "true" }),
-      pairs: plain("pairs", "which of two is better", () => review.compare(), { "aria-pressed": "false" }),
-      second: plain("second look", "judge some again without seeing their label", () => review.lookAgain(), {
+      grid: button("grid", "all pictures", () => review.close(), { "aria-pressed": "true" }),
+      pairs: button("pairs", "which of two is better", () => review.compare(), { "aria-pressed": "false" }),
+      second: button("second look", "judge some again without seeing their label", () => review.lookAgain(), {
         "aria-pressed": "false",
       }),
     };
@@ -23,14 +21,14 @@ class Bars {
       this.person,
       h("span", { class: "fr-space" }),
       Object.values(this.modes),
-      plain("↶", "undo (u)", () => review.undo()),
-      plain("↷", "redo (y)", () => review.redo()),
-      plain("reload", "read journal and pictures again", () => review.reload()),
-      plain("?", "keys (?)", () => this.toggleHelp()),
+      button("↶", "undo (u)", () => review.step("undo")),
+      button("↷", "redo (y)", () => review.step("redo")),
+      button("reload", "read journal and pictures again", () => review.reload()),
+      button("?", "keys (?)", () => this.toggleHelp()),
     ]);
-    this.fields = h("span", { class: "fr-fields" });
-    this.back = plain("‹", "previous page (Page Up)", () => review.turn(-1));
-    this.forward = plain("›", "next page (Page Down)", () => review.turn(1));
+    this.fields = this.makeFields();
+    this.back = button("‹", "previous page (Page Up)", () => review.turn(-1));
+    this.forward = button("›", "next page (Page Down)", () => review.turn(1));
     this.page = h("span", { class: "fr-page" });
     this.size = choice("size of the pictures", { 96: "small", 144: "medium", 208: "large" }, "144", (value) =>
       review.root.style.setProperty("--fr-size", `${value}px`),
@@ -46,53 +44,82 @@ class Bars {
     this.count = h("b");
     this.selection = h("div", { class: "fr-bar fr-selection", role: "group", "aria-label": "selected pictures" }, [
       this.count,
-      h("span", { class: "fr-labels" }, labelButtons(review, () => [...review.selected])),
-      plain("all of this view", "select every picture of this view", () => review.selectAll()),
-      plain("select nothing", "Escape", () => review.select([])),
+      h("span", { class: "fr-labels" }, labelButtons(review, () => "")),
+      button("all of this view", "select every picture of this view", () => review.grid.select(review.names)),
+      button("select nothing", "Escape", () => review.grid.select([])),
     ]);
     this.gaps = h("div", { class: "fr-gaps" });
     this.status = h("div", { class: "fr-status", role: "status", "aria-live": "polite" });
-    this.late = h("div", { class: "fr-late", role: "alert" });
-    this.late.hidden = this.selection.hidden = true;
+    this.selection.hidden = true;
     this.help = h("div", { class: "fr-help", role: "dialog", "aria-label": "keys", tabindex: "-1" });
     this.help.hidden = true;
     const list = (rows) => h("div", { class: "fr-list" }, rows.flatMap(([keys, what]) => [h("b", {}, keys), h("span", {}, what)]));
     this.help.append(
       h("div", { class: "fr-columns" }, list(HELP), list(Object.entries(told.reasons))),
       h("p", {}, "A reason may come before the label or after it. The worst face comes first, and a tenth at random places."),
-      plain("close", "close (Escape)", () => this.toggleHelp()),
+      button("close", "close (Escape)", () => this.toggleHelp()),
     );
     this.drawFields();
   }
 
-  drawFields() {
+  // The filters stay the same elements, so that one keeps the focus while another view is drawn.
+  makeFields() {
     const { review } = this;
-    const { told, view } = review;
-    const set = (name) => (value) => review.show({ ...view, [name]: value });
+    const { told } = review;
     const same = (words, first) => ({ "": first, ...Object.fromEntries(words.map((word) => [word, word])) });
     const labels = Object.fromEntries(Object.entries(LABELS).map(([label, { word }]) => [label, word]));
-    const saved = { "": "saved views", ...Object.fromEntries(Object.keys(told.views).map((n) => [n, n])), "+": "save this view…" };
-    this.named = Object.keys(told.views).find((name) => told.views[name] && sameView(told.views[name], view)) ?? "";
-    if (this.fields.contains(document.activeElement)) review.root.focus({ preventScroll: true });
-    this.fields.replaceChildren(
-      choice("label", { "": "any label", undecided: "undecided", suggested: "suggested", ...labels }, view.label, set("label")),
-      choice("reason", same(told.known_reasons, "any reason"), view.reason, set("reason")),
-      choice("kind", same(told.kinds, "any kind"), view.kind, set("kind")),
-      choice("face", FACES, view.face, set("face")),
-      choice("order", ORDERS, view.order, set("order")),
-      choice("saved views", saved, this.named, (name) => (name === "+" ? this.nameView() : name && review.show(told.views[name]))),
-      ...(this.named
-        ? [h("button", { class: "fr-button", title: "forget this saved view", onclick: () => review.saveView(this.named, null) }, "forget")]
-        : []),
-    );
+    const options = {
+      label: { "": "any label", undecided: "undecided", suggested: "suggested", ...labels },
+      reason: same(told.known_reasons, "any reason"),
+      kind: same(told.kinds, "any kind"),
+      face: FACES,
+      order: ORDERS,
+    };
+    this.filters = {};
+    for (const [name, offered] of Object.entries(options))
+      this.filters[name] = choice(name, offered, "", (value) =>
+        this.chosen(this.filters[name], { ...review.view, [name]: value }),
+      );
+    this.saved = choice("saved views", {}, "", (name) => {
+      if (name === "+") this.nameView();
+      else if (name) this.chosen(this.saved, told.views[name]);
+    });
+    this.forget = button("forget", "forget this saved view", () => review.saveView(this.saved.value, null));
+    return h("span", { class: "fr-fields" }, Object.values(this.filters), this.saved, this.forget);
   }
 
+  // With the mouse the choice is made, and keys are for the pictures again; with keys one may still be choosing.
+  async chosen(select, view) {
+    const keyed = "keyed" in select.dataset;
+    delete select.dataset.keyed;
+    await this.review.show(view);
+    if (!keyed) this.review.focus();
+  }
+
+  drawFields() {
+    const { told, view } = this.review;
+    for (const [name, select] of Object.entries(this.filters)) select.value = view[name];
+    const names = Object.keys(told.views);
+    const named = names.find((name) => sameView(told.views[name], view)) ?? "";
+    const offered = { "": "saved views", ...Object.fromEntries(names.map((name) => [name, name])), "+": "save this view…" };
+    offer(this.saved, offered, named);
+    this.forget.hidden = !named;
+  }
+
+  // Enter saves the view under that name; leaving the field any other way does not.
   nameView() {
     const field = h("input", { type: "text", "aria-label": "name of the view", placeholder: "name, then Enter" });
-    const keep = () => field.value.trim() && this.review.saveView(field.value.trim(), this.review.view);
-    field.addEventListener("change", keep);
-    field.addEventListener("blur", () => this.drawFields());
-    this.fields.append(field);
+    const form = h("form", {}, field);
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const name = field.value.trim();
+      if (name) this.review.saveView(name, this.review.view);
+    });
+    field.addEventListener("blur", () => {
+      form.remove();
+      this.drawFields();
+    });
+    this.fields.append(form);
     field.focus();
   }
 
@@ -116,7 +143,7 @@ class Bars {
     if (!gaps) return;
     const [low, high] = gaps.target;
     const enough = gaps.picked >= low && gaps.picked <= high;
-    const words = h("div", { class: "fr-picked", "data-enough": enough }, `${gaps.picked} picked, aim ${low} to ${high}`);
+    const words = h("div", { class: "fr-picked", "data-enough": enough }, gaps.words);
     const fields = grouped(gaps.rows);
     const lines = [...fields].map(([field, rows]) =>
       h("div", { class: "fr-gap-line" }, [
@@ -140,14 +167,14 @@ class Bars {
 
   drawPage() {
     const { review } = this;
-    const pages = Math.max(1, Math.ceil(review.names.length / review.pageSize));
-    this.page.textContent = `page ${review.page + 1} of ${pages} · ${review.names.length} pictures`;
-    this.back.setAttribute("aria-disabled", review.page === 0);
-    this.forward.setAttribute("aria-disabled", review.page >= pages - 1);
-    this.count.textContent = `${review.selected.size} selected`;
-    this.selection.hidden = review.selected.size === 0;
-    for (const [mode, button] of Object.entries(this.modes))
-      button.setAttribute("aria-pressed", mode === "second" ? Boolean(review.second) : mode === review.mode);
+    const { page, pages, selected } = review.grid;
+    this.page.textContent = `page ${page + 1} of ${pages} · ${review.names.length} pictures`;
+    this.back.setAttribute("aria-disabled", page === 0);
+    this.forward.setAttribute("aria-disabled", page >= pages - 1);
+    this.count.textContent = `${selected.size} selected`;
+    this.selection.hidden = selected.size === 0 || review.mode !== "grid";
+    for (const [mode, each] of Object.entries(this.modes))
+      each.setAttribute("aria-pressed", mode === "second" ? Boolean(review.second) : mode === review.mode);
     this.middle.hidden = review.mode !== "grid";
   }
 }

@@ -6,7 +6,9 @@ function keyName(event) {
 }
 
 function gridKeys(review) {
-  const across = () => review.columns();
+  const { grid } = review;
+  const across = () => grid.columns;
+  const page = review.told.page_size;
   const move = (by) => () => review.move(by());
   const extend = (by) => () => review.move(by(), true);
   return {
@@ -18,16 +20,20 @@ function gridKeys(review) {
     "Shift+ArrowRight": extend(() => 1),
     "Shift+ArrowUp": extend(() => -across()),
     "Shift+ArrowDown": extend(across),
+    "Shift+PageUp": extend(() => -page),
+    "Shift+PageDown": extend(() => page),
+    "Shift+Home": () => review.go(0, true),
+    "Shift+End": () => review.go(review.names.length - 1, true),
     Home: () => review.go(0),
     End: () => review.go(review.names.length - 1),
     PageUp: () => review.turn(-1),
     PageDown: () => review.turn(1),
     "[": () => review.turn(-1),
     "]": () => review.turn(1),
-    " ": () => review.toggle(review.current),
-    "Ctrl+a": () => review.select(review.onPage()),
+    " ": () => grid.toggle(review.current),
+    "Ctrl+a": () => grid.select(grid.namesOn(grid.page)),
     Enter: () => review.open(review.current),
-    Escape: () => review.select([]),
+    Escape: () => grid.select([]),
     i: () => review.open(review.current, "issue"),
     s: () => review.open(review.current, "blink"),
     z: () => review.open(review.current, "zoom"),
@@ -35,9 +41,23 @@ function gridKeys(review) {
   };
 }
 
+function lookKeys(look) {
+  const step = 80; // pixels
+  return {
+    z: () => look.toggle(),
+    "+": () => look.zoom(1.25),
+    "-": () => look.zoom(0.8),
+    "Shift+ArrowLeft": () => look.pan(step, 0),
+    "Shift+ArrowRight": () => look.pan(-step, 0),
+    "Shift+ArrowUp": () => look.pan(0, step),
+    "Shift+ArrowDown": () => look.pan(0, -step),
+  };
+}
+
 function singleKeys(review) {
   const { single } = review;
   return {
+    ...lookKeys(single.look),
     ArrowLeft: () => review.move(-1),
     ArrowRight: () => review.move(1),
     ArrowUp: () => review.move(-1),
@@ -46,17 +66,17 @@ function singleKeys(review) {
     End: () => review.go(review.names.length - 1),
     Enter: () => review.close(),
     Escape: () => review.close(),
-    z: () => single.look.toggle(),
     s: () => single.blink(),
     v: () => single.toggleBeside(),
     f: () => single.toggleFaces(),
-    i: () => single.issue.focus(),
+    i: () => single.correction.focus(),
   };
 }
 
 function pairKeys(review) {
   const { pairs } = review;
   return {
+    ...lookKeys(pairs.look),
     1: () => pairs.answer(1),
     ArrowLeft: () => pairs.answer(1),
     2: () => pairs.answer(0),
@@ -65,7 +85,6 @@ function pairKeys(review) {
     "=": () => pairs.answer(0.5),
     u: () => pairs.ask({ undo: true }),
     Backspace: () => pairs.ask({ undo: true }),
-    z: () => pairs.look.toggle(),
     Escape: () => review.close(),
     "?": () => review.bars.toggleHelp(),
   };
@@ -73,12 +92,12 @@ function pairKeys(review) {
 
 function commonKeys(review) {
   const keys = {
-    u: () => review.undo(),
-    Backspace: () => review.undo(),
-    "Ctrl+z": () => review.undo(),
-    y: () => review.redo(),
-    "Ctrl+y": () => review.redo(),
-    "Ctrl+Z": () => review.redo(),
+    u: () => review.step("undo"),
+    Backspace: () => review.step("undo"),
+    "Ctrl+z": () => review.step("undo"),
+    y: () => review.step("redo"),
+    "Ctrl+y": () => review.step("redo"),
+    "Ctrl+Z": () => review.step("redo"),
     n: () => review.nextUndecided(),
     "?": () => review.bars.toggleHelp(),
   };
@@ -87,9 +106,17 @@ function commonKeys(review) {
   return keys;
 }
 
+// What a held key may repeat: moving, never labelling, undoing or turning something on and off.
+const REPEATS = /^((Shift\+)?(Arrow\w+|Page\w+)|[[\]+-])$/;
+
+// What a key does to the element that has the focus, and must go on doing.
+function isOwn(name, at) {
+  if (at.type === "checkbox") return name === " ";
+  return at.tagName === "BUTTON" && (name === " " || name === "Enter");
+}
+
 // Listens on the window in the capture phase, which is before JupyterLab's own listener on the document.
 function listenToKeys(review) {
-  const own = { Enter: ["BUTTON", "SELECT"], " ": ["BUTTON", "SELECT"] }; // what these keys do to such an element stays
   const listen = (event) => {
     const at = event.composedPath()[0];
     if (!review.root.contains(at)) return;
@@ -98,20 +125,21 @@ function listenToKeys(review) {
     const name = keyName(event);
     if (name === "Ctrl+s") event.preventDefault();
     if (name === "Escape" && !review.bars.help.hidden) return event.preventDefault(), review.bars.toggleHelp();
-    if (["TEXTAREA", "INPUT"].includes(at.tagName) && at.type !== "checkbox") {
-      if (name === "Escape" || name === "Ctrl+Enter") {
+    const writes = ["TEXTAREA", "INPUT"].includes(at.tagName) && at.type !== "checkbox";
+    if (writes || at.tagName === "SELECT") {
+      if (name === "Escape" || (writes && name === "Ctrl+Enter")) {
         event.preventDefault();
-        review.focus(); // leaving a field saves it
-      }
+        review.focus(); // leaving what is to be corrected saves it
+      } else if (!writes) at.dataset.keyed = ""; // chosen by key: the next key is for it, too
       return;
     }
-    if (at.tagName === "SELECT" || own[event.key]?.includes(at.tagName) || event.altKey) return;
+    if (isOwn(name, at) || event.altKey) return;
     const modes = { grid: gridKeys, single: singleKeys, pairs: pairKeys };
     const keys = { ...(review.mode === "pairs" ? {} : commonKeys(review)), ...modes[review.mode](review) };
     const act = keys[name] ?? keys[name.toLowerCase()];
     if (!act) return;
     event.preventDefault();
-    act();
+    if (!event.repeat || REPEATS.test(name)) act();
   };
   const kinds = ["keydown", "keypress", "keyup"];
   for (const kind of kinds) window.addEventListener(kind, listen, true);

@@ -17,12 +17,21 @@ function h(tag, properties = {}, ...children) {
   return element;
 }
 
+// A button is named by its word, or by its title where the word is a sign.
+function button(word, title, click, more = {}) {
+  const name = /[a-z0-9]/i.test(word) ? {} : { "aria-label": title };
+  return h("button", { class: "fr-button", title, ...name, onclick: click, ...more }, word);
+}
+
+function offer(select, options, chosen) {
+  const make = ([value, word]) => h("option", { value, selected: value === chosen }, word);
+  select.replaceChildren(...Object.entries(options).map(make));
+  select.value = chosen;
+}
+
 function choice(label, options, chosen, change) {
-  const select = h(
-    "select",
-    { "aria-label": label, title: label, onchange: () => change(select.value) },
-    Object.entries(options).map(([value, word]) => h("option", { value, selected: value === chosen }, word)),
-  );
+  const select = h("select", { "aria-label": label, title: label, onchange: () => change(select.value) });
+  offer(select, options, chosen);
   return select;
 }
 

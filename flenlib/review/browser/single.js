@@ -1,4 +1,4 @@
-// One picture large, beside its source, with all that is known of it, its reasons and what is to be corrected; and pairs.
+// One picture large, beside its source, with all that is known of it, its reasons and what is to be corrected.
 
 class Single {
   constructor(review) {
@@ -9,55 +9,35 @@ class Single {
     this.beside = true;
     this.version = 0;
     this.faces = false;
-    this.buttons = labelButtons(review, () => [review.current]);
-    this.reasons = h("div", { class: "fr-reasons", role: "group", "aria-label": "reasons" });
+    this.buttons = labelButtons(review, () => review.current);
+    this.reasons = Object.entries(review.told.reasons).map(([key, reason]) =>
+      h("button", { class: "fr-reason", "data-reason": reason, onclick: () => review.reason(reason) }, [
+        h("kbd", {}, key),
+        ` ${reason}`,
+      ]),
+    );
     this.table = h("div", { class: "fr-known" });
-    this.issue = h("textarea", { rows: "2", "aria-label": "what is to be corrected", placeholder: "what is wrong" });
-    this.prompt = h("textarea", { rows: "3", "aria-label": "improved prompt", placeholder: "a better prompt" });
-    this.file = h("input", { type: "file", accept: "image/*", class: "fr-file", "aria-label": "corrected picture" });
-    this.file.addEventListener("change", () => this.take(this.file.files));
-    for (const field of [this.issue, this.prompt]) field.addEventListener("change", () => this.save());
-    this.mended = h("div", { class: "fr-mended" });
+    this.correction = new Correction(review);
     this.tools = h("div", { class: "fr-tools" }, [
-      this.tool("back to the grid", "Escape", () => review.close()),
-      this.tool("‹", "previous (←)", () => review.move(-1)),
-      this.tool("›", "next (→)", () => review.move(1)),
-      this.tool("1:1", "1:1 or fit (z)", () => this.look.toggle()),
-      this.tool("beside", "source beside the edit (v)", () => this.toggleBeside()),
-      this.tool("blink", "blink edit, source, corrected (s)", () => this.blink()),
-      this.tool("faces", "faces found (f)", () => this.toggleFaces()),
-    ]);
-    const choose = h("button", { class: "fr-button", onclick: () => this.file.click() }, "choose a file…");
-    const start = h("button", { class: "fr-button", onclick: () => this.copyPrompt() }, "start from its prompt");
-    const keep = h("button", { class: "fr-button", onclick: () => this.save() }, "save");
-    this.form = h("fieldset", { class: "fr-form" }, [
-      h("legend", {}, "needs correction"),
-      this.issue,
-      this.prompt,
-      h("div", { class: "fr-row" }, start, keep),
-      h("div", { class: "fr-drop" }, "drop the corrected picture here, or ", choose, this.file, this.mended),
+      button("back to the grid", "Escape", () => review.close()),
+      button("‹", "previous (←)", () => review.move(-1)),
+      button("›", "next (→)", () => review.move(1)),
+      button("1:1", "1:1 or fit (z)", () => this.look.toggle()),
+      button("beside", "source beside the edit (v)", () => this.toggleBeside()),
+      button("blink", "blink edit, source, corrected (s)", () => this.blink()),
+      button("faces", "faces found (f)", () => this.toggleFaces()),
     ]);
     const side = h("div", { class: "fr-side" }, [
       h("div", { class: "fr-labels", role: "group", "aria-label": "label" }, this.buttons),
-      this.reasons,
+      h("div", { class: "fr-reasons", role: "group", "aria-label": "reasons" }, this.reasons),
       this.table,
-      this.form,
+      this.correction.element,
     ]);
     this.stages = h("div", { class: "fr-stages" }, this.left.element, this.right.element);
     this.element = h("div", { class: "fr-single", tabindex: "0", role: "group" }, [
       h("div", { class: "fr-large" }, this.tools, this.stages),
       side,
     ]);
-    this.element.addEventListener("dragover", (event) => event.preventDefault());
-    this.element.addEventListener("drop", (event) => {
-      event.preventDefault();
-      event.stopPropagation();
-      this.take(event.dataTransfer.files);
-    });
-  }
-
-  tool(word, title, click) {
-    return h("button", { class: "fr-button", title, "aria-label": title, onclick: click }, word);
   }
 
   get versions() {
@@ -75,7 +55,6 @@ class Single {
     if (other) {
       this.version = 0;
       this.look.reset();
-      this.element.setAttribute("aria-label", spoken(item));
       this.stagePictures();
     }
     this.update(item, other);
@@ -93,39 +72,30 @@ class Single {
   }
 
   update(item, other = false) {
-    const corrected = this.item.decision?.corrected;
+    const { review } = this;
+    const mended = !other && this.item.decision?.corrected !== item.decision?.corrected;
+    const saving = review.saves.label(item.name);
     this.item = item;
-    this.element.setAttribute("aria-label", spoken(item, this.review.saving.get(item.name)));
-    const saving = this.review.saving.get(item.name);
+    this.element.setAttribute("aria-label", spoken(item, saving));
     this.stages.dataset.label = item.decision?.label ?? "";
-    for (const button of this.buttons) {
-      const label = button.dataset.label;
-      button.setAttribute("aria-pressed", item.decision?.label === label);
-      button.toggleAttribute("data-saving", saving === label);
-      button.toggleAttribute("data-suggested", !item.decision && item.suggestion?.label === label);
+    drawLabels(this.buttons, item, saving);
+    const given = review.draft.size ? [...review.draft] : (review.saves.decision(item.name)?.reasons ?? []);
+    for (const each of this.reasons) {
+      const { reason } = each.dataset;
+      each.setAttribute("aria-pressed", given.includes(reason));
+      each.toggleAttribute("data-draft", given.includes(reason) && !item.decision?.reasons.includes(reason));
     }
-    const given = new Set(this.review.draft.size ? this.review.draft : (item.decision?.reasons ?? []));
-    this.reasons.replaceChildren(
-      ...Object.entries(this.review.told.reasons).map(([key, reason]) =>
-        h(
-          "button",
-          {
-            class: "fr-reason",
-            "aria-pressed": given.has(reason),
-            "data-draft": this.review.draft.has(reason),
-            onclick: () => this.review.reason(reason),
-          },
-          h("kbd", {}, key),
-          ` ${reason}`,
-        ),
-      ),
-    );
     this.table.replaceChildren(...known(item).flatMap(([k, v]) => [h("span", {}, k), h("span", {}, v)]));
-    this.form.hidden = Boolean(this.review.second);
-    if (other || document.activeElement !== this.issue) this.issue.value = item.decision?.issue ?? "";
-    if (other || document.activeElement !== this.prompt) this.prompt.value = item.decision?.prompt ?? "";
-    this.mended.textContent = item.decision?.corrected ? `kept as ${item.decision.corrected}; s blinks` : "";
-    if (!other && corrected !== item.decision?.corrected) this.version = 0;
+    this.correction.show(item);
+    if (mended) {
+      this.version = 0;
+      this.stagePictures();
+    }
+  }
+
+  // Whether the picture itself can be seen, or why it cannot.
+  shows(name) {
+    return this.item?.name === name && this.right.settled;
   }
 
   toggleBeside() {
@@ -157,37 +127,6 @@ class Single {
     }
   }
 
-  copyPrompt() {
-    this.prompt.value ||= this.item.prompt;
-    this.prompt.focus();
-  }
-
-  // Say what is to be corrected, when it is not what is on disk already.
-  async save() {
-    const { item } = this;
-    const [issue, prompt] = [this.issue.value.trim(), this.prompt.value.trim()];
-    if (issue === (item.decision?.issue ?? "") && prompt === (item.decision?.prompt ?? "")) return;
-    await this.review.change("correct", { name: item.name, issue, prompt }, [item.name], "needs_correction");
-  }
-
-  async take(files) {
-    if (!files.length) return;
-    const { item, review } = this;
-    const [issue, prompt] = [this.issue.value.trim(), this.prompt.value.trim()];
-    const upload = `${review.kernel.me}-${(review.kernel.count += 1)}`;
-    const [file] = files;
-    this.file.value = "";
-    review.say(files.length > 1 ? `one picture at a time: taking ${file.name}` : `reading ${file.name}`);
-    try {
-      const step = 2 ** 20; // a notebook server closes on a message over 10 MiB
-      for (let at = 0; at < Math.max(1, file.size); at += step)
-        await review.kernel.ask("upload", { upload }, [await file.slice(at, at + step).arrayBuffer()]);
-    } catch (error) {
-      return review.say(error.message, true);
-    }
-    await review.change("correct", { name: item.name, issue, prompt, upload, file: file.name }, [item.name], "needs_correction");
-  }
-
   close() {
     this.left.close();
     this.right.close();
@@ -214,55 +153,4 @@ function known(item) {
 function moment(when) {
   const date = new Date(when);
   return Number.isNaN(date.getTime()) ? when : date.toLocaleString();
-}
-
-class Pairs {
-  constructor(review) {
-    this.review = review;
-    this.look = new Look();
-    this.stages = [new Stage(review.pictures, this.look), new Stage(review.pictures, this.look)];
-    this.message = h("p", { class: "fr-empty" });
-    this.standing = h("ol", { class: "fr-standing" });
-    const answer = (won, word) => h("button", { class: "fr-button", onclick: () => this.answer(won) }, word);
-    this.answers = h("div", { class: "fr-tools" }, [
-      h("button", { class: "fr-button", onclick: () => review.close() }, "back to the grid"),
-      answer(1, "the left is better"),
-      answer(0.5, "equally good"),
-      answer(0, "the right is better"),
-    ]);
-    this.element = h("div", { class: "fr-pairs", tabindex: "0", role: "group", "aria-label": "which is better" }, [
-      this.answers,
-      h("p", { class: "fr-hint" }, PAIR_HELP),
-      h("div", { class: "fr-stages" }, this.stages[0].element, this.stages[1].element),
-      this.message,
-      this.standing,
-    ]);
-  }
-
-  async ask(content = {}) {
-    try {
-      const reply = await this.review.kernel.ask("pair", content);
-      this.pair = reply.pair;
-      this.review.take(reply);
-      const asked = this.pair.length === 2;
-      this.stages.forEach((stage) => (stage.element.hidden = !asked));
-      if (asked) this.pair.forEach((name, side) => this.stages[side].show(this.review.items.get(name).picture, name));
-      this.message.textContent = asked ? "" : reply.said;
-      this.look.reset();
-      this.standing.replaceChildren(...reply.standing.map((name) => h("li", {}, name)));
-      this.review.say(reply.said || `${reply.count} compared`);
-    } catch (error) {
-      this.review.say(error.message, true);
-    }
-  }
-
-  answer(won) {
-    const { pair } = this;
-    this.pair = null; // a second key before the next pair has come answers nothing
-    if (pair?.length === 2) this.ask({ pair, won });
-  }
-
-  close() {
-    this.stages.forEach((stage) => stage.close());
-  }
 }

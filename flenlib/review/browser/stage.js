@@ -16,6 +16,24 @@ class Look {
     this.draw();
   }
 
+  // Move over the picture, when it is larger than its stage or zoomed.
+  pan(x, y) {
+    if (!this.scale) return;
+    Object.assign(this, { x: this.x + x, y: this.y + y });
+    this.draw();
+  }
+
+  // Zoom by a factor, around a point of the stage (from its middle).
+  zoom(by, x = 0, y = 0, stage = [...this.stages].find((each) => each.size && each.element.clientWidth)) {
+    if (!stage?.size) return;
+    const before = this.scale || stage.fit;
+    const after = Math.min(16, Math.max(0.05, before * by));
+    this.x = x - ((x - this.x) * after) / before; // what is at the point stays there
+    this.y = y - ((y - this.y) * after) / before;
+    this.scale = after;
+    this.draw();
+  }
+
   draw() {
     for (const stage of this.stages) stage.draw();
   }
@@ -44,14 +62,19 @@ class Stage {
     this.image.alt = title;
     this.mark([]);
     this.element.removeAttribute("data-missing");
+    this.element.dataset.waiting = "";
     try {
       if (!picture.startsWith("corrected/")) this.place(picture, await this.pictures.thumbnail(picture));
       this.place(picture, await this.pictures.full(picture));
     } catch (error) {
-      if (this.shown !== picture) return;
-      this.image.removeAttribute("src");
-      this.element.dataset.missing = error.message;
+      if (this.shown === picture) this.miss(error.message);
     }
+  }
+
+  miss(why) {
+    this.image.removeAttribute("src");
+    this.element.removeAttribute("data-waiting");
+    this.element.dataset.missing = why;
   }
 
   place(picture, found) {
@@ -59,9 +82,16 @@ class Stage {
     this.image.onload = () => {
       this.size = found.size ?? [this.image.naturalWidth, this.image.naturalHeight];
       this.whole = Boolean(found.size);
+      this.element.removeAttribute("data-waiting");
       this.draw();
     };
+    this.image.onerror = () => this.miss("the browser cannot show this picture");
     this.image.src = found.url;
+  }
+
+  // Whether what is shown is what was asked for, or a word on why it cannot be.
+  get settled() {
+    return Boolean(this.shown) && !("waiting" in this.element.dataset);
   }
 
   mark(boxes) {
@@ -89,14 +119,9 @@ class Stage {
   wheel(event) {
     if (!this.size) return;
     event.preventDefault();
-    const before = this.look.scale || this.fit;
-    const after = Math.min(16, Math.max(0.05, before * Math.exp(-event.deltaY / 400)));
     const box = this.element.getBoundingClientRect();
-    const at = [event.clientX - box.left - box.width / 2, event.clientY - box.top - box.height / 2];
-    this.look.x = at[0] - ((at[0] - this.look.x) * after) / before; // what is under the pointer stays there
-    this.look.y = at[1] - ((at[1] - this.look.y) * after) / before;
-    this.look.scale = after;
-    this.look.draw();
+    const [x, y] = [event.clientX - box.left - box.width / 2, event.clientY - box.top - box.height / 2];
+    this.look.zoom(Math.exp(-event.deltaY / 400), x, y, this);
   }
 
   drag(start) {

@@ -1,6 +1,6 @@
 // The grid: one tile a picture, with its labels; what is not on disk yet looks different from what is.
 
-function labelButtons(review, names) {
+function labelButtons(review, whom) {
   return Object.entries(LABELS).map(([label, { word, sign, keys }]) =>
     h(
       "button",
@@ -13,13 +13,22 @@ function labelButtons(review, names) {
         "aria-pressed": "false",
         onclick: (event) => {
           event.stopPropagation();
-          review.decide(label, names());
+          review.decide(label, whom());
         },
       },
       h("span", { "aria-hidden": "true" }, sign),
       h("span", { class: "fr-word", "aria-hidden": "true" }, word),
     ),
   );
+}
+
+function drawLabels(buttons, item, saving) {
+  for (const each of buttons) {
+    const { label } = each.dataset;
+    each.setAttribute("aria-pressed", item.decision?.label === label);
+    each.toggleAttribute("data-saving", saving === label);
+    each.toggleAttribute("data-suggested", !item.decision && item.suggestion?.label === label);
+  }
 }
 
 class Tile {
@@ -29,7 +38,7 @@ class Tile {
     this.why = h("div", { class: "fr-why" });
     this.buttons = labelButtons(review, () => {
       review.go(review.names.indexOf(this.name));
-      return [this.name];
+      return this.name;
     });
     this.frames = h("div", { class: "fr-pictures" });
     if (item.source) this.frames.append(thumbnail(review.pictures, item.source, "source"));
@@ -38,11 +47,11 @@ class Tile {
       "div",
       {
         class: "fr-tile",
-        role: "listitem",
+        role: "gridcell",
         tabindex: "-1",
         "data-name": item.name,
         onmousedown: (event) => event.preventDefault(), // the click says where the focus goes, and selects no text
-        onclick: (event) => review.click(this.name, event),
+        onclick: (event) => review.grid.click(this.name, event),
         ondblclick: () => review.open(this.name),
         onfocus: () => review.focused(this.name),
       },
@@ -56,28 +65,27 @@ class Tile {
 
   update(item) {
     const { review, element } = this;
-    const saving = review.saving.get(this.name);
-    const said = item.decision ?? item.suggestion;
+    const saving = review.saves.label(this.name);
+    const said = review.saves.decision(this.name) ?? item.suggestion;
     const current = review.current === this.name;
-    const selected = review.selected.has(this.name);
     element.dataset.label = item.decision?.label ?? "";
     element.dataset.suggested = item.decision ? "" : (item.suggestion?.label ?? "");
-    element.toggleAttribute("data-saving", Boolean(saving));
-    element.toggleAttribute("data-selected", selected);
+    element.toggleAttribute("data-saving", review.saves.edits.has(this.name));
     element.tabIndex = current ? 0 : -1;
     element.setAttribute("aria-current", current);
-    element.setAttribute("aria-label", spoken(item, saving, selected));
+    element.setAttribute("aria-selected", review.grid.selected.has(this.name));
+    element.setAttribute("aria-label", spoken(item, saving));
     element.title = tooltip(item);
-    for (const button of this.buttons) {
-      const label = button.dataset.label;
-      button.setAttribute("aria-pressed", item.decision?.label === label);
-      button.toggleAttribute("data-saving", saving === label);
-      button.toggleAttribute("data-suggested", !item.decision && item.suggestion?.label === label);
-    }
+    drawLabels(this.buttons, item, saving);
     this.facts.replaceChildren(...facts(item));
     const reasons = current && review.draft.size ? [...review.draft] : (said?.reasons ?? []);
     this.why.textContent = reasons.join(", ");
     this.why.toggleAttribute("data-draft", current && review.draft.size > 0);
+  }
+
+  // Whether its pictures can be seen, or why they cannot.
+  get settled() {
+    return [...this.frames.querySelectorAll("img")].every((image) => image.complete && image.naturalWidth);
   }
 }
 
@@ -96,7 +104,7 @@ function facts(item) {
   ].filter(Boolean);
 }
 
-function spoken(item, saving, selected) {
+function spoken(item, saving) {
   const state = saving
     ? `${LABELS[saving].word}, saving`
     : item.decision
@@ -105,7 +113,7 @@ function spoken(item, saving, selected) {
         ? `undecided, ${LABELS[item.suggestion.label].word} suggested`
         : "undecided";
   const why = (item.decision ?? item.suggestion)?.reasons.join(", ");
-  return [item.name, state, why, `face ${distanceText(item)}`, selected && "selected"].filter(Boolean).join("; ");
+  return [item.name, state, why, `face ${distanceText(item)}`].filter(Boolean).join("; ");
 }
 
 function tooltip(item) {

@@ -1,42 +1,49 @@
-// The review itself: which pictures, which one, what is selected; it asks the kernel and shows what came of it.
+// The review itself: which pictures, which one, and how they are shown; it asks the kernel and shows what came of it.
 
 class Review {
   constructor(model, element) {
-    this.root = h("div", { class: "fr-root", tabindex: "0", role: "group", "aria-label": "review of pictures" });
+    this.root = h("div", { class: "fr-root", tabindex: "-1", role: "group", "aria-label": "review of pictures" });
+    this.body = h("div", { class: "fr-body" }, h("p", { class: "fr-empty", role: "status" }, "waiting for the kernel"));
+    this.late = h("div", { class: "fr-late", role: "alert" });
+    this.root.append(this.body, this.late);
     element.append(this.root);
     this.kernel = new Kernel(
       model,
       (content) => content.items && Boolean(content.second) === Boolean(this.second) && this.take(content),
-      (late) => this.bars && (this.bars.late.hidden = !late),
+      (late) => (this.late.textContent = late ? LATE : ""),
     );
     this.pictures = new Pictures(this.kernel);
-    Object.assign(this, { names: [], items: new Map(), tiles: new Map(), page: 0, place: 0, mode: "grid", second: null });
-    Object.assign(this, { selected: new Set(), anchor: 0, draft: new Set(), saving: new Map() });
+    this.saves = new Saves(this);
+    Object.assign(this, { names: [], items: new Map(), dates: new Map(), draft: new Set() });
+    Object.assign(this, { place: 0, mode: "grid", second: null, told: null });
     this.view = { label: "", reason: "", kind: "", face: "", order: "worst" };
   }
 
   async start() {
-    this.told = await this.kernel.ask("open");
-    this.pageSize = this.told.page_size;
+    const told = await this.kernel.ask("open");
+    this.told = told; // until now nothing is drawn that others' answers could change
+    this.grid = new Grid(this);
     this.single = new Single(this);
     this.pairs = new Pairs(this);
     this.bars = new Bars(this);
     const { bars } = this;
-    bars.late.textContent =
-      "The kernel does not answer: it is busy, or gone. What is hatched is not saved. If it was restarted, run this cell again.";
-    this.grid = h("div", { class: "fr-grid", role: "list", "aria-label": "pictures" });
-    this.body = h("div", { class: "fr-body" }, this.grid);
-    this.root.append(bars.meter, bars.top, bars.gaps, bars.middle, bars.selection, bars.help, this.body, bars.late, bars.status);
+    this.root.prepend(bars.meter, bars.top, bars.gaps, bars.middle, bars.selection, bars.help);
+    this.root.append(bars.status);
     this.silence = listenToKeys(this);
+    listenToDrops(this);
     this.look = () => {
-      if (document.visibilityState === "visible") this.ask("look");
-      else if (this.mode === "single") this.single.save();
+      if (document.visibilityState === "visible") this.askAndLook("look");
+      else if (this.mode === "single") this.single.correction.save();
     };
     document.addEventListener("visibilitychange", this.look);
     window.addEventListener("focus", this.look);
-    this.leaving = (event) => this.saving.size && event.preventDefault();
+    this.leaving = (event) => (this.saves.edits.size || this.single.correction.drafts.size) && event.preventDefault();
     window.addEventListener("beforeunload", this.leaving);
     await this.show(this.view);
+  }
+
+  fail(error) {
+    this.body.replaceChildren(h("p", { role: "alert" }, `The review could not start: ${error.message}`));
   }
 
   stop() {
@@ -44,23 +51,11 @@ class Review {
     document.removeEventListener("visibilitychange", this.look);
     window.removeEventListener("focus", this.look);
     window.removeEventListener("beforeunload", this.leaving);
-    this.single?.close();
-    this.pairs?.close();
-    this.kernel.close();
+    for (const part of [this.grid, this.single, this.pairs, this.kernel]) part?.close();
   }
 
   get current() {
     return this.names[this.place];
-  }
-
-  onPage(page = this.page) {
-    return this.names.slice(page * this.pageSize, (page + 1) * this.pageSize);
-  }
-
-  columns() {
-    const tiles = [...this.grid.children];
-    const next = tiles.findIndex((tile) => tile.offsetTop > tiles[0].offsetTop);
-    return next > 0 ? next : Math.max(1, tiles.length);
   }
 
   // Ask, and show what came of it; a refusal is said and never hides what is there.
@@ -75,12 +70,18 @@ class Review {
     }
   }
 
+  // The same where decisions may have changed: in a strict review what a picture adds depends on all that are picked.
+  askAndLook(what, content = {}) {
+    const strict = this.told.strict && this.mode === "grid" && !this.second;
+    return this.ask(what, strict ? { ...content, page: [...this.grid.tiles.keys()] } : content);
+  }
+
   take(reply) {
+    if (!this.told) return;
     for (const item of reply.items ?? []) {
       this.items.set(item.name, item);
       this.redraw(item.name);
     }
-    if (reply.gaps) for (const name of this.tiles.keys()) this.redraw(name);
     if (reply.progress) this.bars.drawProgress(reply.progress);
     if ("gaps" in reply) this.bars.drawGaps(reply.gaps);
     const refused = Object.values(reply.refused ?? {});
@@ -94,52 +95,33 @@ class Review {
   }
 
   async show(view) {
+    await this.saves.settled();
     if (this.second) this.items.clear(); // what is known of them is blind
     this.second = null;
-    this.view = { ...view };
+    const wanted = (this.view = { ...view });
     this.bars.drawFields();
-    const reply = await this.ask("view", { view: this.view });
-    if (reply) await this.fill(reply);
+    const reply = await this.ask("view", { view });
+    if (reply && this.view === wanted && !this.second) await this.fill(reply);
   }
 
   async fill(reply) {
-    Object.assign(this, { names: reply.names, mode: "grid", selected: new Set() });
-    this.anchor = reply.start;
-    this.place = reply.start;
-    await this.drawGrid(Math.floor(reply.start / this.pageSize));
+    Object.assign(this, { names: reply.names, mode: "grid", place: reply.start });
+    this.dates = new Map(reply.names.map((name, n) => [name, reply.dates[n]]));
+    Object.assign(this.grid, { selected: new Set(), anchor: reply.start });
+    await this.grid.draw(Math.floor(reply.start / this.told.page_size));
   }
 
-  async drawGrid(page) {
-    this.page = page;
-    const wanted = this.onPage();
-    if (wanted.length) await this.ask("items", { names: wanted });
-    if (this.page !== page || this.mode !== "grid") return;
-    const had = this.hasFocus();
-    if (had) this.root.focus({ preventScroll: true });
-    this.tiles = new Map(wanted.map((name) => [name, new Tile(this, this.items.get(name))]));
-    const nothing = this.told.total ? "no picture matches this view" : `no pictures to review in ${this.told.folder}`;
-    this.grid.replaceChildren(...[...this.tiles.values()].map((tile) => tile.element));
-    this.body.replaceChildren(wanted.length ? this.grid : h("p", { class: "fr-empty" }, nothing));
-    this.bars.drawPage();
-    if (had) this.focus();
-    this.root.dataset.ready = page;
-    clearTimeout(this.ahead);
-    this.ahead = setTimeout(() => this.readAhead(page + 1), 300);
-  }
-
-  async readAhead(page) {
-    const names = this.onPage(page).filter((name) => !this.items.has(name));
-    if (!names.length || !(await this.ask("items", { names }))) return;
-    for (const name of names)
-      for (const picture of [this.items.get(name).picture, this.items.get(name).source])
-        if (picture) this.pictures.thumbnail(picture).catch(() => {});
+  // The date of the decision that is shown, or known where the picture's page was not drawn yet; empty: undecided.
+  when(name) {
+    const item = this.items.get(name);
+    return item ? (item.decision?.when ?? "") : (this.dates.get(name) ?? "");
   }
 
   redraw(name) {
     const item = this.items.get(name);
     if (!item) return;
-    this.tiles.get(name)?.update(item);
-    if (this.mode === "single" && name === this.current) this.single.update(item);
+    this.grid.tiles.get(name)?.update(item);
+    if (this.mode === "single" && name === this.single.item?.name) this.single.update(item);
   }
 
   hasFocus() {
@@ -148,7 +130,7 @@ class Review {
 
   focus() {
     const places = { single: this.single.element, pairs: this.pairs.element };
-    const target = places[this.mode] ?? this.tiles.get(this.current)?.element ?? this.root;
+    const target = places[this.mode] ?? this.grid.tiles.get(this.current)?.element ?? this.root;
     target.focus({ preventScroll: true });
     if (this.mode === "grid") target.scrollIntoView({ block: "nearest" });
   }
@@ -162,14 +144,11 @@ class Review {
     const before = this.current;
     this.place = Math.min(Math.max(place, 0), this.names.length - 1);
     if (before !== this.current) this.draft = new Set();
-    if (extend) this.select(this.range(this.anchor, this.place), false);
-    else this.anchor = this.place;
-    const page = Math.floor(this.place / this.pageSize);
-    if (this.mode === "single") {
-      if (!this.items.has(this.current)) await this.ask("items", { names: [this.current] });
-      return this.showSingle();
-    }
-    if (page !== this.page) await this.drawGrid(page);
+    if (this.mode === "single") return this.showSingle();
+    if (extend) this.grid.select(this.grid.range(this.place), false);
+    else this.grid.anchor = this.place;
+    const page = Math.floor(this.place / this.told.page_size);
+    if (page !== this.grid.page) await this.grid.draw(page);
     for (const name of [before, this.current]) this.redraw(name);
     if (focus) this.focus();
   }
@@ -179,126 +158,73 @@ class Review {
   }
 
   async turn(by) {
-    const last = Math.max(0, Math.ceil(this.names.length / this.pageSize) - 1);
-    const page = Math.min(Math.max(this.page + by, 0), last);
-    if (page !== this.page) await this.go(page * this.pageSize);
+    const page = Math.min(Math.max(this.grid.page + by, 0), this.grid.pages - 1);
+    if (page !== this.grid.page) await this.go(page * this.told.page_size);
   }
 
   nextUndecided() {
     const ahead = [...this.names.keys()].map((n) => (this.place + 1 + n) % this.names.length);
-    const found = ahead.find((place) => !this.items.get(this.names[place])?.decision);
+    const found = ahead.find((place) => !this.when(this.names[place]));
     if (found === undefined) this.say("every picture of this view is decided");
     else this.go(found);
   }
 
-  range(from, to) {
-    return this.names.slice(Math.min(from, to), Math.max(from, to) + 1);
-  }
-
-  click(name, event) {
-    const place = this.names.indexOf(name);
-    if (event.shiftKey) {
-      this.go(place, true);
-    } else if (event.ctrlKey || event.metaKey) {
-      this.toggle(name);
-      this.go(place);
-    } else {
-      if (this.selected.size) this.select([]);
-      this.go(place);
-    }
-  }
-
-  toggle(name) {
-    const selected = new Set(this.selected);
-    if (!selected.delete(name)) selected.add(name);
-    this.select(selected);
-  }
-
-  select(names, moveAnchor = true) {
-    const before = this.selected;
-    this.selected = new Set(names);
-    if (moveAnchor) this.anchor = this.place;
-    for (const name of new Set([...before, ...this.selected])) this.redraw(name);
-    this.bars.drawPage();
-    if (this.hasFocus()) this.focus();
-  }
-
-  selectAll() {
-    this.select(this.names);
-  }
-
-  // A label is shown hatched until the kernel says that it is on disk.
-  async decide(label, names = this.selected.size && this.mode === "grid" ? [...this.selected] : [this.current]) {
-    names = names.filter(Boolean);
+  // Label one picture, or without a name the selected ones, or else the current one; only what can be seen is labelled.
+  async decide(label, name = "") {
+    const selected = !name && this.mode === "grid" && this.grid.selected.size > 0;
+    const names = selected ? [...this.grid.selected] : [name || this.current].filter(Boolean);
     if (!names.length) return;
-    const known = names.map((name) => this.items.get(name)).filter(Boolean);
-    const seen = Object.fromEntries(known.map((item) => [item.name, item.decision?.when ?? ""]));
+    if (!selected && !this.isSeen(names[0])) return this.say(UNSEEN, true);
     const reasons = this.draft.size ? [...this.draft] : null;
-    const own = names.length === 1 && names[0] === this.current;
     const stays = this.mode === "single" && label === "needs_correction";
+    const own = names.length === 1 && names[0] === this.current;
     this.draft = new Set();
-    const saved = this.change("decide", { names, label, reasons, seen }, names, label);
-    if (names.length > 1) this.select([]);
-    else if (own && this.bars.advance.checked && !stays && this.place < this.names.length - 1) this.move(1);
+    const saved = this.saves.decide(names, label, reasons);
+    if (selected) this.grid.select([]);
+    if (own && this.bars.advance.checked && !stays && this.place < this.names.length - 1) this.move(1);
     await saved;
   }
 
-  async change(what, content, names, label) {
-    for (const name of names) this.saving.set(name, label);
-    names.forEach((name) => this.redraw(name));
-    const reply = await this.ask(what, content);
-    for (const name of names) this.saving.delete(name);
-    names.forEach((name) => this.redraw(name));
-    if (!reply || reply.said || Object.keys(reply.refused).length) return;
-    const whom = names.length === 1 ? names[0] : `${names.length} pictures`;
-    this.say(`saved ${new Date().toLocaleTimeString()}: ${whom}, ${LABELS[label].word}`);
+  // Give or take back a reason: of a decided picture at once, else with the label that is given next.
+  async reason(reason) {
+    const name = this.current;
+    if (!name) return;
+    if (!this.isSeen(name)) return this.say(UNSEEN, true);
+    const selected = this.mode === "grid" && this.grid.selected.size > 0;
+    if (this.saves.decision(name) && !selected) return this.saves.reason(name, reason);
+    if (!this.draft.delete(reason)) this.draft.add(reason);
+    this.redraw(name);
+    this.say(`${[...this.draft].join(", ") || "no reason"}: saved with the label you give next`);
   }
 
-  reason(reason) {
-    const item = this.items.get(this.current);
-    if (!item) return;
-    if (item.decision && !this.selected.size) {
-      const reasons = new Set(item.decision.reasons);
-      if (!reasons.delete(reason)) reasons.add(reason);
-      const { label, when } = item.decision;
-      const content = { names: [item.name], label, reasons: [...reasons], seen: { [item.name]: when } };
-      this.change("decide", content, [item.name], label);
-    } else {
-      if (!this.draft.delete(reason)) this.draft.add(reason);
-      this.redraw(this.current);
-      this.say(`${[...this.draft].join(", ") || "no reason"}: saved with the label you give next`);
-    }
-  }
-
-  undo() {
-    return this.step("undo");
-  }
-
-  redo() {
-    return this.step("redo");
+  isSeen(name) {
+    return this.mode === "single" ? this.single.shows(name) : Boolean(this.grid.tiles.get(name)?.settled);
   }
 
   async step(what) {
-    const reply = await this.ask(what);
-    const place = this.names.indexOf(reply?.items[0]?.name);
+    const reply = await this.saves.step(what);
+    const place = this.names.indexOf(reply?.changed[0]);
     if (place >= 0) await this.go(place);
   }
 
   async open(name, then = "") {
-    if (!name) return;
+    if (!name || !this.items.has(name)) return;
     this.place = this.names.indexOf(name);
     this.mode = "single";
     if (this.hasFocus()) this.root.focus({ preventScroll: true });
     this.body.replaceChildren(this.single.element);
     this.showSingle();
-    if (then === "issue") this.single.issue.focus();
+    if (then === "issue") this.single.correction.focus();
     if (then === "zoom") this.single.look.toggle();
     if (then === "blink") this.single.blink();
     if (then === "faces" && !this.single.faces) this.single.toggleFaces();
   }
 
-  showSingle() {
-    this.single.show(this.items.get(this.current));
+  async showSingle() {
+    const name = this.current;
+    if (!this.items.has(name)) await this.ask("items", { names: [name] });
+    if (this.mode !== "single" || name !== this.current || !this.items.has(name)) return;
+    this.single.show(this.items.get(name));
     this.bars.drawPage();
     this.focus();
     const next = this.items.get(this.names[this.place + 1]);
@@ -306,17 +232,18 @@ class Review {
   }
 
   async close() {
-    const back = this.mode !== "grid" || this.second;
-    if (this.mode === "grid" && this.second) return this.show(this.view);
+    const back = this.mode !== "grid";
+    if (!back && this.second) return this.show(this.view);
     this.mode = "grid";
     if (back) {
       this.root.focus({ preventScroll: true });
-      await this.drawGrid(Math.floor(this.place / this.pageSize));
+      await this.grid.draw(Math.floor(this.place / this.told.page_size));
     }
     this.focus();
   }
 
   async compare() {
+    if (this.second) await this.show(this.view);
     this.mode = "pairs";
     this.root.focus({ preventScroll: true });
     this.body.replaceChildren(this.pairs.element);
@@ -327,6 +254,7 @@ class Review {
 
   async lookAgain() {
     if (this.second) return this.show(this.view);
+    await this.saves.settled();
     const reply = await this.ask("view", { view: this.view, second: true });
     if (!reply) return;
     if (!reply.names.length) return this.say("nothing to look at twice yet: label some pictures first");
@@ -337,9 +265,11 @@ class Review {
   }
 
   async reload() {
+    await this.saves.settled();
     this.pictures.reload();
     this.items.clear();
-    await (this.second ? this.fill({ names: this.names, start: this.place }) : this.show(this.view));
+    if (this.second) await this.grid.draw(this.grid.page);
+    else await this.show(this.view);
   }
 
   async saveView(name, view) {
@@ -358,7 +288,7 @@ class Review {
 export default {
   render({ model, el }) {
     const review = new Review(model, el);
-    review.start().catch((error) => el.append(h("p", { role: "alert" }, `The review could not start: ${error.message}`)));
+    review.start().catch((error) => review.fail(error));
     return () => review.stop();
   },
 };

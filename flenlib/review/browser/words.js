@@ -20,20 +20,26 @@ const FACES = {
   "not measured": "face not measured",
 };
 
+const LATE =
+  "The kernel does not answer: it is busy, or gone. What is hatched is not saved. If it was restarted, run this cell again.";
+const UNSEEN = "nothing was changed: the picture is not shown yet";
+const BLIND = "a second look is blind, and only labels: go back to correct a picture";
+const STRICT = "a strict review takes a picture or leaves it: correct pictures in step 1.3";
+
 const HELP = [
   ["1 or g · 2 or c · 3 or r", "good · fix (needs correction) · reject"],
   ["u, Backspace, Ctrl+Z", "undo"],
   ["y, Ctrl+Y, Ctrl+Shift+Z", "redo"],
-  ["arrows, Home, End", "move; with Shift: select a range"],
-  ["Page Up, Page Down, [ and ]", "turn the page"],
+  ["arrows, Home, End, Page Up, Page Down", "move; with Shift: select a range"],
+  ["[ and ]", "turn the page"],
   ["n", "next undecided picture"],
   ["Space · Ctrl+A", "select this picture · all of this page"],
   ["Enter · Escape", "one picture, large · back, or select nothing"],
-  ["z · mouse wheel · drag", "1:1 or fit · zoom · move"],
+  ["z · + and −, mouse wheel · Shift+arrows, drag", "1:1 or fit · zoom · move over a zoomed picture"],
   ["s", "blink: edit, source and corrected picture in place"],
   ["v", "source beside the edit, or one of them"],
   ["f", "show the faces found"],
-  ["i", "say what is to be corrected"],
+  ["i · Ctrl+Enter", "say what is to be corrected · save it"],
   ["?", "this list"],
 ];
 
