@@ -55,7 +55,7 @@ def read_repeats(folder: str | Path, trigger: str) -> list[Item]:
         pictures = list_pictures(path)
         _one_caption_each(pictures)
         captions = [(picture, read_txt(picture)) for picture in pictures]
-        items += [Item(p, text, repeats, concept) for p, text in _checked(captions, trigger, "a .txt beside it")]
+        items += [Item(p, text, repeats, concept) for p, text in check_captions(captions, trigger, "a .txt beside it")]
     return items
 
 
@@ -83,7 +83,10 @@ def read_imagefolder(folder: str | Path, trigger: str, repeats: int = 1) -> list
         captions[picture] = row[column] and str(row[column])
     if not captions:
         raise ValueError(f"{found[0]} names no pictures")
-    return [Item(p, c, repeats, folder.name) for p, c in _checked(captions.items(), trigger, f"one in {found[0].name}")]
+    return [
+        Item(p, c, repeats, folder.name)
+        for p, c in check_captions(captions.items(), trigger, f"one in {found[0].name}")
+    ]
 
 
 def mix(items: Sequence[Item]) -> pd.DataFrame:
@@ -123,10 +126,13 @@ def _one_caption_each(pictures: Sequence[Path]) -> None:
             raise ValueError(f"{picture} and {other.name} would share one caption file; rename one of them")
 
 
-def _checked(
+def check_captions(
     captions: Collection[tuple[Path, str | None]], trigger: str, wanted: str
 ) -> list[tuple[Path, str]]:  # fmt: skip
-    """Return the pairs when every picture has a caption and every caption the trigger, as a word of its own."""
+    """Return (picture, caption) pairs when every picture has a caption and every caption the trigger, as a word.
+
+    An empty ``trigger`` is not looked for. Raises ValueError naming the pictures and what is ``wanted``.
+    """
     without = [picture for picture, caption in captions if not (caption or "").strip()]
     if without:
         raise ValueError(f"{without[0].parent}: {_few([p.name for p in without])} without a caption; write {wanted}")

@@ -102,6 +102,13 @@ class Family:
         self._place([])
         collect()
 
+    def reload(self, transformer: bool = True) -> None:
+        """Load everything anew, without any LoRA: as before ``free_encoders``; also without the ``transformer``."""
+        self.pipeline, self.loras = None, []
+        collect()
+        told = {"precision": self.precision, "offload": self.offload, "device": str(self.device)}
+        self.pipeline = type(self).load(self.source, **told, transformer=transformer).pipeline
+
     @property
     def can_encode_text(self) -> bool:
         """Whether the text encoders are still there."""

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("params", help="YAML file of one training, such as params/train/flux_4090.yaml")
     try:
         _train(params.load(parser.parse_args(arguments).params, params.TrainRun))
-    except (ValueError, FileNotFoundError, PermissionError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

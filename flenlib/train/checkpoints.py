@@ -83,7 +83,8 @@ def forget_after(folder: Path, step: int) -> None:
         path = folder / name
         rows = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         kept = [row for row in rows[1:] if _whole(row, columns) and int(row.split(",", 1)[0]) <= step]
-        write_atomic(path, "\n".join([",".join(columns), *kept, ""]).encode())
+        with writing("the log", path):
+            write_atomic(path, "\n".join([",".join(columns), *kept, ""]).encode())
 
 
 def log_row(folder: Path, row: dict[str, Any], name: str = "log.csv") -> None:

@@ -61,7 +61,7 @@ def mix(samples: Sequence[Sample]) -> pd.DataFrame:
 def _read(path: Path, trigger: str) -> Iterator[tuple[Sample, bool]]:
     """Yield the samples of one folder, and whether each is held out."""
     if (path / METADATA).is_file():
-        yield from _of_dataset(Dataset.open(path))
+        yield from _of_dataset(Dataset.open(path), trigger)
     elif (path / triplets.FILE).is_file():
         found = triplets.read(path)
         triplets.check(path, found, minimum=1)
@@ -75,12 +75,13 @@ def _read(path: Path, trigger: str) -> Iterator[tuple[Sample, bool]]:
             yield _of_item(item), False
 
 
-def _of_dataset(dataset: Dataset) -> Iterator[tuple[Sample, bool]]:
-    for record in dataset.images:
-        if not record.label or record.label["label"] == "good":
-            name = f"{dataset.folder.name}/{record.filename}"
-            framing = value_of(record, "pose") or ""
-            yield Sample(dataset.path(record), record.caption, name=name, kind=framing), record.held_out
+def _of_dataset(dataset: Dataset, trigger: str) -> Iterator[tuple[Sample, bool]]:
+    records = [record for record in dataset.images if not record.label or record.label["label"] == "good"]
+    folders.check_captions([(dataset.path(r), r.caption) for r in records], trigger, "one in metadata.json")
+    for record in records:
+        name = f"{dataset.folder.name}/{record.filename}"
+        framing = value_of(record, "pose") or ""
+        yield Sample(dataset.path(record), record.caption, name=name, kind=framing), record.held_out
 
 
 def _of_item(item: folders.Item) -> Sample:

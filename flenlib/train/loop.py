@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.images import open_image, pixel_hash
-from flenlib.models import lora
+from flenlib.models import lora, registry
 from flenlib.params import Train
 from flenlib.train import checkpoints, flow, optimizers, processes
 from flenlib.train.cache import Cache, Sample, fingerprint_of
@@ -85,7 +85,7 @@ def train(
     with processes.alone(folder, accelerator):
         if accelerator.is_main_process:
             told = {"settings": settings.model_dump(), "caption_empty": caption_empty, "samples": _told(samples)}
-            checkpoints.check_same(folder, told | _told_model(family))
+            checkpoints.check_same(folder, told | {"model": _told_model(family)} | _told_transformer(family))
         accelerator.wait_for_everyone()
         done = checkpoints.latest(folder)
         if done != settings.steps or not final.is_file():
@@ -98,15 +98,15 @@ def train(
                 watch = Watch(folder, store, settings, held_out, previews, identity)
             _make_room(family)
             if accelerator.is_main_process:
-                checkpoints.check_same(folder, _told_model(family))
+                checkpoints.check_same(folder, _told_transformer(family))
             lora.attach(family, settings.rank, settings.alpha, settings.targets, settings.seed, kind=settings.adapter)
             try:
                 run = _Run(accelerator, family, settings, folder, feed, watch, on_event)
                 run.resume(done)
                 final = run.loop(last, final)
             finally:
-                watch.end()
                 lora.unstack(family)
+                watch.end()
     log = checkpoints.read_log(folder)
     return Result(final, log, len(log), float(log["seconds"].sum()), done, checkpoints.read_watch(folder))
 
@@ -160,8 +160,9 @@ class _Run:
         with tqdm(total=self.settings.steps, initial=begun, desc="train", disable=not self.main) as bar:
             while True:
                 if self.main and (self.step > begun or self.resumed_from is None):
-                    with self.average.applied():
-                        self.watch.look(self.family, self.step, last, self.on_event)
+                    if any(self.watch.due(self.step, last)):
+                        with self.average.applied():
+                            self.watch.look(self.family, self.step, last, self.on_event)
                     if self.step and due(self.step, self.settings.checkpoint_every, last):
                         path = self._save()
                 if self.step >= last:
@@ -217,7 +218,7 @@ class _Run:
         batch = {name: (tensor[mine] if own else tensor[:1]).to(device) for name, tensor in batch.items()}
         clean, noise, at = (batch.pop(name) for name in ("latents", "noise", "times"))
         focus, weight = batch.pop("focus", None), batch.pop("weight", 1.0)
-        with self.accelerator.autocast():
+        with processes.autocast(self.family):
             velocity = self.family.predict(flow.add_noise(clean, noise, at), at, batch)
         values = flow.losses(velocity, clean, noise, focus) * weight * bool(own)
         self.accelerator.backward(values.sum() / (count * self.settings.accumulate))
@@ -280,11 +281,15 @@ def _told(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     ]
 
 
-def _told_model(family: Any) -> dict[str, Any]:
-    """Return which model is trained, by its weights; nothing as long as they are not loaded."""
-    if family.pipeline.transformer is None:
-        return {}
-    return {"model": {"family": family.name, "weights": fingerprint_of(family, "transformer")}}
+def _told_model(family: Any) -> dict[str, str]:
+    """Return which model is trained, as far as can be told before its transformer is loaded."""
+    facts = registry.model_facts(family)
+    return {"family": family.name} | {name: facts[name] for name in ("name", "precision", "hash")}
+
+
+def _told_transformer(family: Any) -> dict[str, str]:
+    """Return the transformer by its weights; nothing as long as they are not loaded."""
+    return {} if family.pipeline.transformer is None else {"transformer": fingerprint_of(family, "transformer")}
 
 
 def _shift_line(family: Any) -> tuple[float, float, float, float]:

@@ -85,18 +85,24 @@ class Average:
     @torch.no_grad()
     def applied(self) -> Iterator[None]:
         """Put the average in the place of the weights for a while, then the very same weights back."""
-        own = hasattr(self.optimizer, "eval")
-        if not (self.decay or own):
-            yield
-            return
-        trained = [parameter.detach().clone() for parameter in self.parameters]
-        if own:
+        if self.decay:
+            self._swap()
+            try:
+                yield
+            finally:
+                self._swap()
+        elif hasattr(self.optimizer, "eval"):
+            trained = [parameter.detach().clone() for parameter in self.parameters]  # its way back would round
             self.optimizer.eval()
-        else:
-            torch._foreach_copy_(self.parameters, self.weights)
-        try:
-            yield
-        finally:
-            if own:
+            try:
+                yield
+            finally:
                 self.optimizer.train()
-            torch._foreach_copy_(self.parameters, trained)
+                torch._foreach_copy_(self.parameters, trained)
+        else:
+            yield
+
+    def _swap(self) -> None:
+        """Exchange the average and the weights without copying them."""
+        for number, parameter in enumerate(self.parameters):
+            parameter.data, self.weights[number] = self.weights[number], parameter.data

@@ -17,20 +17,19 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from filelock import FileLock, Timeout
 
-
 PATIENCE = timedelta(hours=12)
 """How long processes wait while the first encodes or draws: far longer than the libraries' ten or thirty minutes."""
 
 
 def start(family: Any, batch_size: int) -> Accelerator:
-    """Return the accelerator of this process, on the family's device and at its precision.
+    """Return the accelerator of this process, on the family's device.
 
     Raises ValueError when there are more processes than pictures in a batch: some would never compute anything.
     """
-    AcceleratorState._reset_state(reset_partial_state=True)  # one process trains models of several precisions
+    AcceleratorState._reset_state(reset_partial_state=True)  # one process trains on several devices
     accelerator = Accelerator(
         cpu=torch.device(family.device).type == "cpu",
-        mixed_precision="bf16" if family.dtype == torch.bfloat16 else "no",
+        mixed_precision="no",  # `autocast` says where
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
     count = accelerator.num_processes
@@ -40,6 +39,11 @@ def start(family: Any, batch_size: int) -> Accelerator:
             f"nothing; set batch_size to {count} (and accumulate lower), or start fewer processes"
         )
     return accelerator
+
+
+def autocast(family: Any) -> torch.autocast:
+    """Return what runs a float32 LoRA in the bfloat16 of its base, and does nothing where the base is float32."""
+    return torch.autocast(torch.device(family.device).type, torch.bfloat16, enabled=family.dtype == torch.bfloat16)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ Everything here is measured at fixed seeds, noise and times, so that steps can b
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 from flenlib.dataset.images import open_image, save_picture
 from flenlib.measure.faces import ReferenceSet, find_faces, find_many
 from flenlib.params import Train
-from flenlib.train import checkpoints, feed, flow
+from flenlib.train import checkpoints, feed, flow, processes
 from flenlib.train.cache import Cache, Sample
 
 VALIDATION_TIMES = (0.125, 0.375, 0.625, 0.875)
@@ -67,19 +68,23 @@ class Watch:
     def end(self) -> None:
         """Put everything on the disk."""
         if self.writer:
-            self.writer.close()
+            with self._writing():
+                self.writer.close()
 
     def step(self, row: dict[str, Any]) -> None:
         """Tell TensorBoard of one optimiser step."""
-        for name in ("loss", "lr", "grad_norm"):
-            self.writer.add_scalar(f"train/{name}", row[name], row["step"])
+        with self._writing():
+            for name in ("loss", "lr", "grad_norm"):
+                self.writer.add_scalar(f"train/{name}", row[name], row["step"])
+
+    def due(self, step: int, last: int) -> tuple[bool, bool]:
+        """Say whether previews are drawn, and whether the held-out loss is measured, at a step."""
+        draw = bool(self.previews) and due(step, self.settings.sample_every, last)
+        return draw, bool(self.held_out) and due(step, self.settings.validate_every, last)
 
     def look(self, family: Any, step: int, last: int, on_event: OnEvent) -> None:
         """Draw, measure and validate what is due at a step, and write it down."""
-        draw = bool(self.previews) and due(step, self.settings.sample_every, last)
-        validate = bool(self.held_out) and due(step, self.settings.validate_every, last)
-        if not (draw or validate):
-            return
+        draw, validate = self.due(step, last)
         row: dict[str, Any] = {"step": step, "validation": None, "identity": None, "faces": None, "previews": 0}
         if draw:
             pictures = self._draw(family, step, on_event)
@@ -90,9 +95,10 @@ class Watch:
         if validate:
             row["validation"] = self.validation(family)
         checkpoints.log_row(self.folder, row, "watch.csv")
-        for name in ("validation", "identity", "faces"):
-            if row[name] is not None:
-                self.writer.add_scalar(f"watch/{name}", row[name], step)
+        with self._writing():
+            for name in ("validation", "identity", "faces"):
+                if row[name] is not None:
+                    self.writer.add_scalar(f"watch/{name}", row[name], step)
         on_event("watch", row)
 
     @torch.no_grad()
@@ -106,9 +112,13 @@ class Watch:
             for time in VALIDATION_TIMES:
                 noise = torch.randn(clean.shape, generator=random).to(clean.device)
                 at = torch.full((1,), time, device=clean.device)
-                velocity = family.predict(flow.add_noise(clean, noise, at), at, batch)
+                with processes.autocast(family):
+                    velocity = family.predict(flow.add_noise(clean, noise, at), at, batch)
                 values.append(flow.losses(velocity, clean, noise).item())
         return float(np.mean(values))
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return checkpoints.writing("TensorBoard's log", self.folder / "tensorboard")
 
     @torch.no_grad()
     def _draw(self, family: Any, step: int, on_event: OnEvent) -> list[Image.Image]:
@@ -127,7 +137,8 @@ class Watch:
             with checkpoints.writing(f"preview {number}", path):
                 path.parent.mkdir(exist_ok=True)
                 save_picture(picture, path, facts)
-            self.writer.add_image(f"previews/{number}", np.asarray(picture), step, dataformats="HWC")
+            with self._writing():
+                self.writer.add_image(f"previews/{number}", np.asarray(picture), step, dataformats="HWC")
             on_event("sample", {"step": step, "number": number, "path": path})
             pictures.append(picture)
         return pictures

@@ -12,6 +12,7 @@ import pandas as pd
 from IPython.display import display
 from PIL import Image
 
+from flenlib.dataset.folders import check_captions
 from flenlib.dataset.images import contact_sheet, open_image
 from flenlib.dataset.prompts import caption
 from flenlib.dataset.records import Dataset, ImageRecord
@@ -90,8 +91,10 @@ def train_character(
     """Train ``char_lora_<version>`` from the base model and return the result; a finished training returns at once.
 
     Loss and identity are measured while it trains on the held-out pictures of ``source``, when that is given.
-    When the folder holds a run on other samples or settings it is kept aside as ``char_lora_<version>.<number>``.
+    When the folder holds a run on another model, samples or settings it is kept aside as
+    ``char_lora_<version>.<number>``. Raises ValueError for a caption that is empty or without the trigger.
     """
+    check_captions([(s.image, s.caption) for s in samples], house.character.trigger, "one in metadata.json")
     path = house.lora(version)
     told = {"previews": previews(house, settings.seed), "on_event": on_event, "cache_folder": house.outputs / "cache"}
     if source is not None:
@@ -104,17 +107,25 @@ def train_character(
 
 
 def train_or_set_aside(family: Any, samples: Sequence[Sample], settings: Train, folder: Path, **told: Any) -> Result:
-    """Train into a folder as `flenlib.train.loop.train` does; a run on other samples or settings in it is set aside.
+    """Train into a folder as `flenlib.train.loop.train` does; a run on another model, samples or settings is set aside.
 
-    It is renamed to ``<folder>.<number>``, so nothing trained is lost.
+    It is renamed to ``<folder>.<number>``, so nothing trained is lost. A family whose text encoders an interrupted
+    call let go is loaded again.
     """
+    _ready(family)
     try:
         return train(family, list(samples), settings, folder, **told)
     except OtherRun as changed:
         number = 1 + len(list(folder.parent.glob(f"{folder.name}.*")))
         aside = folder.rename(folder.with_name(f"{folder.name}.{number}"))
         print(f"{changed}; that run is kept in {aside} and training starts anew")
+        _ready(family)
         return train(family, list(samples), settings, folder, **told)
+
+
+def _ready(family: Any) -> None:
+    if not family.can_encode_text:
+        family.reload(transformer=False)
 
 
 class LivePlot:

@@ -68,3 +68,9 @@ def test_a_record_cut_in_half_is_named(tmp_path):
     (tmp_path / "training.json").write_text('{"settings": {')
     with pytest.raises(ValueError, match=r"training\.json is not valid JSON"):
         checkpoints.check_same(tmp_path, {})
+
+
+def test_a_log_that_cannot_be_written_again_is_one_sentence(tmp_path):
+    (tmp_path / "log.csv").mkdir()
+    with pytest.raises(RuntimeError, match=r"the log could not be written to .*log\.csv.*make room"):
+        checkpoints.forget_after(tmp_path, 3)

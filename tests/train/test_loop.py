@@ -15,7 +15,7 @@ from flenlib.models import lora
 from flenlib.models.flux import Flux
 from flenlib.models.qwen_edit import QwenEdit
 from flenlib.params import Train
-from flenlib.train import checkpoints, loop
+from flenlib.train import checkpoints, loop, optimizers
 from flenlib.train.loop import Preview, Sample, train
 from tests.train.common import bits, draw, open_flux
 
@@ -82,6 +82,19 @@ def test_one_family_object_serves_many_runs(tiny_flux, tmp_path, precision, opti
     assert family.sample("photo", seed=1, steps=1).tobytes() == before, "the base model is left as it was"
 
 
+def test_the_average_is_in_the_place_of_the_weights_only_when_something_looks(tiny_flux, tmp_path, monkeypatch):
+    applied, plain = [], optimizers.Average.applied
+
+    def counted(self):
+        applied.append(1)
+        return plain(self)
+
+    monkeypatch.setattr(optimizers.Average, "applied", counted)
+    settings = SETTINGS.model_copy(update={"steps": 4, "checkpoint_every": 4, "sample_every": 2})
+    train(open_flux(tiny_flux), draw(tmp_path / "pictures", 2), settings, tmp_path / "lora", previews=PREVIEWS)
+    assert len(applied) == 4, "looks at steps 0, 2 and 4, and the saved file"
+
+
 KILLED = """
 import json, os, sys, time
 from pathlib import Path
@@ -143,8 +156,17 @@ def test_another_model_is_refused(unbroken, tiny_flux, tiny_qwen_edit):
     changed = open_flux(tiny_flux)
     with torch.no_grad():
         next(changed.transformer.parameters()).add_(1e-3)
-    with pytest.raises(ValueError, match=r"model: weights was .* and is now"):
+    with pytest.raises(ValueError, match=r"transformer was .* and is now"):
         train(changed, samples, SETTINGS, whole.lora.parent)
+
+
+@pytest.mark.parametrize("transformer", [True, False])
+def test_another_precision_is_refused_before_a_finished_run_returns(unbroken, tiny_flux, transformer):
+    whole, samples, _ = unbroken
+    other = Flux.load(tiny_flux, precision="nf4", offload="none", device="cpu", transformer=transformer)
+    with pytest.raises(ValueError, match="model: precision was 'fp32' and is now 'nf4'"):
+        train(other, samples, SETTINGS, whole.lora.parent)
+    assert other.can_encode_text, "nothing was let go of, so the caller can train elsewhere"
 
 
 def test_changed_samples_and_no_samples_are_refused(unbroken, tiny_flux):

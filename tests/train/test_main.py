@@ -100,6 +100,27 @@ def test_a_wrong_folder_is_one_sentence_and_nothing_is_written(tmp_path, capsys,
     assert not (tmp_path / "lora").exists()
 
 
+@pytest.mark.parametrize(
+    ("caption", "said"), [(" ", "1.png without a caption"), ("a person", "without the trigger 'ohwx'")]
+)
+def test_a_caption_of_a_dataset_is_checked_as_that_of_a_folder(tmp_path, capsys, caption, said):
+    dataset = Dataset.open(tmp_path / "data", create=True)
+    for n, text in enumerate(("ohwx", caption)):
+        picture(tmp_path / "data" / f"{n}.png", n)
+        dataset.add(ImageRecord(f"{n}.png", caption=text))
+    dataset.add(ImageRecord("2.png", caption="", label={"label": "reject"}))
+    dataset.save()
+    assert program.main([str(write(tmp_path, data=[str(tmp_path / "data")]))]) == 1
+    assert said in capsys.readouterr().err and not (tmp_path / "lora").exists()
+
+
+def test_what_the_system_refuses_is_one_sentence(tiny_flux, tmp_path, capsys):
+    kohya(tmp_path / "data", head=2)
+    (tmp_path / "lora").write_text("a file where the folder should be")
+    assert program.main([str(write(tmp_path, model=str(tiny_flux), data=[str(tmp_path / "data")]))]) == 1
+    assert "File exists" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
 def test_a_real_person_needs_consent(tmp_path, capsys):
     kohya(tmp_path / "data", head=2)
     path = write(tmp_path, data=[str(tmp_path / "data")], character=CHARACTER | {"kind": "real"})

@@ -3,9 +3,11 @@
 import math
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from flenlib.models import lora
+from flenlib.models.flux import Flux
 from flenlib.params import Train
 from flenlib.train.cache import Cache
 from flenlib.train.loop import Preview, train
@@ -65,3 +67,13 @@ def test_identity_needs_two_faces(tmp_path):
     measure = identity_of(pictures, ["a", "b"])
     assert measure(pictures[0]) == 0 and measure(Image.new("RGB", (96, 96))) is None
     assert identity_of([pictures[0], Image.new("RGB", (96, 96))], ["a", "b"]) is None
+
+
+def test_the_held_out_loss_is_measured_at_the_precision_of_training(tiny_flux, tmp_path):
+    family, seen = Flux.load(tiny_flux, precision="bf16", offload="none", device="cpu"), []
+    family.transformer.register_forward_pre_hook(
+        lambda *_: seen.append((torch.is_grad_enabled(), torch.is_autocast_enabled("cpu")))
+    )
+    samples = draw(tmp_path / "pictures", 3)
+    train(family, samples[1:], SETTINGS.model_copy(update={"steps": 1}), tmp_path / "lora", held_out=samples[:1])
+    assert set(seen) == {(True, True), (False, True)}

@@ -1,0 +1,67 @@
+"""Step 1.4's training: what it refuses, and what it does with a folder that holds another run."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from flenlib.models.flux import Flux
+from flenlib.params import Train
+from flenlib.project import open_iteration
+from flenlib.wheel import character
+from tests.train.common import bits, draw, open_flux
+
+SETTINGS = Train(steps=3, batch_size=2, rank=2, warmup=0, checkpoint_every=1, caption_dropout=0)
+
+
+def test_a_caption_that_is_empty_or_without_the_trigger_is_not_learnt(tiny_flux, tmp_path):
+    house = open_iteration({"name": "tester", "trigger": "ohwx", "kind": "fictional"}, root=tmp_path / "home")
+    samples = draw(tmp_path / "pictures", 2)
+    for caption, said in (("", "0.png without a caption"), ("photo of somebody", "without the trigger 'ohwx'")):
+        wrong = [replace(samples[0], caption=caption), samples[1]]
+        with pytest.raises(ValueError, match=said):
+            character.train_character(house, open_flux(tiny_flux), wrong, SETTINGS, "v1")
+    assert not house.lora("v1").parent.exists()
+
+
+@pytest.mark.parametrize("stop", [2, None])
+def test_at_another_precision_training_starts_anew_and_the_old_run_is_kept(tiny_flux, tmp_path, stop):
+    samples, folder = draw(tmp_path / "pictures", 2), tmp_path / "lora"
+    first = character.train_or_set_aside(
+        open_flux(tiny_flux, transformer=False), samples, SETTINGS, folder, stop_after=stop
+    )
+    before = bits(first.lora)
+    other = Flux.load(tiny_flux, precision="nf4", offload="none", device="cpu", transformer=False)
+    result = character.train_or_set_aside(other, samples, SETTINGS, folder)
+    assert result.resumed_from is None and result.steps == 3 and bits(result.lora) != before
+    aside = tmp_path / "lora.1" / first.lora.relative_to(folder)
+    assert bits(aside) == before
+
+
+def test_a_transformer_that_changed_is_found_after_loading_and_trained_anew(tiny_flux, tmp_path):
+    """Its files, name and precision are as before, so it is found when the text encoders are gone already."""
+    samples, folder = draw(tmp_path / "pictures", 2), tmp_path / "lora"
+    character.train_or_set_aside(open_flux(tiny_flux, transformer=False), samples, SETTINGS, folder, stop_after=1)
+    told = folder / "training.json"
+    family = open_flux(tiny_flux, transformer=False)
+    text = told.read_text().replace('"transformer": "', '"transformer": "0')
+    told.write_text(text)
+    result = character.train_or_set_aside(family, samples, SETTINGS, folder)
+    assert result.steps == 3 and result.resumed_from is None and (tmp_path / "lora.1").is_dir()
+
+
+def test_an_interrupted_call_can_be_made_again_with_the_same_family(tiny_flux, tmp_path):
+    samples, family = draw(tmp_path / "pictures", 2), open_flux(tiny_flux, transformer=False)
+
+    def interrupt(kind, facts):
+        if (kind, facts.get("step")) == ("step", 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        character.train_or_set_aside(family, samples, SETTINGS, tmp_path / "lora", on_event=interrupt)
+    assert not family.can_encode_text
+    (tmp_path / "lora" / "cache").rename(tmp_path / "gone")
+    result = character.train_or_set_aside(family, samples, SETTINGS, tmp_path / "lora")
+    assert result.steps == 3 and result.resumed_from == 1
+    assert np.isfinite(result.log["loss"]).all() and isinstance(family.transformer, torch.nn.Module)
