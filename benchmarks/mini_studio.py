@@ -11,6 +11,7 @@ ceiling); how much of the identity edits keep, beside same-person and different-
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
 import random
 from pathlib import Path
@@ -75,6 +76,14 @@ def measure_people(table: Table, n: int) -> None:
     different = [(pictures[2 * i], pictures[(2 * i + 2) % (2 * n)]) for i in range(n)]
     table.distance("renders: same person, another view", distances(same))
     table.distance("renders: different people", distances(different))
+    table.distance("renders: the same picture, JPEG at quality 75", distances([(p, as_jpeg(p)) for p in pictures[::2]]))
+
+
+def as_jpeg(picture: np.ndarray, quality: int = 75) -> np.ndarray:
+    """Return a uint8 picture (H, W, 3) after JPEG compression: a loss that hardly shows, to compare others with."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
 
 
 def measure_autoencoder(table: Table, name: str, vae: torch.nn.Module, n: int) -> None:
