@@ -28,6 +28,8 @@ def summary(house: Project, steps: Sequence[str]) -> str:
     if compared:
         table = pd.DataFrame(compared["results"]["table"]).set_index("LoRA")
         lines += ["", "On the model card (same prompts and seeds; distances: lower is nearer):", table.to_string(), ""]
+        now = house.iteration
+        lines += [f"{now} is step 1.4's LoRA; {now}_refined is step 1.8's: the same and {now}'s own pristine pictures."]
         lines += [compared["results"]["sentence"]]
     lines += _second_wheel(house)
     lines.append(f"\n{total:.0f} s in all, counting the last run of each step")

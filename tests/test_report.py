@@ -44,3 +44,10 @@ def test_the_page_begins_with_them(second):
 def test_an_iteration_that_was_not_reviewed_yet_has_no_counts(tmp_path):
     house = open_iteration(CHARACTER, "v2", root=tmp_path)
     assert report.iterations_table(house)["edits"].tolist() == [0, 0]
+
+
+def test_the_names_of_the_loras_are_said(tmp_path):
+    house = open_iteration(CHARACTER, "v2", root=tmp_path)
+    step(house, "18_retrain_and_compare", {"table": [{"LoRA": "v2"}, {"LoRA": "v2_refined"}], "sentence": "better"})
+    text = report.summary(house, ["18_retrain_and_compare"])
+    assert "v2 is step 1.4's LoRA; v2_refined is step 1.8's: the same and v2's own pristine pictures." in text

@@ -1,4 +1,4 @@
-"""Step 1.8: is v2 better than v1? The same cells, prompts and seeds, paired; a plain sentence either way."""
+"""Step 1.8: is the refined LoRA better than step 1.4's? The same cells, prompts and seeds, paired; a plain sentence."""
 
 from __future__ import annotations
 
