@@ -18,14 +18,16 @@ SECOND_LOOK = 0.1
 def second_look(decided: Sequence[Decision], person: str, seed: int) -> list[str]:
     """Return the pictures ``person`` should judge blindly, shuffled: others' all, and a tenth of the own ones.
 
-    At least one of the own is shown again where there is any.
+    At least one of the own is shown again where there is any; when more are labelled, those drawn stay but for a few.
     """
-    chance = random.Random(seed)
-    own = [d.filename for d in decided if d.person == person]
+
+    def chance(name: str, what: str) -> float:
+        return random.Random(f"{what} {seed} {name}").random()
+
+    own = sorted((d.filename for d in decided if d.person == person), key=lambda name: chance(name, "draw"))
     names = [d.filename for d in decided if d.person != person]
-    names += chance.sample(own, max(1, round(SECOND_LOOK * len(own)))) if own else []
-    chance.shuffle(names)
-    return names
+    names += own[: max(1, round(SECOND_LOOK * len(own)))]
+    return sorted(names, key=lambda name: chance(name, "order"))
 
 
 def cohens_kappa(first: Sequence[str], second: Sequence[str]) -> float | None:

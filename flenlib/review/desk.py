@@ -7,42 +7,23 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from flenlib.dataset import corrected, journal
 from flenlib.dataset.images import sha256
 from flenlib.dataset.journal import Decision, Journal
-from flenlib.dataset.records import LABELS, NOT_MEASURED, Dataset, ImageRecord
-from flenlib.review import agreement, gaps, order, pairs
-from flenlib.review.order import FACE_DISTANCE, THRESHOLD, View
-from flenlib.review.steps import Steps, same
+from flenlib.dataset.records import Dataset, ImageRecord
+from flenlib.review import agreement, described, gaps, order, pairs, progress
+from flenlib.review.order import View
+from flenlib.review.steps import Answer, Steps, same
 
 REASONS = {
     "d": "different person", "a": "anatomy", "h": "hands", "e": "expression", "t": "texture or artefact",
     "b": "blurred", "l": "light", "k": "background", "o": "outfit or hair", "w": "not what was asked",
 }  # fmt: skip
 """The reasons that have a letter of their own."""
-
-BREAK_SECONDS = 180.0
-"""A longer pause between two decisions is a break, and no part of the time a picture takes."""
-
-
-@dataclass
-class Answer:
-    """What came of a request: the pictures it concerns, what to say, and which were refused and why."""
-
-    names: list[str] = field(default_factory=list)
-    said: str = ""
-    refused: dict[str, str] = field(default_factory=dict)
-
-    def with_more(self, names: Sequence[str]) -> Answer:
-        """Return this answer with the pictures that others have changed after its own."""
-        self.names = list(dict.fromkeys([*self.names, *names]))
-        return self
 
 
 class Desk:
@@ -69,7 +50,8 @@ class Desk:
         self.have, self.target = have, target
         self.records = {r.filename: r for r in (dataset.images if records is None else records)}
         self.parents = {p.sha256: (s, p) for s in sources for p in s.images}
-        self.comparisons = pairs.Comparisons(journal.path.with_name("pairs.jsonl"))
+        digests = {name: record.sha256 for name, record in self.records.items()}
+        self.comparisons = pairs.Comparisons(journal.path.with_name("pairs.jsonl"), digests, person)
         self.decided: dict[str, Decision] = {}
         self.suggested: dict[str, Decision] = {}
         self.opinions: dict[str, Decision] = {}
@@ -93,6 +75,7 @@ class Desk:
         self.decided = {name: d for name, d in shown.items() if d.reviewer != "auto"}
         self.suggested = {name: d for name, d in shown.items() if d.reviewer == "auto"}
         self.opinions = {d.filename: d for d in opinions if d.person == self.person and d.filename in self.records}
+        self.there = gaps.counts([*self.have, *self._picked()]) if self.have is not None else {}
         changed: dict[str, None] = {}
         for then, now in zip(before, [self.decided, self.opinions], strict=True):
             changed |= dict.fromkeys(name for name in [*then, *now] if then.get(name) != now.get(name))
@@ -105,7 +88,7 @@ class Desk:
             for name, record in self.records.items()
             if order.matches(view, record, self.decided.get(name), self.suggested.get(name))
         ]
-        ranks = pairs.ranks(list(self.records), self.comparisons.answers()) if view.order == "ranked" else {}
+        ranks = pairs.ranks(list(self.records), self.compared()) if view.order == "ranked" else {}
         return [record.filename for record in order.arrange(view, chosen, ranks, self.seed)]
 
     def second_look(self) -> list[str]:
@@ -145,7 +128,8 @@ class Desk:
         changed = self.refresh().names
         told, answer, met = [], Answer(), []
         for name in dict.fromkeys(names):
-            if not self._is_there(name, answer):
+            if refused := self._refusal(name):
+                answer.refused[name] = refused
                 continue
             known = self._known(second).get(name)
             if not second and known and (seen or {}).get(name, last.get(name, "")) != known.when:
@@ -165,11 +149,12 @@ class Desk:
             if not same(known, decision):
                 told.append(decision)
             answer.names.append(name)
-        if met:
-            who = f"{met[0].label} by {met[0].person or met[0].reviewer}" if len(met) == 1 else "by somebody"
-            answer.said = (
-                f"{_count(met)} was labelled {who} in another window; your label now counts, u brings theirs back"
-            )
+        if len(met) == 1:
+            who = f"{met[0].label} by {met[0].person or met[0].reviewer} in another window"
+            answer.said = f"{met[0].filename} was labelled {who}; your label now counts, u brings theirs back"
+        elif met:
+            what = f"{len(met)} pictures were labelled by somebody else in another window"
+            answer.said = f"{what}; your labels now count, u brings theirs back"
         self.steps[second].write(told)
         return answer.with_more(changed + self.refresh().names)
 
@@ -213,43 +198,18 @@ class Desk:
 
         Labels and second opinions (``second``) are taken back apart from each other.
         """
-        steps = self.steps[second]
-        if not steps.done:
-            return Answer(said="there is nothing to undo")
         changed = self.refresh().names
-        taken, left = steps.undo()
-        changed += self.refresh().names
-        known = self._known(second)
-        steps.took(taken, known)
-        answer = Answer([d.filename for d in taken])
-        if left:
-            first = left[0].filename
-            what = f"labelled {known[first].label}" if first in known else "taken back"
-            answer.said = f"{_count(left)} was since {what} elsewhere; " + (
-                "that was left" if taken else "nothing was undone"
-            )
-        else:
-            answer.said = f"taken back: {_count(taken)} {_word(taken[0].label)}"
-        return answer.with_more(changed)
+
+        def now() -> dict[str, Decision]:
+            changed.extend(self.refresh().names)
+            return self._known(second)
+
+        return self.steps[second].undo(now).with_more(changed)
 
     def redo(self, second: bool = False) -> Answer:
         """Make the decisions taken back last once more, where nothing has changed since."""
-        steps = self.steps[second]
-        if not steps.undone:
-            return Answer(said="there is nothing to redo")
         changed = self.refresh().names
-        known, allowed, answer = self._known(second), [], Answer()
-        for decision, before in steps.undone[-1]:
-            name = decision.filename
-            if not same(known.get(name), before):
-                what = f"labelled {known[name].label}" if name in known else "taken back"
-                answer.refused[name] = f"{name} was since {what} elsewhere and stays so"
-            elif self._is_there(name, answer):
-                allowed.append(decision)
-        steps.redo(allowed)
-        answer.names = [decision.filename for decision in allowed]
-        if allowed:
-            answer.said = f"made again: {_count(allowed)} {_word(allowed[0].label)}"
+        answer = self.steps[second].redo(self._known(second), self._refusal)
         return answer.with_more(changed + self.refresh().names)
 
     def progress(self, second: Sequence[str] = ()) -> dict[str, Any]:
@@ -257,45 +217,22 @@ class Desk:
 
         ``second`` are the pictures of a blind second look, when that is what is going on.
         """
-        labels = self.opinions if second else self.decided
-        names = list(second) or list(self.records)
-        counts = {label: sum(name in labels and labels[name].label == label for name in names) for label in LABELS}
-        times = sorted(datetime.fromisoformat(d.when) for d in self.decided.values() if self._is_mine(d) and d.when)
-        gaps = [(b - a).total_seconds() for a, b in pairwise(times)]
-        gaps = [gap for gap in gaps if gap <= BREAK_SECONDS]
-        each = sum(gaps) / len(gaps) if gaps else 0.0
-        done = sum(counts.values())
-        left = each * (len(names) - done) / 60
-        words = [f"{done}/{len(names)}", *(f"{counts[label]} {_word(label)}" for label in LABELS)]
-        words += [f"{each:.0f} s each" if each >= 1 else f"{each:.1f} s each"] if each else []
-        words += [f"{left:.0f} min left" if left >= 1 else "under a minute left"] if each and done < len(names) else []
+        known = self._known(bool(second))
+        found = progress.of(list(second) or list(self.records), known, filter(self._is_mine, known.values()))
         said = agreement.sentence(agreement.agreement(self.dataset, self.journal)) if second else ""
-        return {
-            "done": done, "total": len(names), "counts": counts, "each": each, "left": left, "words": words,
-            "said": said,
-        }  # fmt: skip
+        return found | {"said": said}
 
     def describe(self, name: str, second: bool = False) -> dict[str, Any]:
         """Return what is known of one picture, as plain values; blind in a second look: without its label."""
         record = self._record(name)
-        source = self.parent(record)
-        decision = self.opinions.get(name) if second else self.decided.get(name)
+        known = self._known(second).get(name)
         suggestion = None if second else self.suggested.get(name)
-        limit = record.measurements.get(THRESHOLD)
-        return {
-            "name": name, "picture": record.sha256 or name, "source": source[1].sha256 if source else "",
-            "source_name": source[1].filename if source else "", "kind": order.kind_of(record),
-            "distance": record.measurements.get(FACE_DISTANCE, NOT_MEASURED), "threshold": limit,
-            "face": order.face(record), "prompt": record.prompt or "", "seed": record.seed, "caption": record.caption,
-            "angle": record.angle or "", "expression": record.expression or "",
-            "attributes": record.attributes, "decision": _plain(decision), "suggestion": _plain(suggestion),
-            "fills": gaps.fills([record], self.have, self._picked()).get(name, []) if self.have is not None else [],
-        }  # fmt: skip
+        return described.describe(record, self.parent(record), known, suggestion) | {"fills": self._fills(record)}
 
     def gaps(self) -> dict[str, Any] | None:
         """Return what a strict review has and lacks, and how many it has picked; None for another review.
 
-        ``words`` says how that compares with the target, ``fills`` what each picture would add to the others.
+        ``words`` says how that compares with the target.
         """
         if self.have is None:
             return None
@@ -303,7 +240,6 @@ class Desk:
         return {
             "rows": gaps.table(self.have, picked), "picked": len(picked), "target": list(self.target),
             "words": gaps.words(len(picked), self.target),
-            "fills": gaps.fills(list(self.records.values()), self.have, picked),
         }  # fmt: skip
 
     def next_pair(self) -> Answer:
@@ -311,20 +247,24 @@ class Desk:
         names = [n for n, d in self.decided.items() if d.label == "good"]
         if len(names) < 2:
             return Answer(said="label at least two pictures good: pairs are asked among those")
-        pair = pairs.next_pair(sorted(names), self.comparisons.answers())
+        pair = pairs.next_pair(sorted(names), self.compared())
         return Answer(list(pair)) if pair else Answer(said="every pair has been compared")
 
     def compare(self, first: str, second: str, won: float) -> None:
         """Keep the answer on a pair: ``won`` is 1 when the first is better, 0 when the second is, 0.5 for a tie."""
-        self.comparisons.append(first, second, won, self.person)
+        self.comparisons.append(first, second, won)
 
     def undo_comparison(self) -> str:
-        """Take back the last answer on a pair and say which it was. Raises ValueError when there is none."""
+        """Take back the reviewer's own last answer on a pair and say which it was. Raises ValueError for none."""
         return "taken back: {} and {}".format(*self.comparisons.undo()[:2])
+
+    def compared(self) -> list[pairs.Answer]:
+        """Return the answers on pictures of this review as they are now."""
+        return self.comparisons.answers()
 
     def standing(self) -> list[str]:
         """Return the compared pictures, the best first."""
-        found = pairs.ranks(list(self.records), self.comparisons.answers())
+        found = pairs.ranks(list(self.records), self.compared())
         return sorted(found, key=found.__getitem__)
 
     def saved_views(self, name: str = "", view: View | None = None) -> dict[str, dict[str, str]]:
@@ -336,14 +276,13 @@ class Desk:
             raise ValueError(f"{name!r} is not among the {len(self.records)} pictures of this review")
         return self.records[name]
 
-    def _is_there(self, name: str, answer: Answer) -> bool:
-        """Say whether a picture can be judged; where it is gone or has changed, refuse it in the answer."""
+    def _refusal(self, name: str) -> str:
+        """Say why a picture cannot be judged: it is gone or has changed; empty when it can."""
         try:
             self.picture(self._record(name))
         except (ValueError, OSError) as error:
-            answer.refused[name] = str(error)
-            return False
-        return True
+            return str(error)
+        return ""
 
     def _known(self, second: bool) -> dict[str, Decision]:
         return self.opinions if second else self.decided
@@ -360,14 +299,8 @@ class Desk:
     def _picked(self) -> list[ImageRecord]:
         return [self.records[name] for name, d in self.decided.items() if d.label == "good"]
 
-
-def _plain(decision: Decision | None) -> dict[str, Any] | None:
-    return asdict(decision) if decision else None
-
-
-def _word(label: str) -> str:
-    return {"good": "good", "needs_correction": "fix", "reject": "reject"}[label]
-
-
-def _count(decisions: Sequence[Decision]) -> str:
-    return decisions[0].filename if len(decisions) == 1 else f"{len(decisions)} pictures"
+    def _fills(self, record: ImageRecord) -> list[str]:
+        if self.have is None:
+            return []
+        decision = self.decided.get(record.filename)
+        return gaps.fills(record, self.there, decision is not None and decision.label == "good")

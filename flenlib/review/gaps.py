@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flenlib.dataset.records import ImageRecord
 from flenlib.measure.coverage import FIELDS, Described, all_values, value_of
+
+Place = tuple[str, str]
+"""A field and one of its values."""
 
 
 def table(have: Sequence[Described], picked: Sequence[Described]) -> list[dict[str, Any]]:
@@ -20,20 +22,17 @@ def table(have: Sequence[Described], picked: Sequence[Described]) -> list[dict[s
     return rows
 
 
-def fills(
-    records: Sequence[ImageRecord], have: Sequence[Described], picked: Sequence[ImageRecord]
-) -> dict[str, list[str]]:
-    """Return what each picture would add, such as ``{"a.png": ["half-left", "angry"]}``; the others are left out.
+def counts(records: Sequence[Described]) -> Counter[Place]:
+    """Return how many of the records have each value of each field."""
+    return Counter(place for record in records for place in _places(record))
 
-    A value counts when nothing in ``have`` and no other picked picture has it.
+
+def fills(record: Described, there: Mapping[Place, int], counted: bool) -> list[str]:
+    """Return the values of a picture that none of the others has, such as ``["half-left", "angry"]``.
+
+    ``there`` are the `counts` of what there is, this picture among them if ``counted``.
     """
-    there = Counter(place for record in (*have, *picked) for place in _places(record))
-    own = {record.filename for record in picked}
-    found = {
-        record.filename: [place[1] for place in _places(record) if there[place] == (record.filename in own)]
-        for record in records
-    }
-    return {name: values for name, values in found.items() if values}
+    return [place[1] for place in _places(record) if there.get(place, 0) == counted]
 
 
 def words(picked: int, target: tuple[int, int]) -> str:
@@ -45,6 +44,6 @@ def words(picked: int, target: tuple[int, int]) -> str:
     return f"{said}: {picked - high} too many" if picked > high else said
 
 
-def _places(record: Described) -> list[tuple[str, str]]:
+def _places(record: Described) -> list[Place]:
     values = [(field, value_of(record, field)) for field in FIELDS]
     return [(field, value) for field, value in values if value]

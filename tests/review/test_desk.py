@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from flenlib.dataset.images import open_image, read_provenance, save_picture
@@ -100,6 +101,76 @@ def test_undo_works_after_a_restart(desk, dataset, journal):
     again = Desk(dataset, journal)
     again.undo()
     assert labels(journal) == {"p00.png": "reject"}
+
+
+def test_redo_leaves_what_has_changed_since(dataset, journal):
+    one, two = Desk(dataset, journal), Desk(dataset, Journal(journal.path), person="bob")
+    names = ["p00.png", "p01.png", "p02.png", "p03.png"]
+    one.decide(names, "good")
+    one.undo()
+    two.decide(["p00.png"], "reject")
+    (dataset.folder / "p01.png").unlink()
+    answer = one.redo()
+    assert answer.refused["p00.png"] == "p00.png was since labelled reject elsewhere and stays so"
+    assert "p01.png is gone from" in answer.refused["p01.png"]
+    assert labels(journal) == {"p00.png": "reject", "p02.png": "good", "p03.png": "good"}
+    assert one.undo().said == "taken back: 2 pictures good" and labels(journal) == {"p00.png": "reject"}
+    two.undo()
+    two.decide(["p02.png"], "reject")
+    two.undo()
+    one.redo()  # what was decided and taken back again is as it was
+    assert labels(journal) == {"p02.png": "good", "p03.png": "good"}
+
+
+def test_two_decisions_on_one_picture_are_taken_back_and_made_again_in_turn(desk, journal):
+    desk.decide(["p00.png"], "good")
+    desk.decide(["p00.png"], "reject", ["hands"])
+    desk.undo(), desk.undo()
+    assert labels(journal) == {}
+    assert desk.redo().said == "made again: p00.png good" and desk.redo().said == "made again: p00.png reject"
+    assert journal.decisions()["p00.png"].reasons == ("hands",)
+    assert desk.redo().said == "there is nothing to redo"
+
+
+def test_a_step_that_could_not_be_written_is_not_lost(desk, journal, monkeypatch):
+    desk.decide(["p00.png"], "good")
+    monkeypatch.setattr("flenlib.dataset.lines.LOCK_SECONDS", 0.05)
+    held = FileLock(journal.path.with_name(f".{journal.path.name}.lock"))
+    with held, pytest.raises(TimeoutError, match="is held by another program"):
+        desk.undo()
+    assert desk.undo().names == ["p00.png"]
+    with held, pytest.raises(TimeoutError, match="is held by another program"):
+        desk.redo()
+    assert desk.redo().names == ["p00.png"] and labels(journal) == {"p00.png": "good"}
+
+
+def test_the_undo_of_many_is_one_write(desk, journal):
+    desk.decide(list(desk.records), "good")
+    before = journal.path.read_bytes()
+    desk.undo()
+    lines = [json.loads(line) for line in journal.path.read_bytes()[len(before) :].splitlines()]
+    assert len(lines) == 20 and len({line["when"] for line in lines}) == 1 and labels(journal) == {}
+
+
+def test_what_another_kernel_decided_comes_with_the_next_answer(dataset, journal):
+    one, two = Desk(dataset, journal), Desk(dataset, Journal(journal.path), person="bob")
+    two.decide(["p07.png"], "reject")
+    assert one.decide(["p00.png"], "good").names == ["p00.png", "p07.png"]
+    two.decide(["p07.png"], "good")
+    assert one.undo().names == ["p00.png", "p07.png"]
+    one.decide(["p07.png"], "good", second=True)
+    two.decide(["p07.png"], "reject")
+    assert one.refresh().names == ["p07.png"]  # an opinion of one's own does not hide it
+
+
+def test_a_label_for_all_says_what_it_covers_of_others(dataset, journal):
+    one, two = Desk(dataset, journal), Desk(dataset, Journal(journal.path), person="bob")
+    two.decide(["p07.png", "p08.png"], "reject")
+    seen = {"p00.png": "", "p01.png": ""}  # the browser has loaded one page of several
+    answer = one.decide(list(one.records), "good", seen=seen)
+    assert "2 pictures were labelled by somebody else in another window; your labels now count" in answer.said
+    one.undo()
+    assert labels(journal) == {"p07.png": "reject", "p08.png": "reject"}
 
 
 def test_two_windows_see_each_other_and_the_later_word_counts(dataset, journal):
@@ -224,6 +295,15 @@ def test_saved_views(desk):
     assert list(desk.saved_views("drift", None)) == ["hands"]
 
 
+def test_damaged_saved_views_are_named(desk):
+    path = desk.journal.path.with_name("views.json")
+    for text in ("{bad", "[1]", '{"mine": {"label": "great"}}', '{"mine": 3}'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"saved views .*views\.json are damaged .*; mend or delete the file"):
+            desk.saved_views("hands", View(reason="hands"))
+        assert path.read_text() == text
+
+
 def test_a_strict_review_shows_what_is_missing(dataset, journal):
     dataset.get("p00.png").angle = "half-left"
     desk = Desk(dataset, journal, have=[ImageRecord("s.png", angle="front", expression="neutral")])
@@ -233,7 +313,21 @@ def test_a_strict_review_shows_what_is_missing(dataset, journal):
     row = next(row for row in gaps["rows"] if row["value"] == "half-left")
     assert (row["have"], row["picked"], gaps["picked"], gaps["target"]) == (0, 1, 1, [10, 20])
     assert desk.describe("p00.png")["fills"] == ["half-left"]  # what it adds does not hide itself
+    dataset.get("p01.png").angle = "half-left"
+    assert desk.describe("p01.png")["fills"] == []
+    assert gaps["words"] == "1 picked of 10 to 20: 9 more needed"
+    desk.decide(list(desk.records)[:10], "good")
+    assert desk.gaps()["words"] == "10 picked of 10 to 20"
+    assert desk.describe("p00.png")["fills"] == []  # p01.png shows it too
+    assert Desk(dataset, journal, have=[], target=(1, 5)).gaps()["words"].endswith("5 too many")
     assert Desk(dataset, journal).gaps() is None
+
+
+def test_a_strict_review_corrects_nothing(dataset, journal, tmp_path):
+    desk = Desk(dataset, journal, have=[])
+    with pytest.raises(ValueError, match="a strict review takes a picture or leaves it; corrections are read from"):
+        desk.correct("p00.png", "six fingers", "", png(tmp_path), "mine.png")
+    assert labels(journal) == {} and not (dataset.folder / "corrected").exists()
 
 
 def test_pairs_are_asked_among_the_good_and_make_a_ranking(desk):
@@ -241,7 +335,7 @@ def test_pairs_are_asked_among_the_good_and_make_a_ranking(desk):
     desk.decide(["p00.png", "p01.png", "p02.png"], "good")
     for _ in range(3):
         first, second = desk.next_pair().names
-        desk.comparisons.append(first, second, float(first > second))
+        desk.compare(first, second, float(first > second))
     assert desk.next_pair().said == "every pair has been compared"
     assert desk.standing() == ["p02.png", "p01.png", "p00.png"]
     assert desk.names(View(order="ranked"))[:3] == desk.standing()

@@ -1,8 +1,10 @@
 """Agreement and pairwise ranking against values worked out by hand."""
 
+from itertools import pairwise
+
 import pytest
 
-from flenlib.dataset.journal import Journal
+from flenlib.dataset.journal import Decision, Journal
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.review import agreement, pairs
 
@@ -36,13 +38,33 @@ def test_agreement_of_two_people_and_of_one_with_oneself(tmp_path):
     assert "kappa not defined" in agreement.sentence(table)
 
 
+def test_what_was_drawn_for_a_second_look_stays_drawn_when_more_is_labelled():
+    decided = [Decision(f"p{n:02d}.png", "good", person="ann") for n in range(40)]
+    looks = [agreement.second_look(decided[:count], "ann", seed=0) for count in range(40)]
+    assert [len(look) for look in looks[:16]] == [0] + [1] * 14 + [2] and len(looks[-1]) == 4
+    kept = [len(set(a) & set(b)) / len(a) for a, b in pairwise(looks[1:])]
+    assert sum(share == 1 for share in kept) > 30  # a picture drawn later takes the place of one now and then
+    others = agreement.second_look(decided, "bob", seed=0)
+    assert sorted(others) == [d.filename for d in decided] != others
+
+
 def test_bradley_terry_finds_the_strengths_that_explain_the_answers():
     answers = [("a", "b", 1.0)] * 300 + [("b", "a", 1.0)] * 100  # a wins three of four
-    found = pairs.strengths(["a", "b"], answers)
+    found = pairs.strengths(answers)
     assert found["a"] / found["b"] == pytest.approx(3, rel=0.02)
     chain = [("a", "b", 1.0), ("b", "c", 1.0), ("c", "d", 0.5)]
     assert pairs.ranks("dcba", chain) == {"a": 1, "b": 2, "d": 3, "c": 4}  # d has lost to nobody
-    assert pairs.strengths(["x", "y"], []) == {"x": 1, "y": 1} and pairs.ranks("xy", []) == {}
+    assert pairs.strengths([]) == {} == pairs.ranks("xy", [])
+    even = pairs.strengths([("a", "b", 1.0), ("b", "c", 1.0), ("c", "a", 1.0)])
+    assert even == pytest.approx({"a": 1, "b": 1, "c": 1})  # as strong as one never compared
+
+
+def test_a_long_list_is_ranked_by_what_was_compared_alone():
+    names = [f"p{n}" for n in range(1000)]
+    answers = [(f"p{n}", f"p{n + 1}", 1.0) for n in range(0, 20, 2)]
+    assert len(pairs.strengths(answers)) == 20 == len(pairs.ranks(names, answers))
+    first, second = pairs.next_pair(names, answers)
+    assert {first, second} == {"p20", "p21"}  # never compared, and nearest: neither was the other
 
 
 def test_the_least_compared_is_asked_next_and_no_pair_twice():
@@ -55,20 +77,60 @@ def test_the_least_compared_is_asked_next_and_no_pair_twice():
     assert pairs.next_pair("a", []) is None
 
 
+def stands(kept):
+    return [answer[:3] for answer in kept.answers()]
+
+
 def test_answers_are_kept_undone_and_survive_a_crash(tmp_path):
-    kept = pairs.Comparisons(tmp_path / "pairs.jsonl")
-    with pytest.raises(ValueError, match="there is no comparison to undo"):
+    kept = pairs.Comparisons(tmp_path / "pairs.jsonl", dict.fromkeys("abc", ""), "ann")
+    with pytest.raises(ValueError, match="there is no answer of yours to undo"):
         kept.undo()
-    kept.append("a", "b", 1, "ann")
+    kept.append("a", "b", 1)
     kept.append("b", "c", 0.5)
-    assert kept.undo() == ("b", "c", 0.5) and kept.answers() == [("a", "b", 1.0)]
-    with kept.path.open("a") as file:
+    assert kept.undo()[:3] == ("b", "c", 0.5) and stands(kept) == [("a", "b", 1.0)]
+    with kept.file.path.open("a") as file:
         file.write('{"pair": ["a"')
-    assert kept.answers() == [("a", "b", 1.0)]
+    assert stands(kept) == [("a", "b", 1.0)]
     kept.append("c", "a", 0)
-    assert kept.answers() == [("a", "b", 1.0), ("c", "a", 0.0)]
+    assert stands(kept) == [("a", "b", 1.0), ("c", "a", 0.0)]
     with pytest.raises(ValueError, match="must be on two pictures"):
         kept.append("a", "a", 1)
-    kept.path.write_text('{"pair"}\n' + kept.path.read_text())
-    with pytest.raises(ValueError, match="line 1 is damaged"):
+    with pytest.raises(ValueError, match="must be on two pictures"):
+        kept.append("a", "stranger", 1)
+    kept.file.path.write_text('{"pair": 1}\n' + kept.file.path.read_text())
+    with pytest.raises(ValueError, match="line 1 is no answer on a pair"):
         kept.answers()
+
+
+def test_a_whole_last_line_without_a_newline_counts_and_stays(tmp_path):
+    kept = pairs.Comparisons(tmp_path / "pairs.jsonl", dict.fromkeys("abc", ""))
+    kept.append("a", "b", 1)
+    kept.file.path.write_bytes(kept.file.path.read_bytes().rstrip(b"\n"))
+    assert len(kept.answers()) == 1
+    kept.append("b", "c", 1)
+    assert len(kept.answers()) == 2
+
+
+def test_an_answer_is_taken_back_by_whom_it_is_of_alone(tmp_path):
+    path, names = tmp_path / "pairs.jsonl", dict.fromkeys("abc", "")
+    ann, other, bob = (pairs.Comparisons(path, names, person) for person in ("ann", "ann", "bob"))
+    ann.append("a", "b", 1)
+    bob.append("b", "c", 1)
+    assert ann.undo()[:2] == ("a", "b") and stands(ann) == [("b", "c", 1.0)]
+    with pytest.raises(ValueError, match="there is no answer of yours to undo"):
+        ann.undo()
+    ann.append("a", "c", 1)
+    assert pairs.Comparisons(path, names, "ann").undo()[:2] == ("a", "c")  # after a restart
+    with pytest.raises(ValueError, match="the answer on a and c was taken back elsewhere"):
+        ann.undo()
+    other.append("a", "b", 0)
+    assert stands(ann) == [("b", "c", 1.0), ("a", "b", 0.0)]
+
+
+def test_an_answer_on_a_picture_since_replaced_does_not_count(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    pairs.Comparisons(path, {"a": "1", "b": "2"}).append("a", "b", 1)
+    assert len(pairs.Comparisons(path, {"a": "1", "b": "2"}).answers()) == 1
+    assert pairs.Comparisons(path, {"a": "1", "b": "3"}).answers() == []
+    path.write_text('{"pair": ["a", "b"], "won": 1}\n' * 2 + '{"undo": true}\n')  # of an older version
+    assert stands(pairs.Comparisons(path, {"a": "1", "b": "3"})) == [("a", "b", 1.0)]
