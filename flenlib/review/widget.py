@@ -24,7 +24,10 @@ from flenlib.review.desk import REASONS, Answer, Desk
 from flenlib.review.order import View
 
 BROWSER = Path(__file__).parent / "browser"
-SCRIPTS = ("words.js", "parts.js", "stage.js", "tiles.js", "single.js", "bars.js", "keys.js", "widget.js")
+SCRIPTS = (
+    "words.js", "parts.js", "stage.js", "saves.js", "tiles.js", "correction.js", "single.js", "pairs.js",
+    "grid.js", "bars.js", "keys.js", "widget.js",
+)  # fmt: skip
 """Parts of one script, in this order; each says what it holds in its first line."""
 
 THUMBNAIL = 256
@@ -102,33 +105,32 @@ class ReviewWidget(anywidget.AnyWidget):
         }, []  # fmt: skip
 
     def _on_view(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
-        """The filenames of a view, and where the first undecided one is."""
+        """The filenames of a view, the dates of the decisions on them, and where the first undecided one is."""
         changed = self.desk.refresh()
         second = bool(question.get("second"))
         names = self.desk.second_look() if second else self.desk.names(View.of(question["view"]))
         decided = self.desk.opinions if second else self.desk.decided
         start = next((place for place, name in enumerate(names) if name not in decided), 0)
-        return self._state(Answer(said=changed.said), names if second else ()) | {"names": names, "start": start}, []
+        dates = [decided[name].when if name in decided else "" for name in names]
+        state = self._state({"second": names if second else ()}, Answer(said=changed.said))
+        return state | {"names": names, "dates": dates, "start": start}, []
 
     def _on_items(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
-        return self._state(Answer(question["names"]), second=question.get("second", ())), []
+        return self._state(question, Answer(question["names"])), []
 
     def _on_decide(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
-        second = question.get("second", ())
-        answer = self.desk.decide(
-            question["names"], question["label"], question["reasons"], question.get("seen"), bool(second)
-        )
-        return self._state(answer, second), []
+        told = (question["names"], question["label"], question["reasons"], question.get("seen"))
+        return self._state(question, self.desk.decide(*told, second=bool(question.get("second")))), []
 
     def _on_undo(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
-        return self._state(self.desk.undo(), question.get("second", ())), []
+        return self._state(question, self.desk.undo(bool(question.get("second")))), []
 
     def _on_redo(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
-        return self._state(self.desk.redo(), question.get("second", ())), []
+        return self._state(question, self.desk.redo(bool(question.get("second")))), []
 
     def _on_look(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
         """Whatever another window, kernel or run has decided since this one was last asked."""
-        return self._state(self.desk.refresh(), question.get("second", ())), []
+        return self._state(question, self.desk.refresh()), []
 
     def _on_upload(self, question: dict[str, Any], buffers: Sequence[bytes]) -> Reply:
         """One part of a corrected picture; a message to a notebook server may not be larger than 10 MiB."""
@@ -145,7 +147,8 @@ class ReviewWidget(anywidget.AnyWidget):
         parts = self._uploads.pop(question.get("upload", ""), None)
         content = b"".join(parts) if parts is not None else None
         told = (question["name"], question["issue"], question["prompt"])
-        return self._state(self.desk.correct(*told, content, question.get("file", ""))), []
+        answer = self.desk.correct(*told, content, question.get("file", ""), second=bool(question.get("second")))
+        return self._state(question, answer), []
 
     def _on_save_view(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
         view = View.of(question["view"]) if question["view"] else None
@@ -160,11 +163,17 @@ class ReviewWidget(anywidget.AnyWidget):
             said = self.desk.undo_comparison()
         answer = self.desk.next_pair()
         more = {"pair": answer.names, "standing": self.desk.standing(), "count": len(self.desk.compared())}
-        return self._state(Answer(answer.names, said or answer.said)) | more, []
+        return self._state({}, Answer(answer.names, said or answer.said)) | more, []
 
-    def _state(self, answer: Answer, second: Sequence[str] = ()) -> dict[str, Any]:
+    def _state(self, question: dict[str, Any], answer: Answer) -> dict[str, Any]:
+        """What an answer comes to: its pictures and those of the ``page`` that the browser wants again.
+
+        In a ``second`` look the pictures are blind; the question then names all that are looked at again.
+        """
+        second = question.get("second", ())
+        names = dict.fromkeys([*answer.names, *question.get("page", ())])
         return {
-            "items": [self.desk.describe(name, bool(second)) for name in answer.names],
+            "items": [self.desk.describe(name, bool(second)) for name in names], "changed": answer.names,
             "said": answer.said, "refused": answer.refused, "second": bool(second),
             "progress": self.desk.progress(second), "gaps": self.desk.gaps(),
         }  # fmt: skip
