@@ -33,6 +33,11 @@ class Flux(Family):
         super().__init__(*loaded)
         self.text_length: int = self.facts.get("max_sequence_length", 512)
 
+    @property
+    def text_settings(self) -> dict[str, Any]:
+        """What decides, beside its encoders, what a text is encoded to."""
+        return {"length": self.text_length}
+
     @torch.no_grad()
     def encode(
         self, *, image: Image.Image | None = None, text: str | None = None, references: Sequence[Image.Image] = ()

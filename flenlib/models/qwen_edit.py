@@ -48,6 +48,12 @@ class QwenEdit(Family):
             return {"processor": load_processor(Path(source) / "processor")}
         return {"processor": load_processor(source, subfolder="processor")}
 
+    @property
+    def text_settings(self) -> dict[str, Any]:
+        """What decides, beside its encoders, what an instruction and its references are encoded to."""
+        template = self.pipeline.prompt_template_encode
+        return {"template": template, "areas": [self.condition_area, self.reference_area], "empty": NEGATIVE_PROMPT}
+
     @torch.no_grad()
     def encode(
         self, *, image: Image.Image | None = None, text: str | None = None, references: Sequence[Image.Image] = ()

@@ -2,7 +2,8 @@
 
 Never by position: a cache keyed by dataloader step gives a picture another picture's caption as soon as the order is
 shuffled. A key is the picture's pixels, the size it is trained at and the autoencoder; or the caption, its reference
-pictures and the text encoders. So a cache can be shared, kept, and moved, and a changed file is encoded anew.
+pictures, the text encoders, and by which template and at which sizes they see them. So a cache can be shared, kept,
+and moved, and a changed file is encoded anew.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import calculate_dimensions
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
@@ -48,12 +50,12 @@ class Cache:
         self.folder, self.family = Path(folder), family
         self._encoders = {part: fingerprint_of(family, part) for part in ("vae", "text_encoder")}
 
-    def image(self, path: str | Path, resolution: int = 0, flip: bool = False) -> Path:
-        """Return the file that holds ``latents`` (tokens, channels) and ``grid`` [h, w] of a picture.
+    def image(self, sample: Sample, resolution: int = 0, flip: bool = False) -> Path:
+        """Return the file that holds ``latents`` (tokens, channels) and ``grid`` [h, w] of a sample's picture.
 
         Encodes the picture on first sight. Raises what ``open_image`` raises for a file that is not a picture.
         """
-        picture = self._fitted(open_image(path), resolution, flip)
+        picture = self._fitted(open_image(sample.image), sample, resolution, flip)
         key = _digest(pixel_hash(picture), list(picture.size), self._encoders["vae"])
         return self._file("image", key, lambda: self.family.encode(image=picture))
 
@@ -80,9 +82,9 @@ class Cache:
         Faces are searched once a picture. Raises ValueError for a mask of another size than its picture.
         """
         whole = open_image(sample.image)
-        picture = self._fitted(whole, resolution, flip)
+        picture = self._fitted(whole, sample, resolution, flip)
         beside = _beside(sample, kind, whole.size)
-        other = self._fitted(beside, resolution, flip) if beside and kind == "mask" else beside
+        other = self._fitted(beside, sample, resolution, flip) if beside and kind == "mask" else beside
         grid = tuple(side // self.family.multiple for side in reversed(picture.size))
 
         def find() -> dict[str, torch.Tensor]:
@@ -95,13 +97,14 @@ class Cache:
         key = _digest(pixel_hash(picture), list(grid), kind, pixel_hash(other) if other else "")
         return self._file("focus", key, find)
 
-    def _fitted(self, picture: Image.Image, resolution: int, flip: bool) -> Image.Image:
-        picture = fit(picture, resolution or self.family.resolution)
+    def _fitted(self, picture: Image.Image, sample: Sample, resolution: int, flip: bool) -> Image.Image:
+        shaped = resized if sample.references else fit
+        picture = shaped(picture, resolution or self.family.resolution)
         return ImageOps.mirror(picture) if flip else picture
 
     def _text_key(self, text: str, pictures: Sequence[Image.Image]) -> str:
         encoders = [self._encoders["text_encoder"], self._encoders["vae"] if pictures else ""]
-        return _digest(text, [pixel_hash(picture) for picture in pictures], encoders)
+        return _digest(text, [pixel_hash(picture) for picture in pictures], encoders, self.family.text_settings)
 
     def _file(self, kind: str, key: str, encode: Callable[[], dict[str, torch.Tensor]]) -> Path:
         path = self.folder / kind / f"{key}.safetensors"
@@ -142,6 +145,15 @@ def fit(picture: Image.Image, resolution: int) -> Image.Image:
     ratio = min(max(picture.width / picture.height, 1 / WIDEST), WIDEST) ** 0.5
     size = tuple(max(grid, round(side / grid) * grid) for side in (resolution * ratio, resolution / ratio))
     return ImageOps.fit(picture, size, Image.Resampling.LANCZOS, centering=(0.5, 0.25))
+
+
+def resized(picture: Image.Image, resolution: int) -> Image.Image:
+    """Return the whole picture at about ``resolution`` squared pixels, as an editor resizes its reference pictures.
+
+    Sides are rounded to 32 and nothing is cropped, so that what is learnt lies where it lay in the reference.
+    """
+    size = calculate_dimensions(resolution**2, picture.width / picture.height)
+    return picture.resize(size, Image.Resampling.LANCZOS)
 
 
 def fingerprint(module: torch.nn.Module) -> str:

@@ -142,7 +142,7 @@ def entries(cache: Cache, sample: Sample, settings: Train, caption_empty: str) -
         draws = sample.repeats * len(range(number, len(wanted), len(suiting)))
         for flip in (False, True) if settings.flip else (False,):
             where = cache.focus(sample, settings.focus, size, flip) if settings.focus != "none" else None
-            image = cache.image(sample.image, size, flip)
+            image = cache.image(sample, size, flip)
             made.append(Entry(image, text, empty, where, sample.kind, draws, sample.weight))
     return made
 

@@ -58,7 +58,7 @@ class Watch:
         self.folder, self.settings, self.previews, self.identity = folder, settings, previews, identity
         size = settings.resolution[0] if settings.resolution else 0
         self.conditions = [cache.conditions(preview.text, preview.references) for preview in previews]
-        self.held_out = [(cache.image(s.image, size), cache.text(s.caption, s.references)) for s in held_out]
+        self.held_out = [(cache.image(s, size), cache.text(s.caption, s.references)) for s in held_out]
         self.writer: SummaryWriter | None = None
 
     def begin(self, step: int) -> None:

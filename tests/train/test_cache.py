@@ -24,36 +24,40 @@ def picture(path, seed, size=(64, 64)):
     return path
 
 
+def of(path):
+    return Sample(path, "photo")
+
+
 def test_the_key_is_the_content_not_the_name(family, tmp_path):
     store = Cache(tmp_path / "cache", family)
-    first = store.image(picture(tmp_path / "a.png", 1))
-    assert store.image(picture(tmp_path / "copy.png", 1)) == first
-    assert store.image(picture(tmp_path / "b.png", 2)) != first
-    assert store.image(picture(tmp_path / "a.png", 3)) != first, "a picture changed under its name is encoded anew"
-    assert store.image(tmp_path / "copy.png", 32) != first
+    first = store.image(of(picture(tmp_path / "a.png", 1)))
+    assert store.image(of(picture(tmp_path / "copy.png", 1))) == first
+    assert store.image(of(picture(tmp_path / "b.png", 2))) != first
+    assert store.image(of(picture(tmp_path / "a.png", 3))) != first, "a picture changed under its name is encoded anew"
+    assert store.image(of(tmp_path / "copy.png"), 32) != first
     assert store.text("photo of ohwx person") == store.text("photo of ohwx person") != store.text("photo of a person")
 
 
 def test_what_is_cached_is_what_is_encoded(family, tmp_path):
     store = Cache(tmp_path / "cache", family)
     path = picture(tmp_path / "a.png", 1)
-    parts = feed.read(store.image(path), store.text("photo"))
+    parts = feed.read(store.image(of(path)), store.text("photo"))
     fresh = {**family.encode(image=Image.open(path).convert("RGB")), **family.encode(text="photo")}
     assert parts.keys() == fresh.keys()
     assert all(torch.equal(parts[name], fresh[name]) for name in parts)
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").rglob("*.safetensors")}
-    Cache(tmp_path / "cache", family).image(path)
+    Cache(tmp_path / "cache", family).image(of(path))
     assert before == {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").rglob("*.safetensors")}
 
 
 def test_other_weights_are_another_cache(family, tmp_path):
     path = picture(tmp_path / "a.png", 1)
-    before = Cache(tmp_path / "cache", family).image(path)
+    before = Cache(tmp_path / "cache", family).image(of(path))
     weight = next(family.pipeline.vae.parameters())
     with torch.no_grad():
         weight += 1e-3
     try:
-        assert Cache(tmp_path / "cache", family).image(path) != before
+        assert Cache(tmp_path / "cache", family).image(of(path)) != before
     finally:
         with torch.no_grad():
             weight -= 1e-3
@@ -65,7 +69,7 @@ def test_every_picture_keeps_its_own_caption_when_shuffled(family, tmp_path):
     store = Cache(tmp_path / "cache", family)
     want = {}
     for sample in samples:
-        parts = feed.read(store.image(sample.image), store.text(sample.caption))
+        parts = feed.read(store.image(sample), store.text(sample.caption))
         want[parts["latents"].numpy().tobytes()] = parts["text"].numpy().tobytes()
     assert len(want) == len(set(want.values())) == 7
     random.Random(0).shuffle(samples)
@@ -121,6 +125,46 @@ def test_an_epoch_has_every_sample_as_often_as_it_repeats():
 )
 def test_pictures_keep_their_shape(given, resolution, want):
     assert cache.fit(Image.new("RGB", given), resolution).size == want
+
+
+def test_an_edited_picture_lies_on_its_reference_whatever_their_shape(tiny_qwen_edit, tmp_path):
+    """A target cropped otherwise than its reference teaches an editor to zoom."""
+    family = QwenEdit.load(tiny_qwen_edit, precision="fp32", offload="none", device="cpu")
+    assert family.reference_area == family.resolution**2
+    store, path = Cache(tmp_path / "cache", family), picture(tmp_path / "a.png", 1, (96, 288))
+    same = Sample(path, "keep it", references=(path,))
+    parts = feed.read(store.image(same), store.text(same.caption, same.references))
+    assert (
+        torch.equal(parts["latents"], parts["reference"])
+        and parts["grid"].tolist() == parts["reference_grid"][0].tolist()
+    )
+    drawn = family.sample("keep it", seed=1, steps=1, guidance=1.0, references=(Image.open(path),))
+    assert drawn.size == tuple(16 * side for side in reversed(parts["grid"].tolist()))
+    assert cache.resized(Image.new("RGB", (768, 1024)), 1024).size == (896, 1184)
+
+
+@pytest.mark.parametrize("side", [64, 96, 150])
+def test_square_pictures_are_resized_alike_with_and_without_a_reference(tmp_path, side):
+    square = Image.open(picture(tmp_path / "a.png", 1, (side, side)))
+    assert cache.resized(square, 96).tobytes() == cache.fit(square, 96).tobytes()
+
+
+def test_a_text_is_encoded_anew_when_the_template_or_a_size_changes(family, tiny_qwen_edit, tmp_path):
+    editor = QwenEdit.load(tiny_qwen_edit, precision="fp32", offload="none", device="cpu")
+    references, store = [picture(tmp_path / "a.png", 1)], Cache(tmp_path / "cache", editor)
+    seen = {store.text("smile", references)}
+    editor.reference_area //= 4
+    seen.add(store.text("smile", references))
+    editor.pipeline.prompt_template_encode = editor.pipeline.prompt_template_encode.replace("user", "person")
+    seen.add(store.text("smile", references))
+    assert len(seen) == 3
+    store = Cache(tmp_path / "cache", family)
+    before, length = store.text("photo"), family.text_length
+    family.text_length = length // 2
+    try:
+        assert store.text("photo") != before
+    finally:
+        family.text_length = length
 
 
 def test_texts_of_unlike_length_are_padded():

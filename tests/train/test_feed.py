@@ -91,7 +91,7 @@ def test_a_changed_caption_encodes_only_itself(family, tmp_path):
 def test_a_cache_written_by_another_autoencoder_is_not_used(tiny_flux, tmp_path):
     samples = draw(tmp_path / "pictures", 3)
     store = Cache(tmp_path / "cache", open_flux(tiny_flux))
-    old = {store.image(s.image): store.text(s.caption) for s in samples}
+    old = {store.image(s): store.text(s.caption) for s in samples}
     changed = open_flux(tiny_flux)
     with torch.no_grad():
         next(changed.pipeline.vae.parameters()).add_(1e-3)
