@@ -23,7 +23,7 @@ from flenlib.params import Enrich
 from flenlib.project import Project
 from flenlib.record import Criterion
 from flenlib.wheel.identity import FACE_DISTANCE, KEPT, distance, references, verdict
-from flenlib.wheel.pictures import Job, check_jobs, drawn_by, finished, make, put_record, seed_of
+from flenlib.wheel.pictures import Job, check_jobs, drawn_by, finished, keep_planned, make, put_record, seed_of
 from flenlib.wheel.routes import Routes
 
 _TURN = {
@@ -96,8 +96,7 @@ def enrich(
     thresholds = {kind: reference.threshold(settings.slack, kind) for kind in settings.kinds}
     jobs = check_jobs(house, plan(house, source, settings, models, routes))
     dataset = Dataset.open(house.data("enriched"), create=True)
-    names = {job.filename for job in jobs}
-    dataset.images = [r for r in dataset.images if r.filename in names]
+    keep_planned(dataset, jobs)
 
     def draw(job: Job) -> Image.Image:
         kind, value = job.attributes["edit"], job.attributes["edit_value"]

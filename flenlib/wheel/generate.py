@@ -15,7 +15,7 @@ from flenlib.dataset.records import Dataset
 from flenlib.params import Generate
 from flenlib.project import Project
 from flenlib.record import Criterion
-from flenlib.wheel.pictures import Job, check_jobs, drawn_by, make, prompt_jobs, put_record
+from flenlib.wheel.pictures import Job, check_jobs, drawn_by, keep_planned, make, prompt_jobs, put_record
 
 
 def plan(house: Project, settings: Generate, models: dict[str, Any]) -> list[Job]:
@@ -32,8 +32,7 @@ def generate(house: Project, generator: Any, settings: Generate, models: dict[st
     """
     jobs = check_jobs(house, plan(house, settings, models))
     dataset = Dataset.open(house.data("synthetic"), create=True)
-    names = {job.filename for job in jobs}
-    dataset.images = [r for r in dataset.images if r.filename in names]
+    keep_planned(dataset, jobs)
     for job in tqdm(jobs, desc="generating", unit="picture"):
         path = make(house, dataset.folder, job, sampler(generator, settings.steps, settings.guidance), models)
         caption = captions.build(house.character, job.attributes)

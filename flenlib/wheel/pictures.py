@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,10 +15,13 @@ from PIL import Image
 
 from flenlib import __version__
 from flenlib.dataset.images import open_image, read_provenance, save_picture, sha256
-from flenlib.dataset.label_folders import forget_copies
+from flenlib.dataset.label_folders import FOLDERS, forget_copies
 from flenlib.dataset.prompts import Prompt
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.project import Project, check_prompt
+
+SET_ASIDE = "set_aside"
+"""The folder, beside its metadata, of pictures a dataset was told of once and whose plan has changed since."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +68,38 @@ def check_jobs(house: Project, jobs: Iterable[Job]) -> list[Job]:
 
 
 def make(house: Project, folder: Path, job: Job, draw: Callable[[Job], Image.Image], models: dict[str, Any]) -> Path:
-    """Return the path of a job's picture, drawing it only when it is not on disk yet.
+    """Return the path of a job's picture, drawing it only when it is neither on disk yet nor among those set aside.
 
     Raises PermissionError for a prompt the character's profile does not allow.
     """
     check_prompt(house.character, job.prompt)
-    path = folder / job.filename
+    path, aside = folder / job.filename, folder / SET_ASIDE / job.filename
+    if not finished(path, job) and finished(aside, job):  # the plan is as it was
+        forget_copies(folder, job.filename)
+        os.replace(aside, path)
     if not finished(path, job):
         forget_copies(folder, job.filename)
         save_picture(draw(job), path, provenance(house, job, models))
     return path
+
+
+def keep_planned(dataset: Dataset, jobs: Iterable[Job]) -> None:
+    """Take out of a dataset what no job makes any more: its records, its copies in the label folders, its pictures.
+
+    Nothing is lost: the pictures go to ``set_aside/``, with copies a person edited, and labels stay in the journal.
+    """
+    names, aside = {job.filename for job in jobs}, dataset.folder / SET_ASIDE
+    for record in [r for r in dataset.images if r.filename not in names]:
+        aside.mkdir(exist_ok=True)
+        for folder in FOLDERS.values():
+            copy = dataset.folder / folder / record.filename
+            if copy.is_file() and sha256(copy) != record.sha256:
+                os.replace(copy, aside / f"{folder}__{record.filename}")
+        forget_copies(dataset.folder, record.filename)
+        if dataset.path(record).is_file():
+            os.replace(dataset.path(record), aside / record.filename)
+        dataset.images.remove(record)
+    dataset.save()
 
 
 def provenance(house: Project, job: Job, models: dict[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 import pytest
 from PIL import Image
 
+from flenlib import params
 from flenlib.dataset.images import read_provenance
+from flenlib.dataset.records import Dataset
 from flenlib.project import open_iteration
-from flenlib.wheel import pictures
+from flenlib.wheel import labels, pictures
 from flenlib.wheel.pictures import Job
 
 MODELS = {"name": "mini-flux", "hash": "h", "precision": "fp32", "source": "/home/me/models", "loras": []}
@@ -56,6 +58,34 @@ def test_refused_before_anything_is_drawn(house, tmp_path):
     with pytest.raises(PermissionError, match="refused"):
         pictures.make(house, tmp_path, jobs[1], draw, MODELS)
     assert draw.drawn == []
+
+
+def test_what_the_plan_drops_leaves_the_dataset_and_its_folders_and_comes_back_with_its_label(house, tmp_path):
+    draw, told = Drawer(), params.check("review_enriched", {"reviewer": "human"})
+    jobs = [Job(f"{name}.png", "photo of ohwx_char person", n, {}) for n, name in enumerate("abc")]
+    dataset = Dataset.open(tmp_path / "synthetic", create=True)
+
+    def turn(planned):
+        pictures.keep_planned(dataset, planned)
+        for job in planned:
+            path = pictures.make(house, dataset.folder, job, draw, MODELS)
+            pictures.put_record(dataset, job, path, "generated", MODELS, "c")
+        dataset.save()
+        return labels.collect(dataset, told, None)
+
+    journal = turn(jobs)
+    for name, label in (("a.png", "good"), ("b.png", "needs_correction"), ("c.png", "needs_correction")):
+        labels.note(journal, None, dataset.get(name), label, (), "human")
+    labels.apply(dataset, journal, told, tmp_path)
+    Image.new("RGB", (16, 16), "white").save(dataset.folder / "corrections" / "c.png")  # edited, and not read back yet
+
+    turn(jobs[:1])
+    assert [r.filename for r in dataset.images] == ["a.png"]
+    found = {p.relative_to(dataset.folder).as_posix() for p in dataset.folder.rglob("*.png")}
+    assert found == {"a.png", "good/a.png"} | {f"set_aside/{n}" for n in ("b.png", "c.png", "corrections__c.png")}
+
+    labels.apply(dataset, turn(jobs), told, tmp_path)
+    assert len(draw.drawn) == 3 and dataset.get("b.png").label["label"] == "needs_correction"
 
 
 def test_seeds_are_the_same_everywhere():
