@@ -1,6 +1,8 @@
 """The notebooks themselves, executed by papermill with small parameters: what they record, skip, refuse and resume."""
 
+import html
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -122,7 +124,9 @@ def test_no_table_is_cut_and_no_output_is_red(told):
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
         assert [o.text for o in outputs if o.get("name") == "stderr"] == [], step.name
         tables = [o.data["text/html"] for o in outputs if "text/html" in o.get("data", {})]
-        assert not any(cut in table for table in tables for cut in ("...</td>", "...</th>")), step.name
+        cells = [html.unescape(cell) for table in tables for cell in re.findall(r"<t[dh][^>]*>([^<]*)</t", table)]
+        cut = [cell for cell in cells if cell == "..." or (cell.endswith("...") and len(cell) == 49)]  # as pandas does
+        assert cut == [], step.name
 
 
 def test_a_second_run_does_no_work(told, capsys):
