@@ -153,7 +153,8 @@ def _settle_words(house: Project, path: Path, record: ImageRecord, candidate: _C
         built = record.caption == captions.build(house.character, record)
         record.angle = candidate.attributes.get("angle")
         record.attributes |= {"angle": record.angle} if record.angle else {}
-        record.extra["angle_estimated"] = record.angle if candidate.estimated else None
+        record.extra.pop("angle_estimated", None)
+        record.extra |= {"angle_estimated": record.angle} if candidate.estimated else {}
         record.caption = captions.build(house.character, record) if built else record.caption
     if captions.lint(record.caption, house.character):
         record.caption = captions.build(house.character, record)
