@@ -17,6 +17,7 @@ from flenlib.dataset.triplets import Triplet
 from flenlib.measure.faces import ReferenceSet
 from flenlib.measure.quality import diversity, unchanged
 from flenlib.models import lora
+from flenlib.models.qwen_edit import NEGATIVE_PROMPT
 from flenlib.params import TrainEditor
 from flenlib.project import Project
 from flenlib.record import Criterion
@@ -54,10 +55,11 @@ def train_editor(
 ) -> Result:
     """Train the editor's LoRA into ``outputs/.../editor_training/`` from the base editor; a finished one returns.
 
-    Dropped captions keep their reference picture. Loss is also measured on the held-out triplets.
+    Dropped captions keep their reference picture. Loss is also measured on the held-out triplets. An ``editor`` loaded
+    without its transformer lets its text encoders go while it trains.
     """
     told = {"held_out": samples(folder, pairs, held_out=True), "on_event": on_event}
-    told["cache_folder"] = house.outputs / "cache"
+    told |= {"cache_folder": house.outputs / "cache", "caption_empty": NEGATIVE_PROMPT}
     where = house.outputs / "editor_training"
     return train_or_set_aside(editor, samples(folder, pairs), settings, where, **told)
 
@@ -83,6 +85,8 @@ def score(
     Columns: step, source, target, colour difference to the target (Delta E; lower is nearer), face distance to the
     character (NaN: no face), edit done (1, 0, NaN: cannot be told), unchanged (1: the picture is its source again and
     the target is not). Pictures lie in ``editor_training/scored/``.
+
+    What of the editor was let go for training is loaded again when there is something to draw.
     """
     rows = []
     held = [pair for pair in pairs if pair.held_out]
@@ -91,6 +95,9 @@ def score(
         source, target = pair.paths(folder)
         drawn = result.lora.parent / "scored" / f"step_{step:06d}_{target.stem}.png"
         if not drawn.is_file():
+            if not editor.can_encode_text:
+                editor.reload()
+            editor.load_transformer()
             wanted = [] if path is None else [(path, 1.0)]
             if [use.file for use in editor.loras] != [str(p) for p, _ in wanted]:
                 lora.stack(editor, wanted)

@@ -13,9 +13,10 @@ from flenlib.dataset.images import save_picture
 from flenlib.dataset.triplets import Triplet
 from flenlib.measure.faces import ReferenceSet
 from flenlib.models import lora
+from flenlib.models.qwen_edit import QwenEdit
 from flenlib.project import open_iteration
 from flenlib.wheel import editor as step
-from tests.models.common import load, picture
+from tests.models.common import picture
 
 CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
 NOBODY = ReferenceSet(("a", "b"), np.zeros((2, 128)))
@@ -35,7 +36,7 @@ def trained(tiny_qwen_edit, tmp_path_factory):
         pairs.append(Triplet(f"s{n}.png", "Change background to forest", f"t{n}.png", kind="background"))
     pairs[4] = replace(pairs[4], held_out=True)
     triplets.write(folder, pairs)
-    family = load(tiny_qwen_edit, "qwen_edit")
+    family = QwenEdit.load(tiny_qwen_edit, device="cpu", transformer=False)
     settings = params.check("train_editor", SETTINGS)
     return house, family, folder, pairs, settings, step.train_editor(house, family, folder, pairs, settings)
 
@@ -43,6 +44,7 @@ def trained(tiny_qwen_edit, tmp_path_factory):
 def test_held_out_triplets_are_never_learnt_and_references_always_are(trained):
     house, _, folder, pairs, _, result = trained
     told = json.loads((house.outputs / "editor_training" / "training.json").read_text())
+    assert told["caption_empty"] == " ", "the empty prompt of the pipeline"
     assert len(told["samples"]) == 4 and all(len(s["references"]) == 1 for s in told["samples"])
     assert [s.image.name for s in step.samples(folder, pairs, held_out=True)] == ["t4.png"]
     assert result.watched["validation"].notna().any()
@@ -50,6 +52,7 @@ def test_held_out_triplets_are_never_learnt_and_references_always_are(trained):
 
 def test_checkpoints_are_scored_on_what_was_held_out_and_the_best_is_kept(trained):
     house, family, folder, pairs, settings, result = trained
+    assert not family.can_encode_text, "let go for training; what scoring draws with is loaded again"
     scored = step.score(house, family, result, folder, pairs, settings, NOBODY)
     assert list(scored["step"]) == [0, 2, 4] and set(scored["target"]) == {"t4.png"}
     assert scored["colour difference"].notna().all() and scored["edit done"].isna().all()
@@ -68,7 +71,7 @@ def test_checkpoints_are_scored_on_what_was_held_out_and_the_best_is_kept(traine
 def test_the_lora_loads_and_changes_what_is_drawn(trained):
     house, family, _, _, _, result = trained
     step.keep(house, result, 4)
-    lora.unstack(family)
+    family.reload()
     told = {"seed": 1, "steps": 2, "guidance": 1.0, "references": (picture(9),)}
     base = np.asarray(family.sample("Change background to forest", **told)).astype(int)
     lora.stack(family, [(house.editor_lora, 1.0)])
