@@ -1,0 +1,20 @@
+"""The params files of second iterations: they use what the first adopted, and are the same in all else that counts."""
+
+import pytest
+
+from flenlib import params
+from flenlib.models import community
+from flenlib.project import ROOT
+
+
+@pytest.mark.parametrize("folder", ["mini", "example_4090"])
+def test_v2_draws_with_what_v1_adopted_and_is_v1_otherwise(folder):
+    first, second = (params.load(ROOT / "params" / folder / f"{version}.yaml") for version in ("v1", "v2"))
+    assert second.iteration == "v2" and second.models.editor_loras == [community.ADOPTED]
+    assert not first.models.editor_loras and second.generate.seed != first.generate.seed
+    told = second.model_dump()
+    told["iteration"], told["models"]["editor_loras"] = "v1", []
+    told["generate"]["seed"] = first.generate.seed
+    assert told == first.model_dump()
+    for text in second.compare_editors.community:
+        assert community.parse(text, second.models.editor).kinds
