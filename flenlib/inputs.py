@@ -25,11 +25,15 @@ def inputs(house: Project, step: Step, told: params.Iteration) -> str:
     notebook = nbformat.read(NOTEBOOKS / f"{step.name}.ipynb", as_version=4)
     parts: list[Any] = [cell.source for cell in notebook.cells]
     parts.append(told.character.model_dump())
-    parts += [getattr(told, name).model_dump() for name in step.sections]
+    sections = [getattr(told, name) for name in step.sections]
+    parts += [section.model_dump() for section in sections]
+    parts += [_hash(ROOT / section.file) for section in sections if getattr(section, "file", "")]
     if "models" in step.sections:
         models = told.models
         names = (models.generator, models.editor, *models.generator_loras, *models.editor_loras)
         parts += [_weights(name) for name in names]
+    if "compare_editors" in step.sections:
+        parts += [_weights(name) for name in told.compare_editors.community]
     parts += [_digest(house, told, stage, aspect) for stage, aspect in step.reads]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -64,19 +68,16 @@ def _digest(house: Project, told: params.Iteration, stage: str, aspect: str) -> 
         return _editor_digest(house, told, aspect)
     if aspect == "earlier":
         return _earlier(house, stage)
-    if aspect == "triplets":
-        return _triplets(house)
+    if stage == "corrections":
+        return _corrections(house, told.corrections, aspect)
     if aspect == "folder":
-        folder = ROOT / told.curate.folder
-        files = sorted(folder.glob("*")) if told.curate.folder and folder.is_dir() else []
-        return [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files if p.is_file()]
+        return _listing(ROOT / told.curate.folder, "*") if told.curate.folder else []
     folder = house.data(stage)
     if aspect == "told":  # what the second wheel corrects by
         decisions = Journal(folder / "journal.jsonl").decisions().values()
         return [(d.filename, d.issue, d.prompt, d.corrected) for d in decisions if d.issue or d.prompt or d.corrected]
-    if aspect == "decisions":  # by people; what the step itself writes into the journal is no input of it
-        decisions = Journal(folder / "journal.jsonl").decisions().values()
-        return [(d.filename, d.label, d.reasons, d.sha256) for d in decisions if d.reviewer == "human"]
+    if aspect == "decisions":
+        return _decisions(folder)
     if aspect == "folders":
         return sorted(
             f"{name}/{p.name}" for name in FOLDERS.values() for p in (folder / name).glob("*") if p.name[0] != "."
@@ -92,6 +93,18 @@ def _digest(house: Project, told: params.Iteration, stage: str, aspect: str) -> 
     if not all(dataset.path(record).is_file() for record in dataset.images):
         return None
     return [(r.filename, r.sha256, *views[aspect](r)) for r in dataset.images]
+
+
+def _listing(folder: Path, pattern: str) -> list[tuple[str, int, int]]:
+    """Return name, size and time of change of the files in a folder; none where it does not exist."""
+    files = [path for path in sorted(folder.glob(pattern)) if path.is_file()]
+    return [(path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+
+
+def _decisions(folder: Path) -> list[Any]:
+    """Return what people decided; what a step itself writes into the journal is no input of it."""
+    decisions = Journal(folder / "journal.jsonl").decisions().values()
+    return [(d.filename, d.label, d.reasons, d.sha256) for d in decisions if d.reviewer == "human"]
 
 
 def _hash(path: Path) -> str | None:
@@ -126,9 +139,22 @@ def _earlier(house: Project, stage: str) -> Any:
     return found
 
 
-def _triplets(house: Project) -> Any:
-    """Return what the triplets of an iteration are; None when there are none or a picture of one is gone."""
+def _corrections(house: Project, told: params.Corrections, aspect: str) -> Any:
+    """Return one aspect of step 2.1's pairs: imported, tried (by people), exported, or the triplets themselves.
+
+    None when there are no triplets or a picture of one is gone, or an export is not there.
+    """
     folder = house.data("corrections")
+    if aspect == "imported":
+        given = [path for pair in told.pairs for path in ([pair] if isinstance(pair, str) else pair.values())]
+        return [_listing(house.root / path, "**/*") for path in given]
+    if aspect == "tried":
+        return _decisions(folder / "tries")
+    if aspect == "exported":
+        found = {layout: folder / "pairs" / layout for layout in told.export}
+        if not all(path.is_dir() for path in found.values()):
+            return None
+        return [(layout, [name for name, *_ in _listing(path, "**/*")]) for layout, path in found.items()]
     if not (folder / triplets.FILE).is_file():
         return None
     pairs = triplets.read(folder)

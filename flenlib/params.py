@@ -264,15 +264,31 @@ class Corrections(Section):
     tries: int = Field(default=4, gt=0, description="pictures tried for each, by improved prompts and seeds")
     steps: int = Field(default=16, gt=0, description="sampling steps of a try; 40 for the real editor")
     guidance: float = Field(default=2.0, ge=1, description="true_cfg_scale of a try; 4.0 for the real editor")
-    positive_share: float = Field(default=0.3, ge=0, lt=1, description="share of pairs that are good edits as they are")
-    held_out_share: float = Field(default=0.15, ge=0, lt=1, description="kept from training, to score checkpoints")
-    minimum: int = Field(default=10, gt=0, description="triplets to learn from that the step needs")
+    positive_share: float = Field(default=0.3, ge=0, lt=1, description="share of what is learnt that is good edits")
+    held_out_share: float = Field(
+        default=0.15, ge=0, lt=1, description="of corrections, whole sources, kept from training to score checkpoints"
+    )
+    minimum: int = Field(
+        default=10, gt=0, description="corrections the step needs, held-out ones among them; good edits do not count"
+    )
     earlier: bool = Field(default=True, description="keep the corrections of the iteration before")
-    pairs: list[str] = Field(default=[], description="folders of pairs to add, in any layout (docs/second-wheel.md)")
+    pairs: list[str | dict[str, str]] = Field(
+        default=[], description="folders of pairs to add, or {control: ..., target: ...} (docs/second-wheel.md)"
+    )
     export: list[Literal["ai-toolkit", "musubi-tuner", "diffsynth", "imagefolder"]] = Field(
         default=[], description="layouts to write the pairs in, for other trainers"
     )
     seed: int = 41
+
+    @field_validator("pairs", mode="before")
+    @classmethod
+    def _folders(cls, value: Any) -> Any:
+        for given in value if isinstance(value, list) else ():
+            folders = [given] if isinstance(given, str) else list(given.values()) if isinstance(given, dict) else [None]
+            named = not isinstance(given, dict) or given.keys() == {"control", "target"}
+            if not (named and all(isinstance(folder, str) and folder for folder in folders)):
+                raise PydanticCustomError("pairs", "Input should be folders, or {control: folder, target: folder}")
+        return value
 
 
 class CompareEditors(Section):
@@ -345,6 +361,7 @@ class Iteration(Section):
 
 
 File = TypeVar("File", bound=Section)
+
 
 def _is_section(model: type[Section], name: str) -> bool:
     field = model.model_fields.get(name)

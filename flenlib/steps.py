@@ -69,14 +69,22 @@ STEPS = (
     Step(
         "21_curate_corrections",
         ("models", "corrections"),
-        (SOURCES, ("enriched", "labels"), ("enriched", "told"), ("corrections", "earlier")),
-        (("corrections", "triplets"),),
+        (
+            SOURCES,
+            ("editor", "adopted"),
+            ("enriched", "labels"),
+            ("enriched", "told"),
+            ("corrections", "earlier"),
+            ("corrections", "imported"),
+            ("corrections", "tried"),
+        ),
+        (("corrections", "triplets"), ("corrections", "exported")),
     ),
     Step("22_train_editor", ("models", "train_editor"), (("corrections", "triplets"),), (("editor", "this"),)),
     Step(
         "23_compare_editors",
         ("models", "compare_editors"),
-        (SOURCES, ("corrections", "triplets"), ("editor", "this")),
+        (SOURCES, ("corrections", "triplets"), ("editor", "adopted"), ("editor", "this")),
         (("editor", "choice"),),
     ),
 )

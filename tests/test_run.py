@@ -4,6 +4,9 @@ import pytest
 import yaml
 
 from flenlib import params, record, run
+from flenlib.dataset import triplets
+from flenlib.dataset.journal import Journal
+from flenlib.inputs import made
 from flenlib.project import open_iteration
 
 CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
@@ -35,6 +38,42 @@ def test_fingerprint_changes_with_parameters_and_only_those_it_reads(house):
     unrelated = base.model_copy(update={"card": params.Card(seed=99)})
     assert run.inputs(house, step, base) == run.inputs(house, step, unrelated)
     assert run.inputs(house, step, base) != run.inputs(house, step, other)
+
+
+def test_what_the_second_wheel_is_given_is_an_input(house, tmp_path, monkeypatch):
+    """Imported pairs, a person's word on tries, a labels file, an adopted editor, a community LoRA on this disk."""
+    monkeypatch.setattr("flenlib.inputs.ROOT", tmp_path)
+    (tmp_path / "given" / "deep").mkdir(parents=True)
+    corrections = params.Corrections(pairs=["given"], reviewer="file", file="labels.csv", export=["diffsynth"])
+    compared = params.CompareEditors(community=[f"{tmp_path}/mine.safetensors:0.9"])
+    told = params.Iteration(character=CHARACTER, corrections=corrections, compare_editors=compared)
+    step, seen = run.find_step(21), set()
+    for name in ("given/deep/metadata.json", "labels.csv"):
+        seen.add(run.inputs(house, step, told))
+        (tmp_path / name).write_text("[]")
+    seen.add(run.inputs(house, step, told))
+    Journal(house.data("corrections") / "tries" / "journal.jsonl").append("a.png", "good", reviewer="auto")
+    assert run.inputs(house, step, told) in seen, "what the policy said is no input"
+    Journal(house.data("corrections") / "tries" / "journal.jsonl").append("a.png", "good", reviewer="human")
+    seen.add(run.inputs(house, step, told))
+    assert len(seen) == 4
+    before = run.inputs(house, run.find_step(23), told)
+    (tmp_path / "mine.safetensors").write_text("weights")
+    assert run.inputs(house, run.find_step(23), told) != before
+    second, adopts = open_iteration(CHARACTER, "v2"), params.Models(editor_loras=["adopted"])
+    told = told.model_copy(update={"models": adopts})
+    before = run.inputs(second, step, told)
+    record.write_json(house.adopted_editor, {"loras": []})
+    assert run.inputs(second, step, told) != before
+
+
+def test_an_export_that_is_gone_is_made_again(house):
+    told = params.Iteration(character=CHARACTER, corrections=params.Corrections(export=["diffsynth"]))
+    folder = house.data("corrections")
+    triplets.write(folder, [])
+    assert made(house, run.find_step(21), told) is None
+    (folder / "pairs" / "diffsynth").mkdir(parents=True)
+    assert made(house, run.find_step(21), told) is not None
 
 
 def test_the_model_card_is_drawn_again_when_another_lora_is_to_be_used(house):

@@ -6,10 +6,11 @@ are relative to its folder. Knows nothing of models or reviews.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from flenlib.dataset.images import open_image, pixel_hash, sha256
 
 FILE = "triplets.json"
 MINIMUM = 10
-"""The fewest triplets an editor is trained on (process document, step 2.1)."""
+"""The fewest corrections of step 2.1 (process document), those held out among them."""
 
 SHAPE = 0.05
 """How far width over height of a target may differ from its source's: editors round sides to multiples of 32."""
@@ -78,30 +79,68 @@ def write(folder: str | Path, triplets: Sequence[Triplet]) -> Path:
     return path
 
 
+def keys(folder: str | Path, triplets: Sequence[Triplet]) -> list[tuple[str, str]]:
+    """Return what makes each triplet the same correction as another: its source's pixels, and its instruction.
+
+    Wherever a source lies and however it was saved; spaces and capitals of an instruction do not count.
+    """
+    hashes = {path: pixel_hash(open_image(path)) for path in {t.paths(Path(folder))[0] for t in triplets}}
+    return [(hashes[t.paths(Path(folder))[0]], " ".join(t.edit_prompt.split()).casefold()) for t in triplets]
+
+
 def check(folder: str | Path, triplets: Sequence[Triplet], minimum: int = MINIMUM) -> None:
     """Raise ValueError, one line a fault, naming the file: what is missing, changed, of another size, there twice.
 
-    Also when there are fewer triplets to learn from than ``minimum``.
+    Also when fewer than ``minimum`` are corrections; good edits do not count.
     """
-    folder = Path(folder)
-    faults = [fault for triplet in triplets for fault in _faults(folder, triplet)]
-    seen: dict[tuple[Path, str], str] = {}
+    folder, faults, whole = Path(folder), [], []
     for triplet in triplets:
-        key = (triplet.paths(folder)[0], " ".join(triplet.edit_prompt.split()).casefold())
+        found = _faults(folder, triplet)
+        faults += found
+        whole += [] if found else [triplet]
+    seen: dict[tuple[str, str], str] = {}
+    for triplet, key in zip(whole, keys(folder, whole), strict=True):
         if key in seen:
             faults.append(
                 f"{triplet.target_image} corrects {triplet.source_image} by {triplet.edit_prompt!r}, and so does "
                 f"{seen[key]}: the same correction is there twice; keep one"
             )
         seen.setdefault(key, triplet.target_image)
-    learned = sum(not t.held_out for t in triplets)
-    if not faults and learned < minimum:
+    corrections = sum(not t.positive for t in triplets)
+    if not faults and corrections < minimum:
         faults.append(
-            f"{folder / FILE} holds {learned} triplets to learn from and {minimum} are needed: review more edits, "
-            "correct more of what was sent back, or import pairs"
+            f"{folder / FILE} holds {corrections} corrections and {minimum} are needed (good edits do not count): "
+            "review more edits, correct more of what was sent back, import pairs, or set corrections.minimum lower"
         )
     if faults:
         raise ValueError("\n".join(faults))
+
+
+def hold_out(folder: str | Path, triplets: Sequence[Triplet], share: float, seed: int = 0) -> list[Triplet]:
+    """Return the triplets with about ``share`` of the corrections held out, whole sources at a time.
+
+    At least one is (unless ``share`` is 0) and at most half of them are, where they have two sources or more. What
+    else there is of a held-out source, good edits that is, is left out: it would teach the picture that is measured
+    on, and as the editor's own picture it would judge in its favour. The order of sources depends on ``seed`` and
+    their pixels alone, so that a source which was held out stays so when others come.
+    """
+    groups: dict[str, int] = {}
+    sources = [source for source, _ in keys(folder, triplets)]
+    for triplet, source in zip(triplets, sources, strict=True):
+        if not triplet.positive:
+            groups[source] = groups.get(source, 0) + 1
+    count, held = sum(groups.values()), set()
+    order = sorted(groups, key=lambda source: hashlib.sha256(f"{seed}/{source}".encode()).digest())
+    left = min(max(1, round(share * count)), count // 2) if share else 0
+    for source in order:
+        if groups[source] <= left:
+            held.add(source)
+            left -= groups[source]
+    if share and not held and order:  # every source has more corrections than are wanted
+        smallest = min(order, key=groups.__getitem__)
+        held |= {smallest} if groups[smallest] <= count // 2 else set()
+    marked = zip(triplets, sources, strict=True)
+    return [replace(t, held_out=source in held) for t, source in marked if not (t.positive and source in held)]
 
 
 def hashed(folder: str | Path, triplet: Triplet) -> dict[str, str]:
@@ -111,23 +150,27 @@ def hashed(folder: str | Path, triplet: Triplet) -> dict[str, str]:
 
 
 def merge(older: Sequence[Triplet], newer: Sequence[Triplet], folder: Path, old_folder: Path) -> list[Triplet]:
-    """Return the newer triplets and those of an earlier iteration that none of them replaces.
+    """Return the triplets of an earlier iteration that none of the newer replaces, then the newer ones.
 
-    A newer correction of the same source pixels by the same instruction replaces the older one. Older paths are
-    rewritten relative to ``folder``; what is no longer on disk is left out.
+    A newer correction of the same source by the same instruction replaces an older one. A good edit replaces none: it
+    is the editor's own picture, and is left out where there is a correction of it. Older paths are rewritten relative
+    to ``folder``; what is no longer on disk is left out.
     """
-    taken = {(pixel_hash(open_image(t.paths(folder)[0])), t.edit_prompt) for t in newer}
-    kept = []
-    for triplet in older:
-        source, target = triplet.paths(old_folder)
-        if not (source.is_file() and target.is_file()):
-            continue
-        if (pixel_hash(open_image(source)), triplet.edit_prompt) in taken:
-            continue
-        before = relative(old_folder / triplet.before_image, folder) if triplet.before_image else ""
-        moved = {"source_image": relative(source, folder), "target_image": relative(target, folder)}
-        kept.append(Triplet(**{**asdict(triplet), **moved, "before_image": before}))
-    return [*kept, *newer]
+    there = [t for t in older if all(path.is_file() for path in t.paths(old_folder))]
+    found = list(zip(newer, keys(folder, newer), strict=True))
+    corrected, taken = {key for triplet, key in found if not triplet.positive}, {key for _, key in found}
+    kept = {
+        key: moved(triplet, old_folder, folder)
+        for triplet, key in zip(there, keys(old_folder, there), strict=True)
+        if key not in taken or (key not in corrected and not triplet.positive)
+    }
+    return [*kept.values(), *(triplet for triplet, key in found if key not in kept)]
+
+
+def moved(triplet: Triplet, old_folder: Path, folder: Path) -> Triplet:
+    """Return a triplet of one folder as the file of another writes it."""
+    names = [name for name in ("source_image", "target_image", "before_image") if getattr(triplet, name)]
+    return replace(triplet, **{name: relative(old_folder / getattr(triplet, name), folder) for name in names})
 
 
 def relative(path: Path, folder: Path) -> str:

@@ -120,7 +120,8 @@ def enrich(
         if not finished(target, kept):
             forget_copies(dataset.folder, job.filename)
             link_or_copy(path, target)
-        record = put_record(dataset, replace(kept, filename=job.filename), target, "edit", models, _caption(house, job))
+        kept = replace(kept, filename=job.filename)
+        record = put_record(dataset, kept, target, "edit", models, _caption(house, job), routes.depth)
         record.measurements |= {
             FACE_DISTANCE: NOT_MEASURED if best == math.inf else round(best, 4),
             "threshold": round(threshold, 4),

@@ -121,8 +121,13 @@ def provenance(house: Project, job: Job, models: dict[str, Any]) -> dict[str, An
     }
 
 
-def put_record(dataset: Dataset, job: Job, path: Path, kind: str, models: dict[str, Any], caption: str) -> ImageRecord:
-    """Add or replace the record of a finished picture; measurements of the very same picture are kept."""
+def put_record(
+    dataset: Dataset, job: Job, path: Path, kind: str, models: dict[str, Any], caption: str, learnt_depth: int = 0
+) -> ImageRecord:
+    """Add or replace the record of a finished picture; measurements of the very same picture are kept.
+
+    It is one generation deeper than its parent, and than what the LoRA that drew it learnt from (``learnt_depth``).
+    """
     digest = sha256(path)
     known = next((r for r in dataset.images if r.filename == path.name and r.sha256 == digest), None)
     record = ImageRecord(
@@ -133,7 +138,7 @@ def put_record(dataset: Dataset, job: Job, path: Path, kind: str, models: dict[s
         expression=job.attributes.get("expression"),
         quality="high",
         kind=kind,
-        depth=job.parent.depth + 1 if job.parent else 1,
+        depth=1 + max(job.parent.depth if job.parent else 0, learnt_depth),
         parent=job.parent.sha256 if job.parent else None,
         prompt=job.prompt,
         seed=job.seed,

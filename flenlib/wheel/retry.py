@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from flenlib.dataset.images import open_image
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.measure.faces import ReferenceSet
+from flenlib.measure.quality import unchanged
 from flenlib.params import Corrections
 from flenlib.project import Project
 from flenlib.wheel.corrections import source_of, told
@@ -19,6 +20,7 @@ from flenlib.wheel.enrich import edit_done
 from flenlib.wheel.identity import FACE_DISTANCE, distance
 from flenlib.wheel.labels import Policy, Verdict
 from flenlib.wheel.pictures import Job, check_jobs, drawn_by, make, put_record, seed_of
+from flenlib.wheel.routes import Routes
 
 IMPROVED = (
     "{prompt}. Do not change the face",
@@ -28,19 +30,23 @@ IMPROVED = (
 
 
 def jobs(
-    source: Dataset, enriched: Dataset, cases: Sequence[ImageRecord], settings: Corrections, models: dict[str, Any]
-) -> list[Job]:
-    """Return the tries of every case: a reviewer's prompt, or the improved ones in turn, each at its own seed."""
-    recipe = {"steps": settings.steps, "guidance": settings.guidance, "editor": drawn_by(models)}
-    decided, planned = told(enriched), []
+    source: Dataset, enriched: Dataset, cases: Sequence[ImageRecord], settings: Corrections, models: dict[str, Any],
+    routes: Routes | None = None,
+) -> list[Job]:  # fmt: skip
+    """Return the tries of every case: a reviewer's prompt, or the improved ones in turn, each at its own seed.
+
+    They go through the LoRAs of step 1.2's ``routes``; a reviewer's prompt is asked as it was written.
+    """
+    recipe = {"steps": settings.steps, "guidance": settings.guidance, "editor": drawn_by({**models, "loras": []})}
+    decided, planned, routes = told(enriched), [], routes or Routes()
     for record in cases:
-        said = decided.get(record.filename)
+        said, edit = decided.get(record.filename), (record.attributes["edit"], record.attributes["edit_value"])
         prompts = [said.prompt] if said and said.prompt else [p.format(prompt=record.prompt) for p in IMPROVED]
         for number in range(settings.tries):
             name = f"{Path(record.filename).stem}__{number}.png"
-            seed = seed_of(settings.seed, record.filename, number)
-            parent = source_of(source, record)
-            planned.append(Job(name, prompts[number % len(prompts)], seed, recipe, parent, record.attributes))
+            seed, prompt = seed_of(settings.seed, record.filename, number), prompts[number % len(prompts)]
+            how = recipe | {"passes": routes.recipe(*edit, prompt)}
+            planned.append(Job(name, prompt, seed, how, source_of(source, record), record.attributes))
     return planned
 
 
@@ -53,39 +59,49 @@ def draw(
     settings: Corrections,
     models: dict[str, Any],
     reference: ReferenceSet,
+    routes: Routes | None = None,
 ) -> Dataset:
-    """Draw the tries into ``corrections/<version>/tries`` and measure them; finished pictures stay."""
-    tries = Dataset.open(house.data("corrections") / "tries", create=True)
-    planned = check_jobs(house, jobs(source, enriched, cases, settings, models))
+    """Draw the tries into ``corrections/<version>/tries`` and measure them; finished pictures stay.
+
+    ``routes`` are step 1.2's, so that an adopted editor tries again with what it drew with.
+    """
+    tries, routes = Dataset.open(house.data("corrections") / "tries", create=True), routes or Routes()
+    planned = check_jobs(house, jobs(source, enriched, cases, settings, models, routes))
     names = {job.filename for job in planned}
     tries.images = [r for r in tries.images if r.filename in names]
     how = {"steps": settings.steps, "guidance": settings.guidance}
 
     def one(job: Job) -> Image.Image:
-        return editor.sample(job.prompt, seed=job.seed, references=(open_image(source.path(job.parent)),), **how)
+        edit = (job.attributes["edit"], job.attributes["edit_value"])
+        return routes.draw(editor, *edit, open_image(source.path(job.parent)), job.prompt, seed=job.seed, **how)
 
     for job in tqdm(planned, desc="trying again", unit="picture"):
         path = make(house, tries.folder, job, one, models)
         case = next(r for r in cases if job.filename.startswith(f"{Path(r.filename).stem}__"))
-        record = put_record(tries, job, path, "edit", models, case.caption)
-        picture = open_image(path)
+        record = put_record(tries, job, path, "edit", models, case.caption, routes.depth)
+        picture, original = open_image(path), source.path(job.parent)
         found = distance(picture, reference)
         record.extra["corrects"] = case.filename
         record.measurements |= {
             FACE_DISTANCE: NOT_MEASURED if found is None else round(found, 4),
             "threshold": case.measurements["threshold"],
-            "edit_done": edit_done(source.path(job.parent), picture, job.attributes),
+            "edit_done": edit_done(original, picture, job.attributes),
+            "unchanged": int(unchanged(open_image(original), picture)),
         }
     tries.save()
     return tries
 
 
 def policy(tries: Dataset) -> Policy:
-    """Return the stated policy ``auto``: of each case the try with the nearest face, if it is within its threshold."""
+    """Return the stated policy ``auto``: of each case the try with the nearest face, if it is within its threshold.
+
+    Never one that is its source again (nearer to it than the change floor): it has the nearest face of all, and would
+    teach the editor to do nothing.
+    """
     best: dict[str, ImageRecord] = {}
     for record in tries.images:
-        found = record.measurements[FACE_DISTANCE]
-        if found == NOT_MEASURED or found > record.measurements["threshold"] or record.measurements["edit_done"] == 0:
+        seen, found = record.measurements, record.measurements[FACE_DISTANCE]
+        if found == NOT_MEASURED or found > seen["threshold"] or seen["edit_done"] == 0 or seen["unchanged"]:
             continue
         known = best.get(record.extra["corrects"])
         if known is None or found < known.measurements[FACE_DISTANCE]:
@@ -97,6 +113,8 @@ def policy(tries: Dataset) -> Policy:
             return "good", (
                 f"the nearest try: face distance {found:.2f} within {record.measurements['threshold']:.2f}",
             )
+        if record.measurements["unchanged"]:
+            return "reject", ("the source again: nothing was edited",)
         return "reject", ("another try is nearer, or none is near enough",)
 
     return decide

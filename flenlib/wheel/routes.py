@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
+from flenlib.dataset import triplets
 from flenlib.dataset.prompts import EDIT_KINDS, edit_prompt
 from flenlib.models import community, lora, registry
 from flenlib.models.community import ALWAYS, FINISH, Use
@@ -38,18 +39,23 @@ class Routes:
 
     ``stack``: all LoRAs that serve the kind of edit together, by their weights. ``sequence``: the ones made for that
     kind alone (without one, the general ones), then each finishing LoRA in a pass of its own on what came out.
+    ``depth``: generations between a real picture and the deepest target that a LoRA among them was taught; 0 unless it
+    is the character's own.
     """
 
-    def __init__(self, uses: Sequence[Use] = (), mode: str = "stack") -> None:
+    def __init__(self, uses: Sequence[Use] = (), mode: str = "stack", depth: int = 0) -> None:
         if mode not in ("stack", "sequence"):
             raise ValueError(f"LoRAs can be run as 'stack' or 'sequence', not {mode!r}")
-        self.uses, self.mode = tuple(uses), mode
+        self.uses, self.mode, self.depth = tuple(uses), mode, depth
         self._files = {use.text: registry.lora_file((use.path, use.weight)) for use in uses}
         for path, _ in self._files.values():
             lora.check_family(path, "qwen_edit")
 
-    def passes(self, kind: str, value: str) -> list[Pass]:
-        """Return the passes of an edit such as ``("background", "forest")``."""
+    def passes(self, kind: str, value: str, instead: str = "") -> list[Pass]:
+        """Return the passes of an edit such as ``("background", "forest")``.
+
+        ``instead`` is what the first pass is asked in place of the words made for it, trigger phrases and all.
+        """
         drawing = [use for use in self.uses if use.serves(kind)]
         special = [use for use in drawing if use.kinds]
         finishing = [use for use in self.uses if FINISH in use.kinds]
@@ -59,25 +65,26 @@ class Routes:
         prompt = special[0].prompt(kind, value) if special else edit_prompt(kind, value)
         if self.mode == "sequence":
             later = [Pass(self._stack([use, *always]), use.prompt(kind, value)) for use in finishing]
-            return [Pass(self._stack([*drawing, *always]), prompt), *later]
+            return [Pass(self._stack([*drawing, *always]), instead or prompt), *later]
         prompt = ", ".join([prompt, *(use.prompt(kind, value) for use in finishing)])
-        return [Pass(self._stack([*drawing, *finishing, *always]), prompt)]
+        return [Pass(self._stack([*drawing, *finishing, *always]), instead or prompt)]
 
-    def recipe(self, kind: str, value: str) -> list[dict[str, Any]]:
+    def recipe(self, kind: str, value: str, instead: str = "") -> list[dict[str, Any]]:
         """Return the passes of an edit as what decides pixels: prompts, and LoRAs by content."""
         return [
             {
                 "prompt": each.prompt,
                 "loras": [{"sha256": lora.fingerprint(path), "weight": w} for path, w in each.stack],
             }
-            for each in self.passes(kind, value)
+            for each in self.passes(kind, value, instead)
         ]
 
     def draw(
-        self, editor: Any, kind: str, value: str, picture: Image.Image, *, seed: int, steps: int, guidance: float
-    ) -> Image.Image:
+        self, editor: Any, kind: str, value: str, picture: Image.Image, instead: str = "",
+        *, seed: int, steps: int, guidance: float,
+    ) -> Image.Image:  # fmt: skip
         """Return the picture after all passes of an edit, each from the same seed."""
-        for each in self.passes(kind, value):
+        for each in self.passes(kind, value, instead):
             self.put_on(editor, each.stack)
             picture = editor.sample(each.prompt, seed=seed, steps=steps, guidance=guidance, references=(picture,))
         return picture
@@ -119,7 +126,8 @@ def open_routes(house: Project, models: Models) -> Routes:
             mode = choice["mode"] if len(models.editor_loras) == 1 else mode
         else:
             texts.append(text)
-    return Routes([community.parse(text, models.editor) for text in texts], mode)
+    uses = [community.parse(text, models.editor) for text in texts]
+    return Routes(uses, mode, _learnt_depth(house, uses))
 
 
 def adopted(house: Project) -> dict[str, Any]:
@@ -149,6 +157,21 @@ def adopt(house: Project, name: str, uses: Sequence[Use], mode: str, sentence: s
     choice = {"iteration": house.iteration, "name": name, "loras": loras, "mode": mode, "sentence": sentence}
     write_json(house.adopted_editor, choice)
     return house.adopted_editor
+
+
+def _learnt_depth(house: Project, uses: Sequence[Use]) -> int:
+    """Return the depth of the deepest target the character's own LoRAs among these learnt from; 0 without one.
+
+    Where that iteration's triplets are gone it is 1, the least it can be.
+    """
+    files, depth, project = {Path(use.path).resolve() for use in uses}, 0, house
+    while project is not None:
+        if project.editor_lora.resolve() in files:
+            folder = project.data("corrections")
+            known = triplets.read(folder) if (folder / triplets.FILE).is_file() else []
+            depth = max([depth, 1, *(t.depth for t in known if not t.held_out)])
+        project = project.before()
+    return depth
 
 
 def _relative(text: str, root: Path) -> str:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from flenlib.dataset import layouts, triplets
+from flenlib.dataset.triplets import Triplet
 from tests.dataset.test_triplets import folder, make, picture
 
 __all__ = ["folder"]
@@ -79,3 +80,80 @@ def test_folders_of_pairs_must_match(folder, tmp_path):
     (out / "control" / "0001_t0.png").unlink()
     with pytest.raises(ValueError, match=r"no picture of the same name"):
         layouts.read(out)
+
+
+def test_another_triplets_file_is_read_whole(folder, tmp_path):
+    (made,) = make(folder, 1)
+    picture(folder / "b.png", "red")
+    more = {"issue": "nose", "improvement": "by hand", "before_image": "b.png", "kind": "camera", "value": "higher"}
+    facts = {"asked": {"height": "high"}, "by": "person", "iteration": "v1", "depth": 3, "measurements": {"x": 1.5}}
+    whole = Triplet(**{**made.__dict__, **more, **facts})
+    triplets.write(folder, [whole, Triplet(made.source_image, "do", made.target_image, positive=True)])
+    first, second = layouts.read(folder)
+    source, target = whole.paths(folder)
+    places = {"source_image": str(source), "target_image": str(target), "before_image": str(folder / "b.png")}
+    assert first == Triplet(**{**whole.__dict__, **places})
+    assert second.positive and second.target_sha256 == made.target_sha256
+    target.unlink()
+    with pytest.raises(FileNotFoundError, match=r"triplets.json names the target .*t0.png, which does not exist"):
+        layouts.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [("metadata_edit.csv", "image,edit_image,prompt"), ("metadata.csv", "target_file_name,source_file_name,prompt")],
+)
+def test_tables_are_read(tmp_path, name, columns):
+    for letter in ("a", "b"):
+        picture(tmp_path / f"{letter}.png", "red")
+    (tmp_path / name).write_text(f'{columns}\nb.png,a.png,"do, and well"\n')
+    (tmp_path / "dataset_info.json").write_text("{}")  # a stranger's file is no fault
+    (tmp_path / "metadata_all.csv").write_text("image,prompt\nb.png,all\n")
+    (found,) = layouts.read(tmp_path)
+    assert found.edit_prompt == "do, and well"
+    assert (found.source_image, found.target_image) == (str(tmp_path / "a.png"), str(tmp_path / "b.png"))
+    (tmp_path / name).write_text(f"{columns}\nb.png,a.png,do, and well\n")
+    (tmp_path / "metadata_all.csv").unlink()
+    (tmp_path / "dataset_info.json").unlink()
+    with pytest.raises(ValueError, match=rf"{name}, row 1 has more values than there are columns"):
+        layouts.read(tmp_path)
+
+
+def test_two_folders_of_any_name_are_read(folder, tmp_path):
+    out = layouts.export(folder, make(folder, 2), tmp_path / "out", "ai-toolkit")
+    (out / "control").rename(tmp_path / "before")
+    (out / "target").rename(tmp_path / "after")
+    found = layouts.read({"control": "before", "target": "after"}, tmp_path)
+    assert [t.source_image for t in found] == [str(tmp_path / "before" / f"000{n}_t{n - 1}.png") for n in (1, 2)]
+    with pytest.raises(FileNotFoundError, match="none does not exist"):
+        layouts.read({"control": "before", "target": "none"}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"image": 5, "edit_image": "a.png", "prompt": "do"}, "image is 5; it must be text"),
+        ({"image": "b.png", "edit_image": [7], "prompt": "do"}, "edit_image is .7.; it must be text"),
+        ({"image": "b.png", "edit_image": "a.png", "prompt": ["x", "y"]}, "prompt is .'x', 'y'.; it must be text"),
+    ],
+)
+def test_a_row_of_the_wrong_type_is_named(tmp_path, row, words):
+    for letter in ("a", "b"):
+        picture(tmp_path / f"{letter}.png", "red")
+    (tmp_path / "metadata.json").write_text(json.dumps([row]))
+    with pytest.raises(ValueError, match=rf"metadata.json, row 1: {words}"):
+        layouts.read(tmp_path)
+
+
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
+def test_an_export_is_written_anew_only_when_it_differs(folder, tmp_path, layout):
+    made = make(folder, 3)
+    out = layouts.refresh(folder, made[:2], tmp_path / "out", layout)
+    (out / "cache.bin").write_text("a trainer's own")
+    stamp = {p: p.stat().st_ino for p in out.rglob("*.*")}
+    layouts.refresh(folder, made[:2], out, layout)
+    assert stamp == {p: p.stat().st_ino for p in out.rglob("*.*")}
+    layouts.refresh(folder, made, out, layout)
+    assert len(layouts.read(out)) == 3 and (out / "cache.bin").is_file()
+    layouts.refresh(folder, made[1:2], out, layout)
+    assert [t.target_sha256 for t in layouts.read(out)] == [made[1].target_sha256]

@@ -107,10 +107,45 @@ def test_the_same_correction_twice(folder):
 
 def test_fewer_than_the_minimum(folder):
     made = make(folder)
-    with pytest.raises(ValueError, match=r"triplets.json holds 9 triplets to learn from and 10 are needed"):
+    with pytest.raises(ValueError, match=r"triplets.json holds 9 corrections and 10 are needed .good edits do not"):
         triplets.check(folder, made[:9])
-    with pytest.raises(ValueError, match="holds 9"):
-        triplets.check(folder, [*made[:9], replace(made[9], held_out=True)])
+    with pytest.raises(ValueError, match="holds 1 corrections"):
+        triplets.check(folder, [made[0], *(replace(t, positive=True) for t in made[1:])])
+    triplets.check(folder, [*made[:9], replace(made[9], held_out=True)])
+
+
+def test_the_same_correction_under_another_name_is_there_twice(folder, tmp_path):
+    """Another trainer's copy of a source is the same source: what counts is its pixels."""
+    made = make(folder)
+    picture(tmp_path / "control.png", (0, 0, 0))
+    again = replace(made[0], source_image=str(tmp_path / "control.png"), edit_prompt="change background to  forest")
+    with pytest.raises(ValueError, match=r"t0.png corrects .*control.png .*the same correction is there twice"):
+        triplets.check(folder, [*made, replace(again, source_sha256="")])
+
+
+def test_whole_sources_are_held_out_and_their_good_edits_left_out(folder):
+    made = make(folder, 8)
+    more = [replace(t, edit_prompt="Change lighting to sunset") for t in made]
+    good = [replace(t, edit_prompt="Change style", positive=True) for t in made]
+    found = triplets.hold_out(folder, [*made, *more, *good], share=0.25, seed=3)
+    held = {t.source_image for t in found if t.held_out}
+    assert len(held) == 2 and sum(t.held_out for t in found) == 4
+    assert not held & {t.source_image for t in found if not t.held_out}
+    assert len(found) == 22 and not any(t.positive and t.held_out for t in found)
+    fewer = triplets.hold_out(
+        folder, [t for t in [*made, *more] if t.source_image in held or "s1" in t.source_image], 0.5, 3
+    )
+    assert held >= {t.source_image for t in fewer if t.held_out}, "who is held out does not depend on who else is there"
+
+
+def test_one_is_held_out_where_there_are_two_sources_and_none_of_one(folder):
+    made = make(folder, 10)
+    assert sum(t.held_out for t in triplets.hold_out(folder, made, share=0.01)) == 1
+    assert not any(t.held_out for t in triplets.hold_out(folder, made, share=0.0))
+    assert not any(t.held_out for t in triplets.hold_out(folder, made[:1], share=0.9))
+    assert sum(t.held_out for t in triplets.hold_out(folder, made[:2], share=0.9)) == 1
+    twice = [*made[:2], *(replace(t, edit_prompt="Change lighting to sunset") for t in made[:2])]
+    assert sum(t.held_out for t in triplets.hold_out(folder, twice, share=0.01)) == 2
 
 
 def test_a_picture_changed_since(folder):
@@ -137,3 +172,16 @@ def test_a_newer_iteration_keeps_the_older_corrections_it_does_not_replace(folde
     triplets.check(later, merged, minimum=3)
     older[1].paths(folder)[1].unlink()
     assert len(triplets.merge(older, newer, later, folder)) == 2
+
+
+def test_a_good_edit_never_replaces_a_correction(folder):
+    older = make(folder, 2)
+    later = folder.parent / "v2"
+    picture(later / "n0.png", "white")
+    good = Triplet("../../source/v1/s0.png", older[0].edit_prompt, "n0.png", positive=True)
+    merged = triplets.merge(older, [good], later, folder)
+    assert [t.target_image for t in merged] == ["../v1/t0.png", "../v1/t1.png"]
+    both = triplets.merge([replace(older[0], positive=True)], [good], later, folder)
+    assert [t.target_image for t in both] == ["n0.png"], "of two good edits the newer stays"
+    better = triplets.merge([replace(older[0], positive=True)], [replace(good, positive=False)], later, folder)
+    assert [t.target_image for t in better] == ["n0.png"]

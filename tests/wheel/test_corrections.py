@@ -2,16 +2,16 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from flenlib import params
-from flenlib.dataset import triplets
+from flenlib.dataset import layouts, triplets
 from flenlib.dataset.images import open_image, read_provenance, save_picture
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.mini import answers
 from flenlib.project import open_iteration
-from flenlib.wheel import corrections, labels, retry
-from flenlib.wheel.identity import references
+from flenlib.wheel import corrections, labels, pairs, retry
+from flenlib.wheel.identity import FACE_DISTANCE, references
 from tests.studio import SHOTS, write_raw
 
 CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
@@ -49,6 +49,13 @@ def house(tmp_path):
     return house
 
 
+def finish(house, made, asked):
+    """Put corrections together with good edits, as the notebook does."""
+    source, enriched = sets(house)
+    known = pairs.assemble(house, made, asked)
+    return pairs.finish(house, [*known, *pairs.positives(house, source, enriched, asked, known)], asked)
+
+
 def sets(house):
     return Dataset.open(house.data("source")), Dataset.open(house.data("enriched"))
 
@@ -72,11 +79,11 @@ def test_before_and_after_are_measured_and_shown(house):
     source, enriched = sets(house)
     made = corrections.by_hand(house, source, enriched, told())
     reference = references(source).training
-    found = corrections.finish(house, corrections.measured(house, made, reference), told())
-    assert (found.table["colour difference"] > corrections.CLEAR).all() and (found.table["edit done after"] == 1).all()
+    found = finish(house, corrections.measured(house, made, reference), told())
+    assert (found.table["colour difference"] > pairs.CLEAR).all() and (found.table["edit done after"] == 1).all()
     assert set(found.table["face before"]) == {NOT_MEASURED}
     assert all(c.holds for c in found.criteria), found.criteria
-    assert corrections.sheet(found).width > 500
+    assert pairs.sheet(found).width > 500
     assert triplets.read(found.folder) == found.triplets
 
 
@@ -124,55 +131,190 @@ def test_the_renderer_cannot_correct_a_photograph(house):
         corrections.by_hand(house, source, enriched, told())
 
 
-def test_good_edits_are_mixed_in_at_the_share_that_was_told(house):
+def test_good_edits_are_mixed_in_at_the_share_that_was_told_of_what_is_learnt(house):
     source, enriched = sets(house)
     for record in enriched.images:
         record.measurements["edit_done"] = 1
+    enriched.save()
     made = corrections.by_hand(house, source, enriched, told())
-    kept = corrections.positives(house, source, enriched, told(positive_share=0.4), len(made))
-    assert len(kept) == 4 and all(t.positive and t.by == "editor" for t in kept)
-    assert {t.kind for t in kept} == {"background", "lighting", "camera"}
-    found = corrections.finish(house, [*made, *kept], told(positive_share=0.4, held_out_share=0.2))
-    assert sum(t.held_out for t in found.triplets) == 2
+    asked = told(positive_share=0.5, held_out_share=0.34)
+    found = finish(house, made, asked)
+    good = [t for t in found.triplets if t.positive]
+    assert sum(t.held_out for t in found.triplets) == 2 and len(good) == 4, "half of what is learnt, not of all"
+    assert all(t.by == "editor" and not t.held_out for t in good)
+    assert {t.kind for t in good} == {"background", "lighting", "camera"}
+    assert found.criteria[0].found == "6, 2 of them held out; 4 good edits beside them; the process asks for 10"
+    assert all(c.holds for c in found.criteria), found.criteria
+
+
+def test_nothing_is_learnt_from_a_source_that_is_held_out(house):
+    """All good edits here are of the first source: where its correction is held out, none of them is learnt."""
+    source, enriched = sets(house)
+    for record in enriched.labelled("good"):
+        record.parent, record.measurements["edit_done"] = source.images[0].sha256, 1
+    made, found = corrections.by_hand(house, source, enriched, told()), set()
+    for seed in range(12):
+        asked = told(positive_share=0.4, held_out_share=0.5, seed=seed)
+        known = pairs.assemble(house, made, asked)
+        held = {t.source_image for t in known if t.held_out}
+        good = pairs.positives(house, source, enriched, asked, known)
+        assert len(held) == 3 and len(good) == (0 if made[0].source_image in held else 2)
+        found.add(len(good))
+    assert found == {0, 2}
+
+
+def test_a_good_edit_that_is_its_source_again_teaches_nothing(house):
+    source, enriched = sets(house)
+    for record in enriched.labelled("good"):
+        record.measurements["edit_done"] = NOT_MEASURED
+        parent = corrections.source_of(source, record)
+        save_picture(open_image(source.path(parent)), enriched.path(record), {"made_by": "mini"})
+    made = corrections.by_hand(house, source, enriched, told())
+    asked = told(positive_share=0.5)
+    assert pairs.positives(house, source, enriched, asked, pairs.assemble(house, made, asked)) == []
+
+
+def test_good_edits_are_not_corrections(house):
+    source, enriched = sets(house)
+    made = corrections.by_hand(house, source, enriched, told())
+    with pytest.raises(ValueError, match=r"corrections/v1/triplets\.json holds 6 corrections and 7 are needed"):
+        finish(house, made, told(positive_share=0.5, minimum=7))
 
 
 def test_too_few_are_refused_and_an_earlier_iterations_are_kept(house, tmp_path):
     source, enriched = sets(house)
     made = corrections.by_hand(house, source, enriched, told())
-    with pytest.raises(ValueError, match=r"corrections/v1/triplets\.json holds 6 triplets to learn from and 10 are"):
-        corrections.finish(house, made, told(minimum=10))
-    corrections.finish(house, made, told(held_out_share=0.0))
+    with pytest.raises(ValueError, match=r"corrections/v1/triplets\.json holds 6 corrections and 10 are needed"):
+        finish(house, made, told(minimum=10))
+    finish(house, made, told(held_out_share=0.0))
     later = open_iteration(CHARACTER, "v2", root=tmp_path)
-    found = corrections.finish(later, [], told(held_out_share=0.0))
+    found = pairs.finish(later, pairs.assemble(later, [], told()), told())
     assert len(found.triplets) == 6 and found.triplets[0].target_image.startswith("../v1/")
-    with pytest.raises(ValueError, match="holds 0 triplets"):
-        corrections.finish(later, [], told(earlier=False))
+    assert sum(t.held_out for t in found.triplets) == 1
+    with pytest.raises(ValueError, match="holds 0 corrections"):
+        pairs.finish(later, pairs.assemble(later, [], told(earlier=False)), told())
+
+
+def test_a_later_good_edit_does_not_replace_a_persons_correction(house, tmp_path):
+    """The next iteration's editor draws the same edit well: what a person made of it stays."""
+    source, enriched = sets(house)
+    finish(house, corrections.by_hand(house, source, enriched, told()), told())
+    later = open_iteration(CHARACTER, "v2", root=tmp_path)
+    again, drawn = (Dataset.open(later.data(stage), create=True) for stage in ("source", "enriched"))
+    for old, new in ((source, again), (enriched, drawn)):
+        for record in old.images:
+            facts = read_provenance(old.path(record))
+            save_picture(open_image(old.path(record)), new.folder / record.filename, facts)
+            new.add(record)
+    for record in drawn.images:
+        record.label["label"], record.measurements["edit_done"], record.depth = "good", 1, 2
+    asked = told(positive_share=0.5, held_out_share=0.0)
+    known = pairs.assemble(later, [], asked)
+    found = pairs.finish(later, [*known, *pairs.positives(later, again, drawn, asked, known)], asked)
+    assert sum(t.by == "renderer" for t in found.triplets) == 6 and sum(t.positive for t in found.triplets) == 6
+    assert {t.depth for t in found.triplets if t.positive} == {2}
+    for share, good in ((0.5, 6), (0.0, 0)):  # of the good edits that were handed down no more stay than are wanted
+        third = pairs.assemble(open_iteration(CHARACTER, "v3", root=tmp_path), [], told(positive_share=share))
+        assert sum(t.positive for t in third) <= good
+
+
+def test_imported_pairs_that_are_there_already_are_refused(house, tmp_path):
+    source, enriched = sets(house)
+    made = corrections.by_hand(house, source, enriched, told())
+    found = finish(house, made, told(export=["diffsynth"], held_out_share=0.0))
+    layouts.export(found.folder, found.triplets, tmp_path / "given", "musubi-tuner")
+    with pytest.raises(ValueError, match="the same correction is there twice"):
+        finish(house, made, told(pairs=["given"]))
+    later = open_iteration(CHARACTER, "v2", root=tmp_path)
+    again = pairs.finish(later, pairs.assemble(later, [], told(pairs=["given"])), told())
+    assert [t.by for t in again.triplets] == ["import"] * 6, "imported again they replace those handed down"
+    assert again.table["edit"].str.startswith("Change").all()
+
+
+def test_an_export_follows_the_triplets(house):
+    source, enriched = sets(house)
+    made = corrections.by_hand(house, source, enriched, told())
+    asked = told(export=["diffsynth"], held_out_share=0.0)
+    finish(house, made[:3], asked)
+    finish(house, made, asked)
+    assert len(layouts.read(house.data("corrections") / "pairs" / "diffsynth")) == 6
 
 
 class Stubborn:
-    """An editor of which only the second try shows what was asked, and of the right person."""
+    """An editor whose first try of each edit is another picture, the second the source again, the third darker."""
 
     def __init__(self):
-        self.calls = 0
+        self.asked = []
+        self.loras = []
 
     def sample(self, text, *, seed, steps, guidance, references):
-        self.calls += 1
-        if self.calls % 2:
-            return Image.new("RGB", (96, 96), "gray")
-        return references[0]
+        self.asked.append(text)
+        darker = ImageEnhance.Brightness(references[0]).enhance(0.7)
+        return (Image.new("RGB", (96, 96), "gray"), references[0], darker)[(len(self.asked) - 1) % 3]
 
 
-def test_tries_are_picked_by_the_stated_policy(house):
+@pytest.fixture
+def tried(house):
+    """Return the sets, what was asked and the tries, of which edit done is not measured, as of a photograph's."""
     source, enriched = sets(house)
-    asked = told(hand="tries", tries=2)
-    cases = corrections.open_cases(enriched, asked, [])[:2]
-    assert "front" in (cases[0].attributes["angle"], cases[1].attributes["angle"])
+    asked = told(hand="tries", tries=3)
+    cases = corrections.open_cases(enriched, asked, [])[:3]
     reference = references(source).training
     tries = retry.draw(house, source, enriched, cases, Stubborn(), asked, MODELS, reference)
     for record in tries.images:
         record.measurements["edit_done"] = NOT_MEASURED
+    return source, enriched, asked, tries
+
+
+def test_a_try_that_is_its_source_again_is_never_picked_by_the_policy(house, tried):
+    source, enriched, asked, tries = tried
+    assert [r.measurements["unchanged"] for r in tries.images] == [0, 1, 0] * 3
+    copies = [r for r in tries.images if r.measurements["unchanged"]]
+    assert any(r.measurements[FACE_DISTANCE] != NOT_MEASURED for r in copies)
     settings = params.Review(reviewer="auto")
     labels.apply(tries, labels.collect(tries, settings, retry.policy(tries)), settings, house.outputs)
+    assert {tuple(r.label["reasons"]) for r in copies} == {("the source again: nothing was edited",)}
     made = corrections.picked(house, source, enriched, tries, asked)
     assert made and all(t.by == "tries" and "picked by auto" in t.improvement for t in made)
+    picked = {t.target_sha256 for t in made}
+    assert picked <= {r.sha256 for r in tries.images if r.filename.endswith("__2.png")}
     assert all(t.paths(house.data("corrections"))[1].is_file() for t in made)
+
+
+def test_of_a_persons_good_tries_a_copy_comes_last(house, tried):
+    source, enriched, asked, tries = tried
+    journal = labels.open_journal(tries)
+    for record in tries.images:
+        journal.append(record.filename, "good", reviewer="human", sha256=record.sha256)
+    labels.apply(tries, journal, params.Review(reviewer="human"), house.outputs)
+    made = corrections.picked(house, source, enriched, tries, asked)
+    copies = {r.sha256 for r in tries.images if r.measurements["unchanged"]}
+    assert len(made) == 3 and not copies & {t.target_sha256 for t in made}
+
+
+class Deep:
+    """Routes as an adopted editor's: its LoRA was taught targets three generations from a real picture."""
+
+    depth = 3
+
+    def recipe(self, kind, value, instead=""):
+        return [{"prompt": f"{kind} {value} {instead}", "loras": ["own"]}]
+
+    def draw(self, editor, kind, value, picture, instead="", **how):
+        return editor.sample(f"{kind} {value}: {instead}", references=(picture,), **how)
+
+
+def test_tries_are_drawn_through_the_routes_of_step_12_and_know_their_depth(house):
+    source, enriched = sets(house)
+    asked = told(hand="tries", tries=1)
+    cases = corrections.open_cases(enriched, asked, [])[:1]
+    editor = Stubborn()
+    tries = retry.draw(house, source, enriched, cases, editor, asked, MODELS, references(source).training, Deep())
+    assert editor.asked == ["background forest: do it. Do not change the face"]
+    assert [r.depth for r in tries.images] == [4]
+    assert read_provenance(tries.path(tries.images[0]))["settings"]["passes"][0]["loras"] == ["own"]
+    retry.draw(house, source, enriched, cases, editor, asked, MODELS, references(source).training, Deep())
+    assert len(editor.asked) == 1, "a finished try stays"
+    tries.images[0].label = {"label": "good", "reasons": [], "reviewer": "human"}
+    (made,) = corrections.picked(house, source, enriched, tries, asked)
+    assert made.depth == 4 and Dataset.open(house.data("corrections")).images[0].depth == 4

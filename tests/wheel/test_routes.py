@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 
 from flenlib import params
+from flenlib.dataset import triplets
+from flenlib.dataset.records import Dataset, ImageRecord
+from flenlib.dataset.triplets import Triplet
 from flenlib.models import community, lora
 from flenlib.project import open_iteration
 from flenlib.wheel import routes
+from flenlib.wheel.pictures import Job, put_record
 from flenlib.wheel.routes import Routes
 from tests.models.common import excite, load, picture
 
@@ -104,3 +108,29 @@ def test_adopted_is_what_the_iteration_before_chose(files, tmp_path):
     assert found.mode == "sequence"
     routes.adopt(first, "base", [], "stack", "nothing better")
     assert routes.open_routes(second, asked).uses == ()
+
+
+def test_other_words_take_the_place_of_the_first_pass(files):
+    stacked = opened(files, *ALL).passes("camera", "slightly left", "turn a little, keep the face")
+    assert [each.prompt for each in stacked] == ["turn a little, keep the face"]
+    first, second = opened(files, *ALL, mode="sequence").passes("camera", "slightly left", "turn a little")
+    assert first.prompt == "turn a little" and second.prompt == community.KNOWN["skin"].phrase
+    assert names(first) == [("angles", 0.9)]
+
+
+def test_what_an_adopted_editor_draws_is_deeper_than_what_it_learnt(files, tmp_path):
+    first, second = (open_iteration(CHARACTER, version, root=tmp_path) for version in ("v1", "v2"))
+    first.editor_lora.parent.mkdir(parents=True)
+    first.editor_lora.write_bytes(files["own"].read_bytes())
+    routes.adopt(first, "ours", [community.parse(str(first.editor_lora))], "stack", "better")
+    asked = params.check("models", {"editor_loras": ["adopted"]})
+    assert routes.open_routes(second, asked).depth == 1, "its triplets are gone: one at least"
+    known = [Triplet("s.png", "do", "t.png", depth=d, held_out=d == 5) for d in (1, 3, 5)]
+    triplets.write(first.data("corrections"), known)
+    assert routes.open_routes(second, asked).depth == 3
+    assert routes.open_routes(second, params.check("models", {"editor_loras": [str(files["own"])]})).depth == 0
+    dataset = Dataset.open(tmp_path / "drawn", create=True)
+    picture(1).save(dataset.folder / "a.png")
+    job = Job("a.png", "do", 1, {}, ImageRecord("s.png"))
+    assert put_record(dataset, job, dataset.folder / "a.png", "edit", {}, "").depth == 1
+    assert put_record(dataset, job, dataset.folder / "a.png", "edit", {}, "", learnt_depth=3).depth == 4
