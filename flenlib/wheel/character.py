@@ -175,7 +175,7 @@ def loss_ends(log: pd.DataFrame, share: float = 0.2) -> tuple[float, float]:
 
 
 def criteria(result: Result, settings: Train) -> list[Criterion]:
-    """Return step 1.4's success criteria: it finished, the loss fell, the LoRA stands."""
+    """Return step 1.4's success criteria: it finished, the loss fell, the LoRA stands, and what was watched agrees."""
     first, last = loss_ends(result.log)
     size = result.lora.stat().st_size / 2**20 if result.lora.is_file() else 0.0
     return [
@@ -184,4 +184,26 @@ def criteria(result: Result, settings: Train) -> list[Criterion]:
         ),
         Criterion("the loss fell", last < first, f"{first:.3f} at the start, {last:.3f} at the end"),
         Criterion("the LoRA is saved", size > 0, f"{result.lora.name}, {size:.1f} MiB"),
+        *_watched(result.watched),
     ]
+
+
+def _watched(watched: pd.DataFrame) -> list[Criterion]:
+    """Return what held-out pictures and previews say of a training, where they were looked at before and after."""
+    loss, faces = watched.dropna(subset=["validation"]), watched.dropna(subset=["identity"])
+    made = []
+    if len(loss) > 1:
+        first, last = loss["validation"].iloc[0], loss["validation"].iloc[-1]
+        said, held = f"{first:.3f} before training, {last:.3f} at the end", bool(last <= first)
+        heart = "" if held else ": it learns its pictures by heart; fewer steps, a lower rank or more pictures help"
+        made.append(Criterion("the loss on held-out pictures did not rise", held, said + heart))
+    if len(faces) > 1:
+        first, last = faces.iloc[0], faces.iloc[-1]
+        best = faces.loc[faces["identity"].idxmin()]
+        said = f"face distance {first['identity']:.3f} before training, {last['identity']:.3f} at the end"
+        said += f" ({last['faces']:.0f} faces in {last['previews']:.0f} previews)"
+        if best["step"] != last["step"]:
+            said += f"; nearest at step {best['step']:.0f}: {best['identity']:.3f}, kept in checkpoints/"
+        near = bool(last["identity"] < first["identity"])
+        made.append(Criterion("the previews came nearer to the held-out pictures", near, said))
+    return made

@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from flenlib.models.flux import Flux
 from flenlib.params import Train
 from flenlib.project import open_iteration
+from flenlib.train.loop import Result
 from flenlib.wheel import character
 from tests.train.common import bits, draw, open_flux
 
@@ -23,6 +25,26 @@ def test_a_caption_that_is_empty_or_without_the_trigger_is_not_learnt(tiny_flux,
         with pytest.raises(ValueError, match=said):
             character.train_character(house, open_flux(tiny_flux), wrong, SETTINGS, "v1")
     assert not house.lora("v1").parent.exists()
+
+
+def test_what_was_watched_is_said_also_when_it_speaks_against_the_lora(tmp_path):
+    (tmp_path / "lora.safetensors").write_bytes(b"w" * 2**20)
+
+    def criteria(validation, identity):
+        steps = {"step": [0, 100, 200], "validation": validation, "identity": identity, "faces": 3, "previews": 4}
+        log = pd.DataFrame({"loss": [0.9, 0.5, 0.1]})
+        result = Result(tmp_path / "lora.safetensors", log, 200, 1.0, None, pd.DataFrame(steps))
+        return {c.name: c for c in character.criteria(result, Train(steps=200))}
+
+    heart = "the loss on held-out pictures did not rise"
+    nearer = "the previews came nearer to the held-out pictures"
+    worse = criteria([0.63, 0.7, 0.89], [0.49, 0.41, 0.42])
+    assert not worse[heart].holds and "0.630 before training, 0.890" in worse[heart].found
+    assert "by heart" in worse[heart].found
+    assert worse[nearer].holds and "nearest at step 100: 0.410" in worse[nearer].found
+    better = criteria([0.63, 0.6, 0.6], [0.49, 0.5, 0.51])
+    assert better[heart].holds and "by heart" not in better[heart].found and not better[nearer].holds
+    assert len(criteria([None] * 3, [None] * 3)) == 3, "nothing was watched, nothing is said"
 
 
 @pytest.mark.parametrize("stop", [2, None])
