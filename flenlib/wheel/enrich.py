@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ from flenlib.dataset.images import contact_sheet, open_image, read_provenance
 from flenlib.dataset.label_folders import forget_copies
 from flenlib.dataset.prompts import FACE_ANGLES, enrichment_plan
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
+from flenlib.measure import quality
+from flenlib.measure.faces import Face, ReferenceSet, find_faces
 from flenlib.measure.statistics import wilson
 from flenlib.mini import answers
-from flenlib.params import Enrich
+from flenlib.params import Enrich, Review
 from flenlib.project import Project
 from flenlib.record import Criterion
-from flenlib.wheel.identity import FACE_DISTANCE, KEPT, distance, references, verdict
+from flenlib.wheel.identity import FACE_DISTANCE, KEPT, references, verdict
+from flenlib.wheel.labels import SHARPNESS_KEPT, identity_policy
 from flenlib.wheel.pictures import Job, check_jobs, drawn_by, finished, keep_planned, make, put_record, seed_of
 from flenlib.wheel.routes import Routes
 
@@ -86,12 +90,12 @@ def enrich(
 ) -> Enriched:
     """Draw the plan with an editor (five verbs) into ``enriched/<version>``, gate by identity, and record lineage.
 
-    An edit whose face lies farther from the sources than its kind's threshold is drawn again with another seed, up to
-    ``tries`` in all; so is one that lost a face its source shows, or (where that can be told) did not do the edit. The
-    best try is kept: the edit done, then the nearest face; the others stay in ``tries/``. Pictures of which neither
-    face nor edit can be judged are drawn once. ``routes`` say which LoRAs the editor uses for which kind of edit.
+    An edit is drawn again with another seed, up to ``tries`` in all, until step 1.3's policy would call it good: its
+    face within its kind's threshold and not lost, the edit done (where that can be told), a turned head without a face
+    to measure not smeared. The best try is kept: the edit done, then the nearest face, then the sharper; the others
+    stay in ``tries/``. ``routes`` say which LoRAs the editor uses for which kind of edit.
     """
-    routes = routes or Routes()
+    routes, accept = routes or Routes(), identity_policy(Review())
     reference = references(source).training
     thresholds = {kind: reference.threshold(settings.slack, kind) for kind in settings.kinds}
     jobs = check_jobs(house, plan(house, source, settings, models, routes))
@@ -104,31 +108,22 @@ def enrich(
         return routes.draw(editor, kind, value, open_image(source.path(job.parent)), **how)
 
     for job in tqdm(jobs, desc="editing", unit="edit"):
-        threshold = thresholds[job.attributes["edit"]]
-        tries: list[tuple[bool, float, Path, Job]] = []
+        tries: list[tuple[dict[str, Any], Path, Job]] = []
         for number in range(settings.tries):
             again = replace(job, filename=f"{Path(job.filename).stem}__{number}.png", seed=job.seed + number)
             path = make(house, dataset.folder / "tries", again, draw, models)
-            picture = open_image(path)
-            found, done = distance(picture, reference), edit_done(source.path(job.parent), picture, job.attributes)
-            tries.append((done == 0, math.inf if found is None else found, path, again))
-            kept_face = found <= threshold if found is not None else not face_expected(job.parent, job.attributes)
-            if kept_face and done != 0:
+            found = look(source.path(job.parent), open_image(path), job, reference, thresholds[job.attributes["edit"]])
+            tries.append((found, path, again))
+            if accept(ImageRecord(job.filename, attributes=job.attributes, measurements=found))[0] == "good":
                 break
-        undone, best, path, kept = min(tries, key=lambda item: item[:2])
+        found, path, kept = min(tries, key=lambda item: _faults(item[0]))
         target = dataset.folder / job.filename
         if not finished(target, kept):
             forget_copies(dataset.folder, job.filename)
             link_or_copy(path, target)
         kept = replace(kept, filename=job.filename)
         record = put_record(dataset, kept, target, "edit", models, _caption(house, job), routes.depth)
-        record.measurements |= {
-            FACE_DISTANCE: NOT_MEASURED if best == math.inf else round(best, 4),
-            "threshold": round(threshold, 4),
-            "tries": len(tries),
-            "face_expected": int(face_expected(job.parent, job.attributes)),
-            "edit_done": NOT_MEASURED if done == NOT_MEASURED else int(not undone),
-        }
+        record.measurements |= found | {"tries": len(tries)}
         dataset.save()
     return Enriched(dataset, thresholds, _criteria(dataset, source, settings))
 
@@ -148,6 +143,40 @@ def identity_table(dataset: Dataset) -> pd.DataFrame:
              "median distance": median, "threshold": records[0].measurements["threshold"]}
         )  # fmt: skip
     return pd.DataFrame(rows).set_index("kind").round(3)
+
+
+def look(
+    original: Path,
+    picture: Image.Image,
+    job: Job,
+    reference: ReferenceSet,
+    threshold: float,
+    faces: Sequence[Face] | None = None,
+) -> dict[str, float | str]:
+    """Return what step 1.3's policy asks about an edit, as a record's measurements; ``faces`` are found when not given.
+
+    Face distance and its threshold, whether a face is expected, whether the edit was done, and, where no face can be
+    expected or found, how much sharpness a camera edit kept.
+    """
+    found = reference.distance(find_faces(picture) if faces is None else faces)
+    expected = face_expected(job.parent, job.attributes)
+    seen = {
+        FACE_DISTANCE: NOT_MEASURED if found is None else round(found, 4),
+        "threshold": round(threshold, 4),
+        "face_expected": int(expected),
+        "edit_done": edit_done(original, picture, job.attributes),
+    }
+    shown = {job.parent.angle, job.attributes.get("angle")}
+    if found is None and not expected and job.attributes["edit"] == "camera" and "back" not in shown:
+        sharp = quality.sharpness(open_image(original))
+        seen[SHARPNESS_KEPT] = round(quality.sharpness(picture) / sharp, 3) if sharp else 1.0
+    return seen
+
+
+def _faults(found: dict[str, Any]) -> tuple[bool, float, float]:
+    """Return what orders tries, the best first."""
+    distance = math.inf if found[FACE_DISTANCE] == NOT_MEASURED else found[FACE_DISTANCE]
+    return found["edit_done"] == 0, distance, -found.get(SHARPNESS_KEPT, 0.0)
 
 
 def face_expected(source: ImageRecord, attributes: dict[str, str]) -> bool:

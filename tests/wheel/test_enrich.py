@@ -1,14 +1,19 @@
 """Step 1.2's gate, with the renderer as the editor: drift is asked for again, the nearest try stays, lineage holds."""
 
+from dataclasses import replace
+
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from flenlib import params
+from flenlib.dataset.images import open_image
 from flenlib.dataset.records import NOT_MEASURED, Dataset
 from flenlib.mini.people import person
 from flenlib.mini.render import Scene, render
 from flenlib.project import open_iteration
-from flenlib.wheel import curate, enrich
+from flenlib.wheel import curate, enrich, labels
+from flenlib.wheel.identity import references
+from flenlib.wheel.pictures import Job
 from tests.studio import write_raw
 
 CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
@@ -67,6 +72,29 @@ def test_every_edit_is_linked_and_says_what_it_should_show(house):
         assert record.angle == parent.angle and record.attributes["background"] == record.attributes["edit_value"]
         assert record.attributes["background"] in record.caption and "ohwx_char person" in record.caption
         assert record.measurements["face_distance"] != NOT_MEASURED
+
+
+def test_only_a_turned_head_without_a_face_to_measure_is_judged_by_its_sharpness(house):
+    source = Dataset.open(house.data("source"))
+    reference = references(source).training
+    record = next(r for r in source.images if r.angle == "profile-left")
+    sharp = open_image(source.path(record))
+    soft = sharp.filter(ImageFilter.GaussianBlur(1))
+
+    def judged(picture, kind="camera", value="higher", parent=record):
+        job = Job("a.png", "p", 1, {}, parent, enrich.after(parent, kind, value))
+        return enrich.look(source.path(parent), picture, job, reference, 0.3).get(labels.SHARPNESS_KEPT)
+
+    assert judged(sharp) == 1 and judged(soft) < labels.SMEARED
+    assert judged(soft, "lighting", "nighttime") is None and judged(soft, "style", "sketch") is None
+    assert judged(soft, parent=replace(record, angle="back")) is None
+    front = next(r for r in source.images if r.angle == "front")
+    assert judged(open_image(source.path(front)), parent=front) is None, "its face distance says more"
+
+
+def test_of_smeared_tries_the_sharper_is_kept():
+    tries = [{"face_distance": NOT_MEASURED, "edit_done": 1, labels.SHARPNESS_KEPT: kept} for kept in (0.2, 0.6, 0.4)]
+    assert min(tries, key=enrich._faults) is tries[1]
 
 
 def test_camera_edits_change_the_recorded_angle(house):

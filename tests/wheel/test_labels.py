@@ -44,6 +44,13 @@ def test_the_policy_labels_everything_and_says_why(dataset):
     assert (dataset.folder / "rejected" / "far.png").is_file()
 
 
+@pytest.mark.parametrize(("kept", "label"), [(0.34, "needs_correction"), (0.71, "good")])
+def test_a_turned_head_without_a_face_to_measure_must_not_be_smeared(kept, label):
+    measured = {"face_distance": NOT_MEASURED, "threshold": 0.3, "face_expected": 0, labels.SHARPNESS_KEPT: kept}
+    found, reasons = labels.identity_policy(auto())(ImageRecord("a.png", measurements=measured))
+    assert found == label and ("34% as sharp" in reasons[0]) == (kept == 0.34)
+
+
 def test_unmeasured_pictures_are_sent_back_when_the_settings_say_so(dataset):
     settings = auto(accept_unmeasured=False)
     journal = labels.collect(dataset, settings, labels.identity_policy(settings))
