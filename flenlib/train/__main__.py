@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from flenlib.models.qwen_edit import NEGATIVE_PROMPT
 from flenlib.project import check_prompt, open_iteration
 from flenlib.train import data, planning
 from flenlib.train.loop import train
-from flenlib.train.watch import Preview, identity_of
+from flenlib.train.watch import Identity, Preview, identity_of
 
 PREVIEWS = 4
 """How many captions are drawn when the params file names no prompts."""
@@ -47,13 +47,15 @@ def _train(run: params.TrainRun) -> None:
     device = f"cuda:{rank}" if rank and run.device == "auto" and torch.cuda.is_available() else run.device
     most = max((len(sample.references) for sample in found.samples), default=0)
     plan = planning.expected(run.model, run.family, run.precision, run.offload, run.train, device, most)
+    identity = None
     if first:
+        kept = [sample.image for sample in found.held_out]
+        identity = identity_of([open_image(path) for path in kept], [path.name for path in kept])
         _tell(run, found)
-        print(plan)
+        print("\n".join([*_not_measured(run, found, identity), plan]))
     family = registry.load_family(
         run.model, family=run.family, precision=run.precision, offload=run.offload, device=device, transformer=False
     )
-    kept = [sample.image for sample in found.held_out]
     result = train(
         family,
         found.samples,
@@ -61,7 +63,7 @@ def _train(run: params.TrainRun) -> None:
         Path(run.output).expanduser(),
         held_out=found.held_out,
         previews=previews,
-        identity=identity_of([open_image(path) for path in kept], [path.name for path in kept]) if first else None,
+        identity=identity,
         caption_empty=NEGATIVE_PROMPT if run.family == "qwen_edit" else "",
     )
     if first:
@@ -78,6 +80,17 @@ def _tell(run: params.TrainRun, found: data.Data) -> None:
         end = phase.until or run.train.steps
         print(f"steps {begin} to {end}: {', '.join(phase.kinds)}")
         begin = end + 1
+
+
+def _not_measured(run: params.TrainRun, found: data.Data, identity: Identity | None) -> Iterator[str]:
+    """Yield a sentence for what nobody will see while it trains, and how it would be seen."""
+    every, keep = run.train.sample_every, run.train.checkpoint_every
+    if not found.held_out:
+        yield "nothing is held out: no loss on unseen pictures, no identity; list some of the character's in held_out"
+    elif identity is None:
+        yield "identity is not measured: fewer than two of the held-out pictures show a face"
+    elif keep % every:
+        yield f"identity of some checkpoints only: they are kept every {keep} steps and previews drawn every {every}"
 
 
 def _previews(run: params.TrainRun, found: data.Data) -> list[Preview]:

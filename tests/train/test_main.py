@@ -9,6 +9,7 @@ from flenlib import params
 from flenlib.dataset import triplets
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.models.cards import Card
+from flenlib.project import ROOT
 from flenlib.train import __main__ as program
 from flenlib.train import data, planning
 from tests.train.common import kohya, picture
@@ -42,6 +43,7 @@ def test_a_kohya_folder_is_trained_told_and_done_once(tiny_flux, tmp_path, capsy
     said = capsys.readouterr().out
     assert "6 pictures to learn from, 0 held out" in said and "maya_char_realbody" in said and "0.6" in said
     assert "steps 2 to 2: maya_char_realbody, prior" in said and "2 steps in" in said
+    assert "nothing is held out" in said
     before = (tmp_path / "lora" / "lora.safetensors").stat().st_mtime_ns
     assert len(list((tmp_path / "lora" / "samples").glob("*.png"))) == 8
     assert program.main([str(path)]) == 0
@@ -66,6 +68,28 @@ def test_an_editor_is_trained_on_triplets_and_measured_on_the_held_out_one(tiny_
     watched = (tmp_path / "lora" / "watch.csv").read_text().splitlines()
     assert len(watched) == 4 and watched[1].split(",")[1], "the loss on the held-out pair at steps 0, 1 and 2"
     assert list((tmp_path / "lora" / "cache" / "focus").iterdir())
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "params" / "train").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_preset_measures_every_checkpoint_on_what_was_held_out(path):
+    run = params.load(path, params.TrainRun)
+    settings = run.train
+    assert settings.checkpoint_every == settings.sample_every == settings.validate_every
+    assert run.held_out or run.family == "qwen_edit", "triplets say themselves which are held out"
+
+
+def test_what_will_not_be_measured_is_said(tmp_path):
+    kohya(tmp_path / "data", head=2)
+    run = params.load(write(tmp_path, data=[str(tmp_path / "data")], train=FAST | {"sample_every": 3}), params.TrainRun)
+    learnt = data.gather(run)
+    watched = data.Data(learnt.samples, learnt.samples)
+    assert [s[:19] for s in program._not_measured(run, learnt, None)] == ["nothing is held out"]
+    assert [s[:24] for s in program._not_measured(run, watched, None)] == ["identity is not measured"]
+    assert [s[:28] for s in program._not_measured(run, watched, lambda picture: 0.0)] == [
+        "identity of some checkpoints"
+    ]
+    even = run.model_copy(update={"train": run.train.model_copy(update={"sample_every": 2})})
+    assert not list(program._not_measured(even, watched, lambda picture: 0.0))
 
 
 def test_a_dataset_gives_its_good_pictures_and_keeps_the_held_out(tmp_path):
