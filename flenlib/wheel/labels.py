@@ -66,10 +66,10 @@ def identity_policy(settings: Review) -> Policy:
         found, threshold = record.measurements[FACE_DISTANCE], record.measurements["threshold"]
         if found == NOT_MEASURED:
             if record.measurements.get("face_expected"):
-                return "needs_correction", ("no face found where the source shows one",)
+                return "needs_correction", ("no face found: the source shows one",)
             if record.measurements.get(SHARPNESS_KEPT, 1.0) < SMEARED:
                 kept = record.measurements[SHARPNESS_KEPT]
-                return "needs_correction", (f"{kept:.0%} as sharp as its source, {SMEARED:.0%} wanted: smeared",)
+                return "needs_correction", (f"smeared: {kept:.0%} as sharp as its source, {SMEARED:.0%} wanted",)
             if settings.accept_unmeasured:
                 return "good", ("identity not measured: no face can be expected",)
             return "needs_correction", ("identity not measured",)
@@ -112,9 +112,15 @@ def apply(dataset: Dataset, journal: Journal, settings: Review, notebook: Path) 
     """Apply the journal to the dataset and its folders and return how many pictures got each label.
 
     ``notebook`` is the executed copy of the review. Raises PendingReview when pictures are undecided: the message
-    names that copy and how many wait.
+    says how many wait, and names that copy, or the rows a labels file lacks.
     """
     waiting = pending(dataset, journal, settings)
+    if waiting and settings.reviewer == "file":
+        lacking = ", ".join(r.filename for r in waiting[:5]) + (", ..." if len(waiting) > 5 else "")
+        raise PendingReview(
+            f"{settings.file} has no row for {len(waiting)} of {len(dataset.images)} pictures ({lacking}): add one "
+            "for each (filename,label,reasons), then run again"
+        )
     if waiting:
         raise PendingReview(
             f"{len(waiting)} of {len(dataset.images)} pictures wait for a label: open {notebook} (make lab; its "
@@ -144,11 +150,17 @@ def sheet(dataset: Dataset, records: Sequence[ImageRecord], titles: Sequence[str
 
 
 def refused_sheet(dataset: Dataset) -> Image.Image:
-    """Return a contact sheet of what was not taken, each with its label and first reason."""
+    """Return a contact sheet of what was not taken, each with its face distance, label and first reason in short."""
     records = [r for r in dataset.images if r.label and r.label["label"] != "good"]
-    return sheet(
-        dataset, records, [f"{r.label['label'].replace('_', ' ')}: {'; '.join(r.label['reasons'])}" for r in records]
-    )
+    return sheet(dataset, records, [short_title(r) for r in records])
+
+
+def short_title(record: ImageRecord) -> str:
+    """Return what fits under a small picture: face distance, label, and its first reason up to a colon."""
+    found = record.measurements.get(FACE_DISTANCE, NOT_MEASURED)
+    number = "" if found == NOT_MEASURED else f"{found:.2f} "
+    label = {"needs_correction": "correct"}.get(record.label["label"], record.label["label"])
+    return f"{number}{label}: {(record.label['reasons'] or ['no reason'])[0].split(':')[0]}"
 
 
 def reasons_table(dataset: Dataset) -> pd.DataFrame:

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from flenlib import params
+from flenlib.dataset import images
 from flenlib.dataset.images import save_picture
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.wheel import labels, select
@@ -122,6 +123,26 @@ def test_a_wrong_labels_file_is_one_sentence_and_changes_nothing(dataset, tmp_pa
     with pytest.raises((ValueError, FileNotFoundError), match=sentence):
         labels.collect(dataset, settings, labels.identity_policy(settings))
     assert labels.open_journal(dataset).decisions() == {}
+
+
+def test_a_labels_file_that_lacks_pictures_says_which(dataset, tmp_path):
+    file = tmp_path / "labels.csv"
+    file.write_text("filename,label,reasons\nnear.png,good,\nfar.png,reject,seen\nstyle.png,good,\n")
+    settings = auto(reviewer="file", file=str(file))
+    journal = labels.collect(dataset, settings, labels.identity_policy(settings))
+    said = r"labels\.csv has no row for 2 of 5 pictures \(drifted\.png, lost\.png\): add one for each"
+    with pytest.raises(labels.PendingReview, match=said) as pending:
+        labels.apply(dataset, journal, settings, NOTEBOOK)
+    assert "widget" not in str(pending.value)
+
+
+def test_titles_of_what_was_refused_fit_under_their_pictures(dataset):
+    settings = auto()
+    labels.apply(dataset, labels.collect(dataset, settings, labels.identity_policy(settings)), settings, NOTEBOOK)
+    titles = [labels.short_title(r) for r in dataset.images if r.label["label"] != "good"]
+    assert titles == ["0.33 correct: identity drift", "0.60 reject: identity drift", "correct: no face found"]
+    font = ImageFont.load_default(9)
+    assert not any("..." in line for title in titles for line in images._wrap(title, font, 96))
 
 
 def test_moves_made_in_a_file_manager_are_read_back(dataset):
