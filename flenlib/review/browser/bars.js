@@ -30,9 +30,10 @@ class Bars {
     this.back = button("‹", "previous page (Page Up)", () => review.turn(-1));
     this.forward = button("›", "next page (Page Down)", () => review.turn(1));
     this.page = h("span", { class: "fr-page" });
-    this.size = choice("size of the pictures", { 96: "small", 144: "medium", 208: "large" }, "144", (value) =>
-      review.root.style.setProperty("--fr-size", `${value}px`),
-    );
+    this.size = choice("size of the pictures", { 96: "small", 144: "medium", 208: "large" }, "144", (value) => {
+      review.root.style.setProperty("--fr-size", `${value}px`);
+      this.release(this.size);
+    });
     const advance = h("label", { title: "after a label go to the next picture" }, this.advance, " move on");
     this.middle = h("div", { class: "fr-bar fr-filters" }, [
       this.fields,
@@ -88,12 +89,14 @@ class Bars {
     return h("span", { class: "fr-fields" }, Object.values(this.filters), this.saved, this.forget);
   }
 
-  // With the mouse the choice is made, and keys are for the pictures again; with keys one may still be choosing.
   async chosen(select, view) {
-    const keyed = "keyed" in select.dataset;
-    delete select.dataset.keyed;
     await this.review.show(view);
-    if (!keyed) this.review.focus();
+    this.release(select);
+  }
+
+  // With the mouse the choice is made, and keys are for the pictures again; with keys one may still be choosing.
+  release(select) {
+    if (!("keyed" in select.dataset)) this.review.focus();
   }
 
   drawFields() {

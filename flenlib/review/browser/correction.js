@@ -19,7 +19,7 @@ class Correction {
       this.prompt,
       h("div", { class: "fr-row" }, [
         button("start from its prompt", "copy the prompt the picture was made with", () => this.copyPrompt()),
-        button("save", "save what is to be corrected (Ctrl+Enter)", () => this.save()),
+        button("save", "save what is to be corrected (Ctrl+Enter)", () => this.save(true)),
         this.unsaved,
       ]),
       h("div", { class: "fr-drop" }, [
@@ -68,10 +68,11 @@ class Correction {
     this.prompt.focus();
   }
 
-  async save() {
+  // What was refused once is sent again only when asked for: a label given since would be replaced.
+  async save(again = false) {
     const { name } = this.item;
     const draft = this.drafts.get(name);
-    if (!draft || draft.sent) return;
+    if (!draft || draft.sent || (draft.refused && !again)) return;
     const { issue = "", prompt = "" } = this.review.saves.decision(name) ?? {};
     if (draft.issue.trim() !== issue || draft.prompt.trim() !== prompt) return this.send(name);
     this.drafts.delete(name);
@@ -83,7 +84,7 @@ class Correction {
     const { issue, prompt } = this.text(name);
     if (draft) draft.sent = true;
     const saved = await this.review.saves.correct(name, issue.trim(), prompt.trim(), more);
-    if (draft) draft.sent = false;
+    if (draft) Object.assign(draft, { sent: false, refused: !saved });
     if (saved && this.drafts.get(name) === draft) this.drafts.delete(name); // else more was typed since
     this.review.redraw(name);
   }

@@ -130,6 +130,7 @@ function listenToKeys(review) {
       if (name === "Escape" || (writes && name === "Ctrl+Enter")) {
         event.preventDefault();
         review.focus(); // leaving what is to be corrected saves it
+        if (name === "Ctrl+Enter" && review.mode === "single") review.single.correction.save(true);
       } else if (!writes) at.dataset.keyed = ""; // chosen by key: the next key is for it, too
       return;
     }

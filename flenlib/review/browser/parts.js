@@ -30,7 +30,12 @@ function offer(select, options, chosen) {
 }
 
 function choice(label, options, chosen, change) {
-  const select = h("select", { "aria-label": label, title: label, onchange: () => change(select.value) });
+  const select = h("select", {
+    "aria-label": label,
+    title: label,
+    onchange: () => change(select.value),
+    onpointerdown: () => delete select.dataset.keyed,
+  });
   offer(select, options, chosen);
   return select;
 }

@@ -144,9 +144,9 @@ class Review {
     const before = this.current;
     this.place = Math.min(Math.max(place, 0), this.names.length - 1);
     if (before !== this.current) this.draft = new Set();
+    if (!extend) this.grid.anchor = this.place;
     if (this.mode === "single") return this.showSingle();
     if (extend) this.grid.select(this.grid.range(this.place), false);
-    else this.grid.anchor = this.place;
     const page = Math.floor(this.place / this.told.page_size);
     if (page !== this.grid.page) await this.grid.draw(page);
     for (const name of [before, this.current]) this.redraw(name);
