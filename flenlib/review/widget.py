@@ -93,14 +93,19 @@ class ReviewWidget(anywidget.AnyWidget):
             self.send({"to": number, **content}, buffers)
 
     def _on_open(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
-        """What a new window needs: the words of the filters, the saved views, and the first view."""
+        """What a new window needs: the words of the filters and the saved views (damaged: said, and none)."""
         records = self.desk.records.values()
+        views, said = {}, ""
+        try:
+            views = self.desk.saved_views()
+        except ValueError as error:
+            said = str(error)
         reasons = {reason for d in (*self.desk.decided.values(), *self.desk.suggested.values()) for reason in d.reasons}
         return {
             "reasons": REASONS, "labels": list(LABELS), "person": self.desk.person, "page_size": self.page_size,
             "kinds": sorted({order.kind_of(r) for r in records}),
             "known_reasons": sorted({*REASONS.values(), *(r for r in reasons if len(r) < 40)}),
-            "views": self.desk.saved_views(), "strict": self.desk.have is not None,
+            "views": views, "said": said, "strict": self.desk.have is not None,
             "folder": str(self.desk.dataset.folder), "total": len(records),
         }, []  # fmt: skip
 

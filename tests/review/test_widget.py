@@ -110,6 +110,13 @@ def test_what_was_shown_and_what_is_shown_still(browser, dataset):
     ]  # fmt: skip
 
 
+def test_damaged_views_keep_nobody_from_reviewing(browser, dataset):
+    (dataset.folder / "views.json").write_text("{bad")
+    opened = browser.ask("open")[0]
+    assert opened["views"] == {} and "views.json" in opened["said"]
+    assert "views.json" in browser.ask("save_view", name="mine", view=VIEW)[0]["error"]
+
+
 def test_a_second_look_takes_back_its_own_labels_and_no_correction(browser, dataset, tmp_path):
     names = browser.ask("view", view=VIEW)[0]["names"]
     browser.ask("decide", names=names, label="good", reasons=None)

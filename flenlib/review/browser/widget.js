@@ -40,6 +40,7 @@ class Review {
     this.leaving = (event) => (this.saves.edits.size || this.single.correction.drafts.size) && event.preventDefault();
     window.addEventListener("beforeunload", this.leaving);
     await this.show(this.view);
+    if (told.said) this.say(told.said, true);
   }
 
   fail(error) {
