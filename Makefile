@@ -13,7 +13,7 @@ help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  PARAMS=params/<character>/<iteration>.yaml says what to run (now $(PARAMS)); N=12 says which step"
 
-setup: $(READY) ## make .venv with every package, pinned (about a minute)
+setup: $(READY) ## make .venv with every package, pinned (minutes: torch is large)
 
 $(READY): requirements.lock constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -9,11 +9,12 @@ from typing import Any
 
 import nbformat
 
-from flenlib import mini, params, record
+from flenlib import params, record
 from flenlib.dataset import triplets
 from flenlib.dataset.journal import Journal
 from flenlib.dataset.label_folders import FOLDERS
 from flenlib.dataset.records import Dataset
+from flenlib.models import shipped
 from flenlib.project import ROOT, Project
 from flenlib.steps import Step
 
@@ -49,7 +50,7 @@ def made(house: Project, step: Step, told: params.Iteration) -> str | None:
 def _weights(name: str) -> Any:
     """Return what tells one set of local weights from another: names, sizes and the first MiB of each file."""
     file = name.rpartition("=")[2]
-    path = mini.WEIGHTS / name if name in mini.NAMES else Path(file.rpartition(":")[0] or file).expanduser()
+    path = shipped.WEIGHTS / name if name in shipped.NAMES else Path(file.rpartition(":")[0] or file).expanduser()
     files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path] if path.is_file() else []
     found = []
     for file in files:

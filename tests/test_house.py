@@ -15,10 +15,6 @@ LEVELS = {
     "params": 0, "project": 1, "steps": 1, "dataset": 2, "measure": 3, "models": 3, "mini": 4, "train": 4, "record": 4,
     "wheel": 5, "inputs": 5, "review": 5, "report": 6, "run": 7,
 }  # fmt: skip
-PAIRED = {
-    ("models", "mini"),
-    ("mini", "models"),
-}  # the mini studio's weights are models; the registry knows their folder
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -45,13 +41,14 @@ def test_imports_between_rooms_run_one_way():
         f"{path.relative_to(ROOT)} imports {target}"
         for path in files
         for target in imported_rooms(path)
-        if target != room_of(path) and (room_of(path), target) not in PAIRED and LEVELS[target] >= LEVELS[room_of(path)]
+        if target != room_of(path) and LEVELS[target] >= LEVELS[room_of(path)]
     ]
     assert wrong == []
 
 
 @pytest.mark.parametrize(
-    "module", ["flenlib.dataset.records", "flenlib.dataset.imports", "flenlib.mini", "flenlib.params"]
+    "module",
+    ["flenlib.dataset.records", "flenlib.dataset.imports", "flenlib.mini", "flenlib.models.shipped", "flenlib.params"],
 )
 def test_light_rooms_do_not_import_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"

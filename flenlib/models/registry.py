@@ -12,14 +12,14 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 from huggingface_hub import errors
 
-from flenlib.models import lora, placement, plan
+from flenlib.models import lora, placement, plan, shipped
 from flenlib.models.cards import pick_card
 from flenlib.models.family import Family, collect
 from flenlib.models.flux import Flux
@@ -83,11 +83,7 @@ def resolve(name: str | Path, family: str) -> Model:
         raise ValueError(f"model {name!r} is not known; {hint} (a hub id or a pipeline folder serves too)")
     if model.family != family:
         raise ValueError(f"model {name!r} is a {model.family} and a {family} is needed here; known: {_names(family)}")
-    if model.source:
-        return model
-    from flenlib import mini
-
-    return Model(**{**asdict(model), "source": str(mini.folder(model.name))})
+    return model if model.source else replace(model, source=str(shipped.folder(model.name)))
 
 
 def load_family(

@@ -15,6 +15,7 @@ from flenlib.mini import autoencoders, build, corpus
 from flenlib.mini.build import new_pipeline
 from flenlib.mini.people import TRAINING_SEEDS
 from flenlib.mini.training import Trainee
+from flenlib.models import shipped
 
 
 def stage(data, name, *more):
@@ -182,15 +183,15 @@ def test_sources_are_of_unseen_people_and_carry_provenance(tmp_path):
     assert image.size == (96, 96) and np.asarray(image).std() > 5
 
 
-@pytest.mark.parametrize("name", mini.NAMES)
+@pytest.mark.parametrize("name", shipped.NAMES)
 def test_shipped_weights_are_small(name):
-    total = sum(path.stat().st_size for path in mini.folder(name).rglob("*") if path.is_file())
+    total = sum(path.stat().st_size for path in shipped.folder(name).rglob("*") if path.is_file())
     assert total <= 20e6
 
 
 def test_unknown_pipeline_names_the_choices():
     with pytest.raises(ValueError, match="mini-flux, mini-qwen-edit"):
-        mini.folder("mini-fluks")
+        shipped.folder("mini-fluks")
 
 
 def test_guidance_moves_the_target_only_above_one(built):
