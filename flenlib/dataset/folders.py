@@ -1,4 +1,4 @@
-"""Folders other trainers use: kohya's repeats folders with captions beside, and ImageFolder with a metadata file.
+"""Folders other trainers use: kohya's repeats folders, with captions beside the pictures.
 
 maya/40_maya_char/001.png  001.txt        drawn 40 times an epoch
 maya/20_maya_char_realbody/001.jpg ...    drawn 20 times an epoch
@@ -6,10 +6,8 @@ maya/20_maya_char_realbody/001.jpg ...    drawn 20 times an epoch
 
 from __future__ import annotations
 
-import csv
-import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +15,6 @@ import pandas as pd
 
 from flenlib.dataset.captions import read_txt
 from flenlib.dataset.imports import list_pictures
-
-METADATA_FILES = ("metadata.csv", "metadata.jsonl")
-CAPTION_COLUMNS = ("text", "caption")
 
 
 @dataclass(frozen=True)
@@ -57,36 +52,6 @@ def read_repeats(folder: str | Path, trigger: str) -> list[Item]:
         captions = [(picture, read_txt(picture)) for picture in pictures]
         items += [Item(p, text, repeats, concept) for p, text in check_captions(captions, trigger, "a .txt beside it")]
     return items
-
-
-def read_imagefolder(folder: str | Path, trigger: str, repeats: int = 1) -> list[Item]:
-    """Return the pictures named in a folder's ``metadata.csv`` or ``metadata.jsonl`` (Hugging Face's ImageFolder).
-
-    A row has ``file_name``, relative to the folder, and ``text`` or ``caption``. Raises as ``read_repeats``, and
-    ValueError for a row without them, a file named twice, or one that is not there.
-    """
-    folder = Path(folder)
-    found = [folder / name for name in METADATA_FILES if (folder / name).is_file()]
-    if len(found) != 1:
-        raise ValueError(f"{folder} must hold one of {' and '.join(METADATA_FILES)}, and holds {len(found)}")
-    captions: dict[Path, str | None] = {}
-    for number, row in _rows(found[0]):
-        where, name = f"{found[0]} row {number}", row.get("file_name")
-        column = next((column for column in CAPTION_COLUMNS if column in row), None)
-        if not name or column is None:
-            raise ValueError(f"{where} needs file_name and {' or '.join(CAPTION_COLUMNS)}; it has {', '.join(row)}")
-        picture = folder / str(name)
-        if not picture.is_file():
-            raise ValueError(f"{where} names {name}, which is not in {folder}")
-        if picture in captions:
-            raise ValueError(f"{where} names {name} a second time; remove one of the rows")
-        captions[picture] = row[column] and str(row[column])
-    if not captions:
-        raise ValueError(f"{found[0]} names no pictures")
-    return [
-        Item(p, c, repeats, folder.name)
-        for p, c in check_captions(captions.items(), trigger, f"one in {found[0].name}")
-    ]
 
 
 def mix(items: Sequence[Item]) -> pd.DataFrame:
@@ -145,26 +110,6 @@ def check_captions(
             f"(the first is {caption[:60]!r}); add it, or give the trigger the captions have"
         )
     return [(picture, caption.strip()) for picture, caption in captions]
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 text; save it again as UTF-8") from None
-    if path.suffix == ".csv":
-        yield from enumerate(csv.DictReader(lines), start=1)
-        return
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            row = None
-        if not isinstance(row, dict):
-            raise ValueError(f"{path} row {number} is not a JSON object: {line[:60]!r}")
-        yield number, row
 
 
 def _few(names: Sequence[str]) -> str:

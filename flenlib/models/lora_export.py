@@ -8,13 +8,18 @@ A file holds, for each layer, with the family's prefix:
 
 The prefix is ``transformer.`` for flux and ``diffusion_model.`` for qwen_edit: with ``.alpha`` in the file, diffusers
 reads each family under that name only, and ComfyUI, which knows alpha from ``.alpha`` alone, reads both.
+
+    python -m flenlib.models.lora_export char_lora_v1.safetensors     writes char_lora_v1_kohya.safetensors beside it
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +121,14 @@ def to_kohya(path: str | Path, out: str | Path) -> Path:
     FLUX's q, k and v (and the mlp of a single block) become one LoRA of the sum of their ranks. Raises ValueError for
     a file of neither family, and for DoRA and LoKr, for which those names have no form.
     """
+    path, out = Path(path), Path(out)
     family, kind = lora.family_of(path), lora.kind_of(path)
     if kind != "lora" or family is None:
         raise ValueError(f"{path} is a {kind} of {family or 'no known family'}; kohya's names exist for plain LoRAs")
     file = load_file(path)
     stems = sorted({key.removesuffix(".lora_A.weight") for key in file if key.endswith(".lora_A.weight")})
+    if not stems:
+        raise ValueError(f"{path} has no .lora_A.weight, by which this kit and diffusers name a LoRA; nothing to do")
     layers: dict[str, dict[str, tuple[torch.Tensor, torch.Tensor]]] = {}
     for stem in stems:
         down, up = file[f"{stem}.lora_A.weight"], file[f"{stem}.lora_B.weight"]
@@ -133,7 +141,26 @@ def to_kohya(path: str | Path, out: str | Path) -> Path:
         key = f"lora_unet_{name.replace('.', '_')}"
         tensors |= {f"{key}.lora_down.weight": down, f"{key}.lora_up.weight": up}
         tensors[f"{key}.alpha"] = torch.tensor(float(len(down)))
-    return _save(tensors, Path(out), lora.header(path))
+    return _save(tensors, out, lora.header(path))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write a LoRA file again in kohya's names, from the command line; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m flenlib.models.lora_export", description="Write a LoRA again under kohya's names."
+    )
+    parser.add_argument("file", type=Path, help="LoRA of this kit, .safetensors")
+    parser.add_argument("out", type=Path, nargs="?", help="where to (default: beside it, <name>_kohya.safetensors)")
+    told = parser.parse_args(arguments)
+    out = told.out or told.file.with_name(f"{told.file.stem}_kohya.safetensors")
+    try:
+        if out.exists():
+            raise FileExistsError(f"{out} is there already; remove it or name another file")
+        print(to_kohya(told.file, out))
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 def _kohya_name(stem: str, family: str) -> str:
@@ -166,3 +193,7 @@ def _save(tensors: dict[str, torch.Tensor], path: Path, header: dict[str, str]) 
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

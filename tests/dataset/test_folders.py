@@ -1,6 +1,4 @@
-"""Repeats folders and ImageFolder become pictures with captions, and what is wrong with them is one sentence."""
-
-import json
+"""Repeats folders become pictures with captions, and what is wrong with them is one sentence."""
 
 import pytest
 from PIL import Image
@@ -85,44 +83,3 @@ def test_many_are_counted_and_empty_folders_told(maya):
 def test_pictures_of_the_class_need_no_trigger(tmp_path):
     put(tmp_path / "1_woman", "a.png", "a woman")
     assert folders.read_repeats(tmp_path, "")[0].caption == "a woman"
-
-
-@pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_imagefolder(kind, tmp_path):
-    put(tmp_path / "pictures", "a.png")
-    put(tmp_path, "b.png")
-    rows = [("pictures/a.png", "ohwx_char, smiling"), ("b.png", "ohwx_char")]
-    if kind == "csv":
-        text = "file_name,text\n" + "".join(f'{name},"{caption}"\n' for name, caption in rows)
-    else:
-        text = "".join(json.dumps({"file_name": name, "caption": caption}) + "\n\n" for name, caption in rows)
-    (tmp_path / f"metadata.{kind}").write_text(text)
-    items = folders.read_imagefolder(tmp_path, "ohwx_char", repeats=3)
-    assert [(i.image.name, i.caption, i.repeats) for i in items] == [("a.png", rows[0][1], 3), ("b.png", rows[1][1], 3)]
-    assert {i.concept for i in items} == {tmp_path.name}
-
-
-@pytest.mark.parametrize(
-    "text, words",
-    [
-        ("file_name,text\nc.png,ohwx_char\n", r"metadata\.csv row 1 names c\.png, which is not in"),
-        ("file_name,text\na.png,ohwx_char\na.png,ohwx_char\n", r"row 2 names a\.png a second time"),
-        ("file_name,text\na.png,\n", r"a\.png without a caption; write one in metadata\.csv"),
-        ("file_name,text\na.png,a woman\n", "without the trigger"),
-        ("image,text\na.png,ohwx_char\n", "row 1 needs file_name and text or caption; it has image, text"),
-        ("file_name,text\n", "names no pictures"),
-    ],
-)
-def test_imagefolder_errors(text, words, tmp_path):
-    put(tmp_path, "a.png")
-    with pytest.raises(ValueError, match=r"must hold one of metadata\.csv and metadata\.jsonl, and holds 0"):
-        folders.read_imagefolder(tmp_path, "ohwx_char")
-    (tmp_path / "metadata.csv").write_text(text)
-    with pytest.raises(ValueError, match=words):
-        folders.read_imagefolder(tmp_path, "ohwx_char")
-
-
-def test_a_damaged_jsonl_row(tmp_path):
-    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png"\n')
-    with pytest.raises(ValueError, match="row 1 is not a JSON object"):
-        folders.read_imagefolder(tmp_path, "x")

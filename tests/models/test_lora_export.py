@@ -185,6 +185,21 @@ def test_kohya_names_are_for_plain_loras(family, tmp_path):
     assert not (tmp_path / "kohya.safetensors").exists()
 
 
+def test_kohya_names_from_the_command_line(family, tmp_path, capsys):
+    path, out = trained(family, "lora", tmp_path / "char.safetensors"), tmp_path / "char_kohya.safetensors"
+    assert lora_export.main([str(path)]) == 0 and capsys.readouterr().out == f"{out}\n"
+    assert all(key.startswith("lora_unet_") for key in load_file(out))
+    for wrong, said in (
+        ([str(path)], "is there already"),
+        ([str(out)], "nothing to do"),
+        ([str(tmp_path / "none.safetensors")], "does not exist"),
+    ):
+        assert lora_export.main(wrong) == 1
+        told = capsys.readouterr().err
+        assert said in told and len(told.splitlines()) == 1
+    assert sorted(p.name for p in tmp_path.glob("*")) == ["char.safetensors", "char_kohya.safetensors"]
+
+
 def test_a_full_disk_leaves_nothing(family, tmp_path, monkeypatch):
     lora.attach(family, 4, 4, "attention", seed=0)
     kept = family.save(tmp_path / "char.safetensors", metadata={}).read_bytes()
