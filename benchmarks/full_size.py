@@ -27,6 +27,7 @@ from torch import nn
 from flenlib.models import costs, lora, placement, plan, published
 from flenlib.models.family import collect
 from flenlib.models.flux import Flux
+from flenlib.models.quantise import kept, quantised
 from flenlib.models.qwen_edit import QwenEdit
 from flenlib.models.weights import weights
 from flenlib.params import Train
@@ -49,10 +50,10 @@ def build(family: str, precision: str, device: torch.device, layers: Any = None,
         for parameter in module.parameters(recurse=False):
             nn.init.normal_(parameter, mean=0.0 if isinstance(module, nn.Linear) else 1.0, std=0.02)
         if type(module) is nn.Linear and precision in ("int8", "nf4"):
-            if not placement.kept(name, placement.spared(family, "transformer", precision)):
-                model.set_submodule(name, placement.quantised(module, precision))
-            elif precision == "nf4" and placement.kept(name, placement.EIGHT_BITS[family]):
-                model.set_submodule(name, placement.quantised(module, "int8"))
+            if not kept(name, placement.spared(family, "transformer", precision)):
+                model.set_submodule(name, quantised(module, precision, device))
+            elif precision == "nf4" and kept(name, placement.EIGHT_BITS[family]):
+                model.set_submodule(name, quantised(module, "int8", device))
     if family == "qwen_edit":  # its rotary table is no parameter, and still on meta
         table = type(model.pos_embed)
         model.pos_embed = table(theta=10000, axes_dim=list(model.config.axes_dims_rope), scale_rope=True)
@@ -116,12 +117,22 @@ def measure(
         optimizer.zero_grad()
         last = loss.item()  # waits for the card
         seconds.append(time.perf_counter() - started)
-    peak = None
-    if cuda:
-        free, total = torch.cuda.mem_get_info(device)
-        beside = total - free - torch.cuda.memory_reserved(device)
-        peak = (torch.cuda.max_memory_reserved(device) + beside) / GIB
+    peak = (torch.cuda.max_memory_reserved(device) + beside(device)) / GIB if cuda else None
     return {"seconds": sorted(seconds[1:])[len(seconds[1:]) // 2], "peak": peak, "loss": last}
+
+
+def beside(device: torch.device) -> int:
+    """Return the bytes of a card that are in use beside torch's own: CUDA itself, its libraries, other programs."""
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free - torch.cuda.memory_reserved(device)
+
+
+def share(cap: float, total: int, others: int) -> float:
+    """Return the share of a card torch may take so that all in use is at most ``cap`` GiB of its ``total`` bytes."""
+    left = cap * GIB - others
+    if left <= 0:
+        raise ValueError(f"--cap is {cap:g} GiB and {others / GIB:.1f} are in use already; give more")
+    return min(1.0, left / total)
 
 
 def product_rate(device: torch.device, side: int = 8192) -> float:
@@ -169,16 +180,16 @@ def main() -> None:
     parser.add_argument("--families", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--precisions", nargs="+", choices=["bf16", "int8", "nf4"], default=["nf4", "int8", "bf16"])
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--cap", type=float, default=0.0, help="GiB of the card's memory that may be used; 0: all")
+    parser.add_argument("--cap", type=float, default=0.0, help="GiB of the card's memory, CUDA's own among it; 0: all")
     told = parser.parse_args()
     if not torch.cuda.is_available():
         print("This benchmark needs a CUDA GPU and there is none here; benchmarks/train_step.py runs on any machine.")
         sys.exit(2)
     device = torch.device("cuda", 0)
     card = torch.cuda.get_device_properties(device)
+    rate = product_rate(device)  # what CUDA and its libraries take is known after it
     if told.cap:
-        torch.cuda.set_per_process_memory_fraction(min(1.0, told.cap * GIB / card.total_memory), device)
-    rate = product_rate(device)
+        torch.cuda.set_per_process_memory_fraction(share(told.cap, card.total_memory, beside(device)), device)
     print(f"{card.name}, {card.total_memory / GIB:.1f} GiB, cap {told.cap or 'none'}, torch {torch.__version__}, "
           f"matrix products at {rate / 1e12:.0f} TFLOP/s")  # fmt: skip
     rows = [

@@ -4,10 +4,12 @@ import logging
 
 SAID_FOR_NOTHING = {
     "bitsandbytes.backends.cpu.ops": "Failed to load CPU gemm_4bit_forward",
+    "bitsandbytes.autograd._functions": "inputs will be cast from",
     "transformers.utils.import_utils": "requires torchvision (not installed)",
 }
-"""What two libraries warn of whenever they are imported, and which changes nothing here: an optional faster kernel for
-4-bit weights on the processor, and picture processors that Pillow serves as well. Everything else they say is heard."""
+"""What two libraries warn of, and which changes nothing here. When imported: an optional faster kernel for 4-bit
+weights on the processor, and picture processors that Pillow serves as well. At every call of every int8 layer, 1,000
+times a training step: that its inputs are rounded on the way. Everything else they say is heard."""
 
 for _name, _words in SAID_FOR_NOTHING.items():
     logging.getLogger(_name).addFilter(lambda record, words=_words: words not in record.getMessage())

@@ -7,6 +7,7 @@ same, so a few of them are traced and the rest is multiplied out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import astuple, dataclass
 from functools import lru_cache
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -46,6 +48,7 @@ class Shape:
     rank: int
     targets: str | tuple[str, ...]
     heads: int = 24
+    adapter: str = "lora"
 
 
 class _FusedAttention(torch.autograd.Function):
@@ -67,32 +70,45 @@ class _FusedAttention(torch.autograd.Function):
         return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value), None
 
 
-class _Fuse(TorchFunctionMode):
-    """Sends every attention through ``_FusedAttention`` and remembers its operations."""
+class _OnCard(TorchFunctionMode):
+    """Does on the meta device what a card does under bfloat16 autocast, in which the loop trains.
+
+    Linear layers work in bfloat16 and keep their inputs so, layer norms in float32 (torch.amp's table of operations);
+    attention goes through ``_FusedAttention``, whose operations are remembered.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.flops: list[float] = []
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
-        if func is torch.nn.functional.scaled_dot_product_attention:
-            kwargs = kwargs or {}
+        kwargs = kwargs or {}
+        if func is functional.scaled_dot_product_attention:
             given = [*args[:3], *(kwargs[name] for name in ("query", "key", "value")[len(args[:3]) :])]
-            return _FusedAttention.apply(*given, self.flops)
-        return func(*args, **(kwargs or {}))
+            return _FusedAttention.apply(*_cast(given, torch.bfloat16), self.flops)
+        if func is functional.linear:
+            args = _cast(args, torch.bfloat16)
+        if func is functional.layer_norm:
+            args = _cast(args, torch.float32)
+        return func(*args, **kwargs)
+
+
+def _cast(values: Sequence[Any], dtype: torch.dtype) -> tuple[Any, ...]:
+    return tuple(value.to(dtype) if isinstance(value, torch.Tensor) else value for value in values)
 
 
 @lru_cache(maxsize=256)
 def trace(shape: Shape, layers: tuple[int, ...], checkpointing: bool) -> Cost:
-    """Return the cost of one step of a transformer with so many blocks, bfloat16, LoRA in float32."""
+    """Return the cost of one step of a transformer with so many blocks: bfloat16, its LoRA float32, autocast."""
     targets = shape.targets if isinstance(shape.targets, str) else list(shape.targets)
     with torch.device("meta"):
         model = published.transformer(shape.family, layers, shape.heads).bfloat16().requires_grad_(False)
         names = lora.target_modules(SimpleNamespace(name=shape.family, transformer=model), targets)
-        model.add_adapter(lora.new_config("lora", shape.rank, shape.rank, names))
-    for name, parameter in model.named_parameters():
-        if "lora_" in name:
+        model.add_adapter(lora.new_config(shape.adapter, shape.rank, shape.rank, names))
+    for parameter in model.parameters():
+        if parameter.requires_grad:
             parameter.data = parameter.data.float()
+    model.train(shape.adapter != "lokr")  # which, training, draws a number to compare, and meta tensors have none
     if checkpointing:
         model.enable_gradient_checkpointing()
     own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
@@ -104,7 +120,7 @@ def trace(shape: Shape, layers: tuple[int, ...], checkpointing: bool) -> Cost:
             kept[storage._cdata] = storage
         return tensor
 
-    forward, fuse = nullcontext() if checkpointing else FlopCounterMode(display=False), _Fuse()
+    forward, fuse = nullcontext() if checkpointing else FlopCounterMode(display=False), _OnCard()
     with torch.device("meta"), forward, fuse, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         out = model(**_inputs(shape, model.config), return_dict=False)[0]
     saved = sum(storage.nbytes() for storage in kept.values())

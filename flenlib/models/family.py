@@ -59,11 +59,12 @@ class Family:
         Raises RuntimeError in one sentence for files that are missing or damaged.
         """
         where = placement.pick_device(device)
-        placement.check_offload(offload)
-        options = placement.loading_options(cls.name, precision, where)
+        placement.check_offload(offload, precision)
+        placement.make_current(where)
+        dtype = placement.pick_dtype(precision, where)
         with _reading(str(source)):
             parts = cls.own_parts(str(source))
-            pipeline = cls.pipeline_class.from_pretrained(str(source), transformer=None, **parts, **options)
+            pipeline = cls.pipeline_class.from_pretrained(str(source), transformer=None, dtype=dtype, **parts)
         pipeline.set_progress_bar_config(disable=True)
         family = cls(pipeline, str(source), precision, offload, where)
         family._place([name for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)])
@@ -83,11 +84,9 @@ class Family:
         """
         if self.pipeline.transformer is not None:
             return
-        options = placement.loading_options(self.name, self.precision, self.device)
-        if "quantization_config" in options:
-            options["quantization_config"] = options["quantization_config"].quant_mapping["transformer"]
+        placement.make_current(self.device)
         with _reading(self.source):
-            model = self.transformer_class.from_pretrained(self.source, subfolder="transformer", **options)
+            model = self.transformer_class.from_pretrained(self.source, subfolder="transformer", dtype=self.dtype)
         self.pipeline.register_modules(transformer=model)
         self._place(["transformer"])
 

@@ -62,6 +62,7 @@ class Family(Protocol):
     name: str
     lora_prefix: str
     precision: str
+    offload: str
     device: torch.device
     pipeline: Any
     loras: list[Stacked]
@@ -101,12 +102,9 @@ def attach(
     base model), one is already attached, or the kind cannot be put on this base.
     """
     transformer = family.transformer
-    if kind not in KINDS:
-        raise ValueError(f"the kind of LoRA is {kind!r}; it must be one of {', '.join(KINDS)}")
+    check_kind(kind, family.precision, family.offload)
     if family.loras or attached(family):
         raise ValueError(f"this {family.name} already carries a LoRA; call unstack(family) before attaching another")
-    if kind == "lokr" and family.precision == "nf4":
-        raise ValueError("a lokr cannot be put on nf4 weights, which have no shape; use lora or dora, or bf16 or int8")
     names = target_modules(family, targets)
     transformer.requires_grad_(False)
     transformer.add_adapter(new_config(kind, rank, alpha, names), adapter_name=ADAPTER)
@@ -120,6 +118,16 @@ def attach(
             start.uniform_(-bound, bound, generator=generator)
         parameter.data = start.to(family.device)
         parameter.requires_grad_(True)
+
+
+def check_kind(kind: str, precision: str, offload: str) -> None:
+    """Raise ValueError for an unknown kind of LoRA, or one that cannot be trained on a base so loaded."""
+    if kind not in KINDS:
+        raise ValueError(f"the kind of LoRA is {kind!r}; it must be one of {', '.join(KINDS)}")
+    if kind == "lokr" and precision == "nf4":
+        raise ValueError("a lokr cannot be put on nf4 weights, which have no shape; use lora or dora, or bf16 or int8")
+    if kind == "dora" and offload == "group":
+        raise ValueError("a dora reads weights of the base that offload group has put away; use lora, or offload model")
 
 
 def new_config(kind: str, rank: int, alpha: float, names: list[str]) -> PeftConfig:

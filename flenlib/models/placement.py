@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from flenlib.models.quantise import quantise
+
 PRECISIONS = ("fp32", "bf16", "int8", "nf4")
 OFFLOADS = ("none", "model", "group")
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "bitsandbytes", "face_recognition", "papermill")
@@ -59,30 +61,26 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16
 
 
-def check_offload(offload: str) -> None:
-    """Raise ValueError for an unknown offload."""
+def offloads(precision: str) -> tuple[str, ...]:
+    """Return how a model at a precision can be offloaded: quantised weights cannot be streamed layer by layer.
+
+    diffusers' group offloading moves a parameter's numbers and not the scales that bitsandbytes keeps beside them.
+    """
+    return OFFLOADS if precision in ("fp32", "bf16") else ("none", "model")
+
+
+def check_offload(offload: str, precision: str) -> None:
+    """Raise ValueError for an unknown offload, and for one that cannot be used at a precision."""
     if offload not in OFFLOADS:
         raise ValueError(f"offload is {offload!r}; it must be one of {', '.join(OFFLOADS)}")
+    if offload not in offloads(precision):
+        raise ValueError(f"offload {offload} streams bf16 or fp32 weights and the precision is {precision}; use model")
 
 
-def loading_options(family: str, precision: str, device: torch.device) -> dict[str, Any]:
-    """Return what ``from_pretrained`` needs for a precision: the dtype, and on a GPU the bitsandbytes settings."""
-    options: dict[str, Any] = {"dtype": pick_dtype(precision, device)}
-    if precision in ("fp32", "bf16") or device.type == "cpu":
-        return options
-    import diffusers
-    import transformers
-
-    settings: dict[str, Any] = {"load_in_8bit": True}
-    if precision == "nf4":
-        settings = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
-    library = {name: diffusers if name == "transformer" else transformers for name in KEEP[family]}
-    mapping = {
-        name: library[name].BitsAndBytesConfig(**settings, llm_int8_skip_modules=list(spared(family, name, precision)))
-        for name in KEEP[family]
-    }
-    options["quantization_config"] = diffusers.PipelineQuantizationConfig(quant_mapping=mapping)
-    return options
+def make_current(device: torch.device) -> None:
+    """Make a card the one that libraries use where they do not ask; without it that is the first, in every process."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
 
 
 def spared(family: str, part: str, precision: str) -> tuple[str, ...]:
@@ -91,16 +89,17 @@ def spared(family: str, part: str, precision: str) -> tuple[str, ...]:
 
 
 def place(pipeline: Any, parts: Sequence[str], family: str, precision: str, offload: str, device: torch.device) -> None:
-    """Put newly loaded ``parts`` of a pipeline on their device and set up offload, and finish quantising them.
+    """Quantise newly loaded ``parts`` of a pipeline, put them on their device and set up offload.
 
+    Parts come from the disk into RAM, where they need no room of their own, and to the card layer by layer.
     ``model`` keeps on the card only the part at work; ``group`` streams layer by layer. On a CPU there is nothing to
     offload to, and both are ignored. Also called, without parts, after some were taken away.
     """
-    if precision in ("int8", "nf4") and device.type == "cpu":  # diffusers' own loader refuses without a GPU
+    if precision in ("int8", "nf4"):
         for name in KEEP[family].keys() & set(parts):
-            quantise(getattr(pipeline, name), precision, spared(family, name, precision))
+            quantise(getattr(pipeline, name), precision, device, spared(family, name, precision))
     if precision == "nf4" and "transformer" in parts:
-        quantise(pipeline.transformer, "int8", (), only=EIGHT_BITS[family])
+        quantise(pipeline.transformer, "int8", device, only=EIGHT_BITS[family])
     if device.type == "cpu":
         return
     if offload == "model":
@@ -132,39 +131,6 @@ def stream(model: nn.Module, device: torch.device, **options: Any) -> None:
     for module, parameters in zip(norms, weights, strict=True):
         for name, parameter in parameters.items():
             module._parameters[name] = None if parameter is None else nn.Parameter(parameter.data.to(device), False)
-
-
-def quantise(model: nn.Module, precision: str, keep: Sequence[str], only: Sequence[str] | None = None) -> int:
-    """Swap Linear layers for bitsandbytes ones: all but those ``keep`` names, or ``only`` those; return how many."""
-    names = [
-        name
-        for name, module in model.named_modules()
-        if type(module) is nn.Linear and (kept(name, only) if only is not None else not kept(name, keep))
-    ]
-    for name in names:
-        model.set_submodule(name, quantised(model.get_submodule(name), precision))
-    return len(names)
-
-
-def quantised(layer: nn.Linear, precision: str) -> nn.Linear:
-    """Return a Linear layer at int8 or nf4, frozen, on the device it was on."""
-    import bitsandbytes as bnb
-
-    shape, biased = (layer.in_features, layer.out_features), layer.bias is not None
-    if precision == "nf4":
-        new = bnb.nn.Linear4bit(*shape, biased, compute_dtype=layer.weight.dtype, quant_type="nf4")
-    else:
-        new = bnb.nn.Linear8bitLt(*shape, biased, has_fp16_weights=False, threshold=6.0)
-    new.load_state_dict({key: value.cpu() for key, value in layer.state_dict().items()})
-    return new.requires_grad_(False).to(layer.weight.device)
-
-
-def kept(name: str, keep: Sequence[str]) -> bool:
-    """Say whether a layer is meant: named so, inside a module so named, or, for ``.wo``, ending so.
-
-    This is the rule of diffusers' and of transformers' own loaders.
-    """
-    return any(name == part or f"{part}." in name or (part[0] == "." and name.endswith(part)) for part in keep)
 
 
 def memory_gib() -> float:

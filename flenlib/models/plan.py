@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import pandas as pd
 import torch
 
-from flenlib.models import costs, placement
+from flenlib.models import costs, lora, placement
 from flenlib.models.cards import CARDS, GIB, Card, pick_card
 from flenlib.models.published import LAYERS
-from flenlib.models.weights import first_layers, lora_size, weights
+from flenlib.models.weights import first_layers, largest_block, lora_size, weights
 
 CONTEXT_GIB = 0.8
 """What CUDA, its libraries and a fragmented allocator take beside tensors: assumed."""
@@ -26,6 +26,8 @@ TEXT_TOKENS = {"flux": 512, "qwen_edit": 384}
 """Of a caption; Qwen's holds about 200 of one small reference."""
 PIXELS_A_TOKEN = 256
 REFERENCE_AREA = 1024 * 1024
+PREVIEW = (1024, 1024)
+"""The published models' own resolution, at which previews are drawn whatever is trained at."""
 VAE_WIDTH = {"encode": 4 * 128, "decode": 4 * 256}
 """Channels at full resolution an autoencoder has at one time: four maps of its widest layer there, assumed."""
 HIDDEN = 3072
@@ -50,6 +52,8 @@ class Settings:
     gradient_checkpointing: bool = True
     references: int = 0
     optimizer: str = "adamw8bit"
+    adapter: str = "lora"
+    ema: bool = False
 
     def __str__(self) -> str:
         width, height = self.resolution
@@ -118,27 +122,30 @@ def plan(
     gradient_checkpointing: bool = True,
     references: int | None = None,
     optimizer: str = "adamw8bit",
+    adapter: str = "lora",
+    ema: bool = False,
     card: Card | str | None = None,
 ) -> Plan:
     """Predict a LoRA training of a published model on a card, this machine's by default; seconds are per micro-step.
 
-    Refuses nothing by itself: see ``Plan.check``. Raises ValueError for unknown names, and for group offload of
-    quantised weights or without gradient checkpointing, through which nothing can be trained.
+    ``adapter`` is one of ``lora.KINDS``; ``ema`` says whether an average of it is kept. Refuses nothing by itself: see
+    ``Plan.check``. Raises ValueError for unknown names, for group offload of quantised weights, and for what cannot be
+    trained through it: a dora, which reads weights that are away, and anything without gradient checkpointing.
     """
     placement.pick_dtype(precision, torch.device("cpu"))
-    placement.check_offload(offload)
+    placement.check_offload(offload, precision)
     if optimizer not in STATE_BYTES:
         raise ValueError(f"optimizer is {optimizer!r}; it must be one of {', '.join(STATE_BYTES)}")
-    if offload == "group" and (precision in ("int8", "nf4") or not gradient_checkpointing):
-        raise ValueError(
-            "offload group trains bf16 or fp32 weights, and with gradient checkpointing; use offload model"
-        )
+    lora.check_kind(adapter, precision, offload)
+    if offload == "group" and not gradient_checkpointing:
+        raise ValueError("offload group trains with gradient checkpointing; turn it on, or use offload model")
     size = (resolution, resolution) if isinstance(resolution, int) else resolution
     targets = targets if isinstance(targets, str) else tuple(targets)
     references = (1 if family == "qwen_edit" else 0) if references is None else references
     settings = Settings(
-        family, precision, offload, size, batch_size, rank, targets, gradient_checkpointing, references, optimizer
-    )
+        family, precision, offload, size, batch_size, rank, targets, gradient_checkpointing, references, optimizer,
+        adapter, ema,
+    )  # fmt: skip
     return _with_nearest(settings, pick_card(card), _training, lambda s: _nearby(s, training=True))
 
 
@@ -153,7 +160,7 @@ def sampling(
 ) -> Plan:
     """Predict sampling with a published model, all its parts loaded; no time is predicted."""
     placement.pick_dtype(precision, torch.device("cpu"))
-    placement.check_offload(offload)
+    placement.check_offload(offload, precision)
     size = (resolution, resolution) if isinstance(resolution, int) else resolution
     references = (1 if family == "qwen_edit" else 0) if references is None else references
     settings = Settings(family, precision, offload, size, references=references, gradient_checkpointing=False)
@@ -166,7 +173,7 @@ def _shape(settings: Settings) -> costs.Shape:
     text = TEXT_TOKENS[settings.family]
     return costs.Shape(
         settings.family, width * height // PIXELS_A_TOKEN, reference, text, settings.batch_size, settings.rank,
-        settings.targets,
+        settings.targets, adapter=settings.adapter,
     )  # fmt: skip
 
 
@@ -180,10 +187,12 @@ def _gib(settings: Settings, part: str) -> float:
 def _training(settings: Settings, card: Card) -> Plan:
     """Return the plan of a training: encode, free the text encoders, train with previews.
 
-    On the card while it trains lie the transformer, the autoencoder, the LoRA with its gradients and optimizer, the
-    activations of one micro-step and the largest layer at full width, once for each of forward and backward. Offload
-    ``model`` takes the autoencoder off; ``group`` the transformer too, but for the layers at work and, of each block,
-    the first layer, which the prefetch of diffusers' group offloading leaves there after the backward pass.
+    On the card while it trains lie the transformer, the autoencoder, the LoRA with its gradients, optimizer and
+    average, the activations of one micro-step and the largest layer at full width, once for each of forward and
+    backward. Offload ``model`` takes the autoencoder off; ``group`` the transformer too, but for the layers at work,
+    the block whose gradients are computed, and, of each block, the first layer, which the prefetch of diffusers' group
+    offloading leaves there after the backward pass. Previews are drawn at the model's own resolution, the averaged
+    LoRA in the place of the trained one, of which a copy is kept.
     """
     whole = weights(settings.family)
     width, height = settings.resolution
@@ -191,26 +200,28 @@ def _training(settings: Settings, card: Card) -> Plan:
     encoders = [_gib(settings, name) for name in whole if name.startswith("text")]
     layer = 2 * whole["transformer"].largest / GIB
     step = costs.step(_shape(settings), settings.gradient_checkpointing)
-    trained = lora_size(settings.family, settings.rank, settings.targets)
-    adapter = trained * (8 + STATE_BYTES[settings.optimizer]) / GIB
+    trained = lora_size(settings.family, settings.rank, settings.targets, settings.adapter)
+    adapter = trained * (8 + STATE_BYTES[settings.optimizer] + 4 * settings.ema) / GIB
     quantised = settings.precision in ("int8", "nf4")
     held = transformer
     if settings.offload == "group":
-        held = 2 * first_layers(settings.family) / GIB + 2 * layer
+        held = 2 * (first_layers(settings.family) + largest_block(settings.family)) / GIB + 2 * layer
     encoding = sum(encoders) + vae if settings.offload == "none" else max(*encoders, vae)
     if settings.offload == "group":
         encoding = 2 * max(2 * whole[name].largest / GIB for name in whole if name.startswith("text"))
     resting = vae if settings.offload == "none" else 0.0
     activations = (step.activations + _int8_inputs(settings)) / GIB
+    shown = replace(settings, resolution=PREVIEW)
+    drawing = max(_vae_gib("decode", PREVIEW[0] * PREVIEW[1]), _drawing_gib(shown))
     phases = {
         "encode texts": encoding + 0.5,
         "encode pictures": encoding + _vae_gib("encode", width * height),
         "train": held + resting + adapter + activations + (2 * layer if quantised else 0.0),
-        "previews": held + vae + adapter + max(_vae_gib("decode", width * height), step.block / GIB),
+        "previews": held + vae + adapter + 4 * settings.ema * trained / GIB + drawing,
     }
     phases = {name: gib + CONTEXT_GIB for name, gib in phases.items()}
     parts = pd.DataFrame(
-        [("transformer", held), ("autoencoder", resting), ("LoRA, gradients, optimizer", adapter),
+        [("transformer", held), ("autoencoder", resting), ("LoRA, gradients, optimizer, average", adapter),
          ("activations", activations), ("layers at full width", 2 * layer if quantised else 0.0),
          ("CUDA and allocator", CONTEXT_GIB)],
         columns=["while training", "GiB"],
@@ -231,6 +242,12 @@ def _int8_inputs(settings: Settings) -> float:
 
 def _vae_gib(way: str, pixels: int) -> float:
     return 2 * VAE_WIDTH[way] * pixels / GIB
+
+
+def _drawing_gib(settings: Settings) -> float:
+    """Return the GiB of activations one block has while one picture is drawn."""
+    shape = _shape(settings)
+    return 2 * WIDTHS_ALIVE * HIDDEN * (shape.target + shape.reference + shape.text) / GIB
 
 
 def _seconds(settings: Settings, card: Card, step: costs.Step) -> float | None:
@@ -264,10 +281,8 @@ def _sampling(settings: Settings, card: Card) -> Plan:
         "model": max(held.values()),
         "group": 2 * 2 * max(part.largest for part in whole.values()) / GIB + held["vae"],
     }["none" if card.cpu else settings.offload]
-    shape = _shape(settings)
-    block = 2 * WIDTHS_ALIVE * HIDDEN * (shape.target + shape.reference + shape.text) / GIB
     phases = {
-        "draw": on_card + block + CONTEXT_GIB,
+        "draw": on_card + _drawing_gib(settings) + CONTEXT_GIB,
         "decode": on_card + _vae_gib("decode", width * height) + CONTEXT_GIB,
     }
     parts = pd.DataFrame({"GiB": held}).round(2)
@@ -295,8 +310,9 @@ def _nearby(settings: Settings, *, training: bool) -> Iterator[Settings]:
     for share in (1.0, 0.75, 0.5) if training else (1.0,):
         size = (max(256, int(width * share) // 64 * 64), max(256, int(height * share) // 64 * 64))
         for precision in lower:
-            whole = precision in ("fp32", "bf16")
-            for offload in placement.OFFLOADS if whole or not training else ("none", "model"):
+            for offload in placement.offloads(precision):
+                if (settings.adapter, offload) == ("dora", "group") or (settings.adapter, precision) == ("lokr", "nf4"):
+                    continue
                 yield replace(
                     settings,
                     resolution=size,
@@ -322,5 +338,5 @@ def table(family: str, *, precisions: Sequence[str] = ("bf16", "int8", "nf4"), *
 def fits(family: str, card: Card | None = None) -> list[tuple[str, str]]:
     """Return the (precision, offload) with which a published model can sample on a card, best first."""
     card = pick_card(card)
-    every = [(p, o) for p in ("bf16", "int8", "nf4") for o in (("none",) if card.cpu else placement.OFFLOADS)]
+    every = [(p, o) for p in ("bf16", "int8", "nf4") for o in (("none",) if card.cpu else placement.offloads(p))]
     return [(p, o) for p, o in every if sampling(family, precision=p, offload=o, card=card).fits]

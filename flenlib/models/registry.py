@@ -106,7 +106,7 @@ def load_family(
     model = resolve(name, family)
     where = placement.pick_device(device)
     placement.pick_dtype(precision, where)
-    placement.check_offload(offload)
+    placement.check_offload(offload, precision)
     uses = [lora_file(use) for use in loras]
     for path, _ in uses:
         lora.check_family(path, family)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from flenlib.models import lora, placement, published
+from flenlib.models.quantise import kept
 
 NF4_BLOCK = 64
 """Numbers of an nf4 weight that share one scale, a float (Dettmers et al. 2023, arXiv:2305.14314)."""
@@ -43,9 +44,9 @@ class Weights:
 def count(model: nn.Module, keep: Sequence[str] | None, eight: Sequence[str] = ()) -> Weights:
     """Count a model's numbers: ``keep`` names layers never quantised (None: none are), ``eight`` those nf4 spares."""
     linear = {name: m.weight for name, m in model.named_modules() if isinstance(m, nn.Linear)}
-    chosen = {n: w for n, w in linear.items() if keep is not None and not placement.kept(n, keep)}
-    spared = [w for n, w in chosen.items() if placement.kept(n, eight)]
-    full = [w for n, w in chosen.items() if not placement.kept(n, eight)]
+    chosen = {n: w for n, w in linear.items() if keep is not None and not kept(n, keep)}
+    spared = [w for n, w in chosen.items() if kept(n, eight)]
+    full = [w for n, w in chosen.items() if not kept(n, eight)]
     numbers, spared_numbers = (sum(w.numel() for w in some) for some in (full, spared))
     return Weights(
         quantised=numbers,
@@ -69,24 +70,34 @@ def weights(family: str) -> dict[str, Weights]:
 
 
 @lru_cache
-def lora_size(family: str, rank: int, targets: str | tuple[str, ...]) -> int:
-    """Return how many numbers a LoRA of a published model trains: rank x (in + out) of each layer it is on."""
+def lora_size(family: str, rank: int, targets: str | tuple[str, ...], kind: str = "lora") -> int:
+    """Return how many numbers a LoRA of a published model trains; a plain one rank x (in + out) of each layer."""
+    with torch.device("meta"):
+        model = published.transformer(family).requires_grad_(False)
+        holder = SimpleNamespace(name=family, transformer=model)
+        names = lora.target_modules(holder, targets if isinstance(targets, str) else list(targets))
+        model.add_adapter(lora.new_config(kind, rank, rank, names))
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _blocks(family: str) -> list[list[int]]:
+    """Return how many numbers each Linear layer of every block of a published transformer has."""
     with torch.device("meta"):
         model = published.transformer(family)
-    holder = SimpleNamespace(name=family, transformer=model)
-    names = lora.target_modules(holder, targets if isinstance(targets, str) else list(targets))
-    layers = [model.get_submodule(name) for name in names]
-    return sum(rank * (layer.in_features + layer.out_features) for layer in layers)
+    return [
+        [module.weight.numel() for module in block.modules() if isinstance(module, nn.Linear)]
+        for blocks in (getattr(model, n, []) for n in ("transformer_blocks", "single_transformer_blocks"))
+        for block in blocks
+    ]
 
 
 @lru_cache
 def first_layers(family: str) -> int:
     """Return the numbers of the first Linear layer of every block of a published transformer."""
-    with torch.device("meta"):
-        model = published.transformer(family)
-    first = [
-        next(m for m in block.modules() if isinstance(m, nn.Linear))
-        for blocks in (getattr(model, n, []) for n in ("transformer_blocks", "single_transformer_blocks"))
-        for block in blocks
-    ]
-    return sum(layer.weight.numel() for layer in first)
+    return sum(layers[0] for layers in _blocks(family))
+
+
+@lru_cache
+def largest_block(family: str) -> int:
+    """Return the numbers of all Linear layers of the largest block of a published transformer."""
+    return max(map(sum, _blocks(family)))

@@ -21,26 +21,34 @@ def expected(
 ) -> str:
     """Return in words what a training takes on this machine; the mini models fit any.
 
-    ``references`` are the pictures an editor is given with each sample, 1 by default. Raises RuntimeError, with the
-    nearest settings that fit, for a published model that cannot be trained here.
+    ``references`` are the pictures an editor is given with each sample, 1 by default. Memory is that of the largest
+    resolution, hours are of equal shares of all. Raises RuntimeError, with the nearest settings that fit, for a
+    published model that cannot be trained here.
     """
     source = registry.resolve(model, family).source
     if Path(source).is_dir() and placement.pipeline_facts(source):
         return f"{model} is small: it trains on any machine"
-    told = plan(
-        family,
-        precision=precision,
-        offload=offload,
-        resolution=max(settings.resolution, default=1024),
-        batch_size=settings.batch_size,
-        rank=settings.rank,
-        targets=settings.targets,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        references=references,
-        optimizer=settings.optimizer,
-        card=pick_card(device=placement.pick_device(device)),
-    ).check()
+    plans = [
+        plan(
+            family,
+            precision=precision,
+            offload=offload,
+            resolution=resolution,
+            batch_size=settings.batch_size,
+            rank=settings.rank,
+            targets=settings.targets,
+            gradient_checkpointing=settings.gradient_checkpointing,
+            references=references,
+            optimizer=settings.optimizer,
+            adapter=settings.adapter,
+            ema=bool(settings.ema),
+            card=pick_card(device=placement.pick_device(device)),
+        )
+        for resolution in sorted(settings.resolution or [1024])
+    ]
+    told = plans[-1].check()
     if not told.seconds_per_step:
         return f"{told.sentence}; how fast this machine is, is not known"
-    hours = told.seconds_per_step * settings.steps * settings.accumulate / 3600
+    mean = sum(each.seconds_per_step for each in plans) / len(plans)
+    hours = mean * settings.steps * settings.accumulate / 3600
     return f"{told.sentence}; {settings.steps} steps: about {hours:.1f} h without previews"

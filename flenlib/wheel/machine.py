@@ -38,7 +38,7 @@ def fit_table() -> pd.DataFrame:
     rows = []
     for family in registry.FAMILIES:
         for precision in ("bf16", "int8", "nf4"):
-            for offload in ("none",) if card.cpu else placement.OFFLOADS:
+            for offload in ("none",) if card.cpu else placement.offloads(precision):
                 found = plan.sampling(family, precision=precision, offload=offload, card=card)
                 rows.append({"family": family, "precision": precision, "offload": offload,
                              "needs GiB": round(found.peak_gib, 1), "fits": "yes" if found.fits else "no"})  # fmt: skip

@@ -20,12 +20,19 @@ def test_a_few_steps_of_a_small_one(name, layers, precision):
     assert found["seconds"] > 0 and 0 < found["loss"] < 100 and found["peak"] is None
 
 
-@pytest.mark.parametrize("precision, kinds", [("int8", {"Linear8bitLt"}), ("nf4", {"Linear4bit", "Linear8bitLt"})])
+@pytest.mark.parametrize("precision, kinds", [("int8", {"Linear8bit"}), ("nf4", {"Linear4bit", "Linear8bit"})])
 def test_layers_are_quantised_as_the_kit_does(precision, kinds):
     model = runpy.run_path(str(SCRIPT))["build"]("qwen_edit", precision, torch.device("cpu"), (1,), 2)
     made = {type(m).__name__ for m in model.transformer_blocks.modules() if isinstance(m, torch.nn.Linear)}
     assert made == kinds and type(model.proj_out) is torch.nn.Linear
     assert not any(p.is_meta for p in model.parameters())
+
+
+def test_a_cap_counts_what_cuda_takes():
+    share = runpy.run_path(str(SCRIPT))["share"]
+    assert share(24, 80 * 2**30, 2**30) == 23 / 80 and share(24, 16 * 2**30, 2**30) == 1
+    with pytest.raises(ValueError, match=r"--cap is 1 GiB and 2\.0 are in use already"):
+        share(1, 80 * 2**30, 2 * 2**30)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -25,6 +25,8 @@ def test_a_preset_fits_the_card_it_is_for(path):
         targets=run.train.targets,
         gradient_checkpointing=run.train.gradient_checkpointing,
         optimizer=run.train.optimizer,
+        adapter=run.train.adapter,
+        ema=bool(run.train.ema),
         card=CARDS[path.stem.rpartition("_")[2]],
     ).check()
     gib, seconds = re.search(

@@ -1,0 +1,68 @@
+"""Linear layers at int8 or nf4: bitsandbytes' own, put in one by one, on a processor as on a card.
+
+The libraries' loaders are not used for it. diffusers' spares every layer whose own last name is in its list, so that
+FLUX's ``proj_out`` would keep the output layers of all 38 single blocks at bfloat16, and layers spared for another
+precision would lie on the card whole until the model is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import bitsandbytes as bnb
+import torch
+from torch import nn
+
+
+class Linear8bit(bnb.nn.Linear8bitLt):
+    """An int8 layer that goes as a whole where its model goes; bitsandbytes' leaves a copy on the card."""
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
+        super()._apply(fn, recurse)
+        for holder in (self.weight, self.state):
+            holder.CB = None if holder.CB is None else self.weight.data
+            holder.SCB = None if holder.SCB is None else holder.SCB.to(self.weight.device)
+        return self
+
+
+def quantise(
+    model: nn.Module,
+    precision: str,
+    device: torch.device,
+    keep: Sequence[str] = (),
+    only: Sequence[str] | None = None,
+) -> int:
+    """Swap Linear layers for quantised ones on a device: all but those ``keep`` names, or ``only`` those.
+
+    Returns how many. Layer by layer, so that no more than one lies there at full width.
+    """
+    names = [
+        name
+        for name, module in model.named_modules()
+        if type(module) is nn.Linear and (kept(name, only) if only is not None else not kept(name, keep))
+    ]
+    for name in names:
+        model.set_submodule(name, quantised(model.get_submodule(name), precision, device))
+    return len(names)
+
+
+def quantised(layer: nn.Linear, precision: str, device: torch.device) -> nn.Linear:
+    """Return a Linear layer at int8 or nf4, frozen, on a device; it computes in the dtype the layer had."""
+    shape, biased, weight = (layer.in_features, layer.out_features), layer.bias is not None, layer.weight.data
+    if precision == "nf4":
+        how = {"compress_statistics": False, "quant_type": "nf4"}
+        new = bnb.nn.Linear4bit(*shape, biased, compute_dtype=weight.dtype, device="meta", **how)
+        new.weight = bnb.nn.Params4bit(weight, requires_grad=False, module=new, **how).to(device)
+    else:
+        new = Linear8bit(*shape, biased, has_fp16_weights=False, threshold=6.0, device="meta")
+        # quantised on its way from the processor to another device, and by that alone
+        new.weight = bnb.nn.Int8Params(weight.cpu(), requires_grad=False, has_fp16_weights=False).to(device)
+    if biased:
+        new.bias = nn.Parameter(layer.bias.data.to(device), requires_grad=False)
+    return new
+
+
+def kept(name: str, names: Sequence[str]) -> bool:
+    """Say whether a layer is meant: named so in full, inside a module so named, or, for ``.wo``, ending so."""
+    return any(name == part or f"{part}." in name or (part[0] == "." and name.endswith(part)) for part in names)
