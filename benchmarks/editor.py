@@ -1,13 +1,13 @@
 """Does a LoRA for the mini editor, trained on corrections of some characters, help with characters it never saw?
 
     python benchmarks/editor.py
-    python benchmarks/editor.py --people 8 --unseen 8        (narrower intervals)
+    python benchmarks/editor.py --people 8 --unseen 24       (narrower intervals)
     python benchmarks/editor.py --lora outputs/mini_maya/v1/qwen_char_lora_v1.safetensors
 
 Trains on triplets of ``--people`` rendered people (the target is what the renderer draws when asked), then the base
 editor and the LoRA edit the pictures of ``--unseen`` other people by the same prompts at the same seeds. Nobody in it
 was in the studio's own training. Prints identity kept, edits done, artefacts and the share review would accept, with
-paired differences resampled by person.
+paired differences resampled by person (n); with few people a percentile bootstrap is too narrow.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from flenlib import mini, params
 from flenlib.dataset.images import read_provenance, save_picture
 from flenlib.dataset.prompts import edit_prompt, enrichment_plan
 from flenlib.dataset.records import Dataset
-from flenlib.measure.statistics import cluster_bootstrap, verdict
+from flenlib.measure.statistics import verdict
 from flenlib.mini import answers
 from flenlib.models import community, registry
 from flenlib.project import Project, open_iteration
 from flenlib.train.cache import Sample
 from flenlib.train.loop import train
-from flenlib.wheel import adopt, curate
+from flenlib.wheel import adopt, curate, editor_scores
 from flenlib.wheel.enrich import after
 from flenlib.wheel.identity import references
 from flenlib.wheel.routes import Routes
@@ -61,7 +61,8 @@ def measured(root: Path, numbers: range, lora: Path, settings: params.CompareEdi
     """Return the table of every edit of the unseen people, by editor."""
     editor = registry.load_family("mini-qwen-edit", family="qwen_edit")
     facts = registry.model_facts(editor)
-    found = {adopt.BASE: Routes(), "lora": Routes([community.parse(str(lora))])}
+    found = {editor_scores.BASE: Routes(), "lora": Routes([community.parse(str(lora))])}
+    review = params.check("review_enriched", {})
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in found}
     for number in numbers:
         house, source = character(root, number)
@@ -69,7 +70,7 @@ def measured(root: Path, numbers: range, lora: Path, settings: params.CompareEdi
         drawn = adopt.draw(house, source, editor, found, jobs, settings, facts)
         known = references(source).training
         for name, paths in drawn.items():
-            table = adopt.measure(source, jobs, paths, known, settings.slack)
+            table = editor_scores.measure(source, jobs, paths, known, settings.slack, review)
             tables[name].append(table.assign(source=house.character.name))
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
 
@@ -78,13 +79,14 @@ def main() -> None:
     """Train, draw, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=4, help="characters trained on")
-    parser.add_argument("--unseen", type=int, default=6, help="characters measured on (6 are needed for a verdict)")
-    parser.add_argument("--edits", type=int, default=2, help="triplets of each source, and edits of each measured one")
+    parser.add_argument("--unseen", type=int, default=12, help="characters measured on (6 are needed for a verdict)")
+    parser.add_argument("--edits", type=int, default=2, help="triplets of each source trained on")
+    parser.add_argument("--measured", type=int, default=1, help="edits of each source measured on")
     parser.add_argument("--steps", type=int, default=400, help="of training")
     parser.add_argument("--sampling", type=int, default=16, help="steps of sampling")
     parser.add_argument("--lora", type=Path, default=None, help="measure this LoRA instead of training one")
     told = parser.parse_args()
-    settings = params.check("compare_editors", {"edits_per_source": told.edits, "steps": told.sampling})
+    settings = params.check("compare_editors", {"edits_per_source": told.measured, "steps": told.sampling})
     with tempfile.TemporaryDirectory() as folder:
         root, lora = Path(folder), told.lora
         if lora is None:
@@ -95,11 +97,11 @@ def main() -> None:
             lora = train(editor, samples, params.check("train_editor", last), root / "lora").lora
             registry.free(editor)
         tables = measured(root, range(told.people, told.people + told.unseen), lora, settings)
-    print(adopt.summary(tables).to_string())
-    for column, lower in (("face distance", True), ("edit done", False), ("accepted", False)):
-        a, b = (list(tables[name][column]) for name in tables)
-        interval = cluster_bootstrap(a, b, list(tables["lora"]["source"]))
-        print(f"{column}: {verdict(interval, lower_is_better=lower, names=('base', 'the LoRA'))}")
+    print(editor_scores.summary(tables).to_string())
+    fewer = ("unchanged (share)", "artefacts (share)", "face distance")
+    for label, interval in editor_scores.intervals(tables, "lora").items():
+        print(f"{label}: {verdict(interval, lower_is_better=label in fewer, names=('base', 'the LoRA'))}")
+    print(f"n: {told.unseen} people, {len(tables['lora'])} edits of each editor")
 
 
 if __name__ == "__main__":

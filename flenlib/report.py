@@ -9,7 +9,9 @@ import nbformat
 import pandas as pd
 
 from flenlib import record
+from flenlib.measure.statistics import wilson
 from flenlib.project import Project
+from flenlib.wheel import progress
 
 
 def summary(house: Project, steps: Sequence[str]) -> str:
@@ -45,22 +47,30 @@ def _second_wheel(house: Project) -> list[str]:
         lines += ["", "Editors on the same sources, prompts and seeds:", table.to_string(), ""]
         lines += [compared["results"]["sentence"]]
     if house.before() is not None:
-        lines += ["", "The iterations side by side:", iterations_table(house).to_string()]
+        lines += ["", "The iterations side by side:", iterations_table(house).to_string(), ""]
+        found = progress.table(house)
+        if len(found):
+            lines += ["Sent back or rejected, of the edits drawn in both (differences paired, by source, 95 %):"]
+            lines += [found.to_string()]
+        lines += [progress.sentence(house)]
     return lines
 
 
 def iterations_table(house: Project) -> pd.DataFrame:
-    """Return a row for each iteration up to this one: the editor it used, and what review made of the edits."""
+    """Return a row for each iteration up to this one: the editor it used, and what review made of the edits.
+
+    The share accepted has its 95 % Wilson interval.
+    """
     rows, project = [], house
     while project is not None:
         enriched, reviewed = record.read(project, "12_enrich"), record.read(project, "13_review_enriched")
         labels = reviewed["results"]["labels"] if reviewed else {}
         loras = [Path(use["file"]).name for use in enriched["models"]["loras"]] if enriched else []
-        count = sum(labels.values())
-        rows.append(
-            {"iteration": project.iteration, "editor": " + ".join(loras) or "base", "edits": count, **labels,
-             "accepted": round(labels.get("good", 0) / count, 3) if count else None}
-        )  # fmt: skip
+        count, good = sum(labels.values()), labels.get("good", 0)
+        low, high = wilson(good, count)
+        shares = {"accepted": good / count, "low": low, "high": high} if count else {}
+        rows.append({"iteration": project.iteration, "editor": " + ".join(loras) or "base", "edits": count} | labels)
+        rows[-1] |= {name: round(share, 3) for name, share in shares.items()}
         project = project.before()
     return pd.DataFrame(rows[::-1]).set_index("iteration")
 
@@ -81,8 +91,12 @@ def write_html(house: Project, steps: Sequence[str]) -> Path:
         raise FileNotFoundError(f"no executed notebook in {house.outputs}; run `make iterate` first")
     if house.before() is not None:
         record.show_whole_tables()
-        table = iterations_table(house).to_html()
-        book.cells.insert(0, nbformat.v4.new_markdown_cell(f"# The iterations side by side\n\n{table}"))
+        parts = ["# The iterations side by side", iterations_table(house).to_html()]
+        found = progress.table(house)
+        if len(found):
+            parts += ["Sent back or rejected, of the edits drawn in both (differences paired, by source, 95 %):"]
+            parts += [found.to_html()]
+        book.cells.insert(0, nbformat.v4.new_markdown_cell("\n\n".join([*parts, progress.sentence(house)])))
     exporter = HTMLExporter(
         exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True, embed_images=True
     )

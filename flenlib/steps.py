@@ -83,7 +83,7 @@ STEPS = (
     Step("22_train_editor", ("models", "train_editor"), (("corrections", "triplets"),), (("editor", "this"),)),
     Step(
         "23_compare_editors",
-        ("models", "compare_editors"),
+        ("models", "review_enriched", "compare_editors"),
         (SOURCES, ("corrections", "triplets"), ("editor", "adopted"), ("editor", "this")),
         (("editor", "choice"),),
     ),

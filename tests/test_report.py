@@ -19,7 +19,7 @@ def second(tmp_path):
     first, second = (open_iteration(CHARACTER, version, root=tmp_path) for version in ("v1", "v2"))
     step(first, "12_enrich", {}, {"loras": []})
     step(first, "13_review_enriched", {"labels": {"good": 40, "needs_correction": 8, "reject": 2}})
-    step(second, "12_enrich", {}, {"loras": [{"file": "/x/qwen_char_lora_v1.safetensors"}]})
+    step(second, "12_enrich", {}, {"loras": [{"file": "/x/qwen_char_lora_v1.safetensors", "sha256": "0"}]})
     step(second, "13_review_enriched", {"labels": {"good": 46, "needs_correction": 3, "reject": 1}})
     table = [{"editor": "base", "accepted": 0.7}, {"editor": "ours", "accepted": 0.9}]
     step(second, "23_compare_editors", {"table": table, "sentence": "ours is adopted"})

@@ -116,13 +116,18 @@ def edit_prompt(kind: str, value: str) -> str:
     return _EDIT_TEMPLATES[kind].format(value=value)
 
 
+def edits_offered(kinds: tuple[str, ...] = EDIT_KINDS) -> int:
+    """Return how many different edits the kinds offer for one source."""
+    return sum(len(_EDIT_CHOICES[choose("edit kind", kind, EDIT_KINDS)]) for kind in kinds)
+
+
 def enrichment_plan(per_source: int, seed: int, kinds: tuple[str, ...] = EDIT_KINDS) -> list[tuple[str, str]]:
     """Return ``per_source`` (kind, value) edits for one source, every kind as often as the others, none twice.
 
     Raises ValueError when more edits are asked for than the kinds offer.
     """
-    choices = {kind: list(_EDIT_CHOICES[choose("edit kind", kind, EDIT_KINDS)]) for kind in kinds}
-    offered = sum(map(len, choices.values()))
+    offered = edits_offered(kinds)
+    choices = {kind: list(_EDIT_CHOICES[kind]) for kind in kinds}
     if per_source > offered:
         raise ValueError(f"edits_per_source {per_source} is more than the {offered} edits of kinds {', '.join(kinds)}")
     rng = random.Random(seed)

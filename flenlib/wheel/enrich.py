@@ -22,6 +22,7 @@ from flenlib.measure import quality
 from flenlib.measure.faces import Face, ReferenceSet, find_faces
 from flenlib.measure.statistics import wilson
 from flenlib.mini import answers
+from flenlib.models import community
 from flenlib.params import Enrich, Review
 from flenlib.project import Project
 from flenlib.record import Criterion
@@ -74,9 +75,10 @@ def plan(
         )
         for kind, value in edits:
             name = f"{stem}__{kind}_{value.replace(' ', '-')}.png"
-            seed, route = seed_of(settings.seed, name, 0), routes.recipe(kind, value)
+            shown = after(record, kind, value)
+            seed, route = seed_of(settings.seed, name, 0), routes.recipe(kind, value, angle=shown.get("angle", ""))
             told = recipe | {"passes": route}
-            jobs.append(Job(name, route[0]["prompt"], seed, told, record, after(record, kind, value)))
+            jobs.append(Job(name, route[0]["prompt"], seed, told, record, shown))
     return sorted(jobs, key=lambda job: str([each["loras"] for each in job.settings["passes"]]))
 
 
@@ -96,6 +98,8 @@ def enrich(
     stay in ``tries/``. ``routes`` say which LoRAs the editor uses for which kind of edit.
     """
     routes, accept = routes or Routes(), identity_policy(Review())
+    for said in community.check_sampling(routes.uses, settings.steps, settings.guidance):
+        print(said)
     reference = references(source).training
     thresholds = {kind: reference.threshold(settings.slack, kind) for kind in settings.kinds}
     jobs = check_jobs(house, plan(house, source, settings, models, routes))
@@ -105,6 +109,7 @@ def enrich(
     def draw(job: Job) -> Image.Image:
         kind, value = job.attributes["edit"], job.attributes["edit_value"]
         how = {"seed": job.seed, "steps": settings.steps, "guidance": settings.guidance}
+        how["angle"] = job.attributes.get("angle", "")
         return routes.draw(editor, kind, value, open_image(source.path(job.parent)), **how)
 
     for job in tqdm(jobs, desc="editing", unit="edit"):
@@ -192,11 +197,12 @@ def edit_done(original: Path, picture: Image.Image, attributes: dict[str, str]) 
     """Return 1 when an edit shows what was asked for, 0 when it does not, *not measured* where that cannot be told.
 
     It can where the mini studio drew the source: the renderer draws every answer and the nearest one counts. Of a
-    photograph's edit only a person can say.
+    photograph's edit it can only be told that nothing was done, when it is the photograph again; of others only a
+    person can say.
     """
     facts = read_provenance(original)
     if not answers.known(facts):
-        return NOT_MEASURED
+        return 0 if quality.unchanged(open_image(original), picture) else NOT_MEASURED
     return int(answers.reached(facts, picture, attributes, question(attributes)))
 
 

@@ -7,7 +7,8 @@ or both. What step 2.3 of an iteration chose is read by the next one as ``adopte
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,11 @@ class Routes:
         for path, _ in self._files.values():
             lora.check_family(path, "qwen_edit")
 
-    def passes(self, kind: str, value: str, instead: str = "") -> list[Pass]:
+    def passes(self, kind: str, value: str, instead: str = "", *, angle: str = "") -> list[Pass]:
         """Return the passes of an edit such as ``("background", "forest")``.
 
-        ``instead`` is what the first pass is asked in place of the words made for it, trigger phrases and all.
+        ``instead`` is what the first pass is asked in place of the words made for it, trigger phrases and all;
+        ``angle`` the one the picture is to show, for LoRAs that are asked for a view.
         """
         drawing = [use for use in self.uses if use.serves(kind)]
         special = [use for use in drawing if use.kinds]
@@ -62,32 +64,52 @@ class Routes:
         always = [use for use in self.uses if ALWAYS in use.kinds]
         if self.mode == "sequence":
             drawing = special or drawing
-        prompt = special[0].prompt(kind, value) if special else edit_prompt(kind, value)
+        prompt = special[0].prompt(kind, value, angle) if special else edit_prompt(kind, value)
         if self.mode == "sequence":
             later = [Pass(self._stack([use, *always]), use.prompt(kind, value)) for use in finishing]
             return [Pass(self._stack([*drawing, *always]), instead or prompt), *later]
         prompt = ", ".join([prompt, *(use.prompt(kind, value) for use in finishing)])
         return [Pass(self._stack([*drawing, *finishing, *always]), instead or prompt)]
 
-    def recipe(self, kind: str, value: str, instead: str = "") -> list[dict[str, Any]]:
-        """Return the passes of an edit as what decides pixels: prompts, and LoRAs by content."""
+    def recipe(self, kind: str, value: str, instead: str = "", *, angle: str = "") -> list[dict[str, Any]]:
+        """Return the passes of an edit as what decides pixels: prompts, LoRAs by content, a scheduler of their own."""
+        scheduler = {"scheduler": self.scheduler} if self.scheduler else {}
         return [
-            {
+            scheduler
+            | {
                 "prompt": each.prompt,
                 "loras": [{"sha256": lora.fingerprint(path), "weight": w} for path, w in each.stack],
             }
-            for each in self.passes(kind, value, instead)
+            for each in self.passes(kind, value, instead, angle=angle)
         ]
 
     def draw(
         self, editor: Any, kind: str, value: str, picture: Image.Image, instead: str = "",
-        *, seed: int, steps: int, guidance: float,
+        *, seed: int, steps: int, guidance: float, angle: str = "",
     ) -> Image.Image:  # fmt: skip
         """Return the picture after all passes of an edit, each from the same seed."""
-        for each in self.passes(kind, value, instead):
-            self.put_on(editor, each.stack)
-            picture = editor.sample(each.prompt, seed=seed, steps=steps, guidance=guidance, references=(picture,))
+        with self._sampling(editor):
+            for each in self.passes(kind, value, instead, angle=angle):
+                self.put_on(editor, each.stack)
+                picture = editor.sample(each.prompt, seed=seed, steps=steps, guidance=guidance, references=(picture,))
         return picture
+
+    @property
+    def scheduler(self) -> dict[str, float | bool | None]:
+        """What LoRAs among these set in the editor's scheduler while it draws: Lightning was distilled with its own."""
+        return {name: value for use in self.uses if use.name for name, value in community.KNOWN[use.name].scheduler}
+
+    @contextmanager
+    def _sampling(self, editor: Any) -> Iterator[None]:
+        if not self.scheduler:
+            yield
+            return
+        own = editor.pipeline.scheduler
+        editor.pipeline.scheduler = type(own).from_config(own.config, **self.scheduler)
+        try:
+            yield
+        finally:
+            editor.pipeline.scheduler = own
 
     def put_on(self, editor: Any, stack: Stack) -> None:
         """Stack LoRAs on the editor unless these very ones are there; without any LoRA in the routes, touch nothing."""

@@ -104,3 +104,12 @@ def test_camera_edits_change_the_recorded_angle(house):
     assert turned["front", "slightly left"]["angle"] == "half-left"
     assert turned["half-left", "slightly right"]["angle"] == "front"
     assert turned["front", "higher"]["height"] == "high" and turned["front", "higher"]["angle"] == "front"
+
+
+def test_of_a_photograph_it_can_only_be_told_that_nothing_was_done(tmp_path):
+    asked = {"edit": "background", "edit_value": "forest", "background": "forest"}
+    path = tmp_path / "photo.png"
+    render_of = [Image.fromarray(render(person(1_000_123), Scene(background=b))) for b in ("clean", "forest")]
+    render_of[0].save(path)
+    assert enrich.edit_done(path, render_of[0], asked) == 0
+    assert enrich.edit_done(path, render_of[1], asked) == NOT_MEASURED

@@ -1,5 +1,7 @@
 """Which LoRAs an edit goes through, and that what one iteration adopts the next one reads."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -79,6 +81,29 @@ def test_what_decides_pixels_is_in_the_recipe(files):
     one, other = opened(files, "{own}:0.8"), opened(files, "{own}:0.7")
     assert one.recipe("style", "sketch") != other.recipe("style", "sketch")
     assert one.facts()[0]["sha256"] == lora.fingerprint(files["own"])
+
+
+def test_lightning_samples_with_a_scheduler_of_its_own(files, editor):
+    told = {"seed": 3, "steps": 4, "guidance": 1.0}
+    fast, plain = opened(files, "lightning-4={own}:0.8"), opened(files, "{own}:0.8")
+    own = editor.pipeline.scheduler
+    drawn = [np.asarray(way.draw(editor, "style", "sketch", picture(5), **told)) for way in (fast, plain)]
+    assert editor.pipeline.scheduler is own
+    assert not np.array_equal(*drawn)  # the very same LoRA, prompt and seed
+    assert fast.scheduler["base_shift"] == fast.scheduler["max_shift"] == math.log(3)
+    assert fast.recipe("style", "sketch")[0]["scheduler"] == fast.scheduler
+    assert "scheduler" not in plain.recipe("style", "sketch")[0]
+    with pytest.raises(AttributeError):  # whatever goes wrong while it draws
+        fast.draw(editor, "style", "sketch", None, **told)
+    assert editor.pipeline.scheduler is own
+    lora.unstack(editor)
+
+
+def test_a_view_is_asked_for_by_the_angle_to_be_shown(files):
+    views = opened(files, "multiple-angles-2511={angles}")
+    (each,) = views.passes("camera", "slightly left", angle="front")
+    assert each.prompt == "<sks> front view eye-level shot medium shot"
+    assert views.recipe("camera", "slightly left", angle="half-left") != views.recipe("camera", "slightly left")[1:]
 
 
 def test_a_lora_of_another_family_is_refused_by_its_keys(tiny_flux, tmp_path):
