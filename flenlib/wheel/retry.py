@@ -19,7 +19,7 @@ from flenlib.wheel.corrections import source_of, told
 from flenlib.wheel.enrich import edit_done
 from flenlib.wheel.identity import FACE_DISTANCE, distance
 from flenlib.wheel.labels import Policy, Verdict
-from flenlib.wheel.pictures import Job, check_jobs, drawn_by, make, put_record, seed_of
+from flenlib.wheel.pictures import Job, check_jobs, drawn_by, keep_planned, make, put_record, seed_of
 from flenlib.wheel.routes import Routes
 
 IMPROVED = (
@@ -67,8 +67,7 @@ def draw(
     """
     tries, routes = Dataset.open(house.data("corrections") / "tries", create=True), routes or Routes()
     planned = check_jobs(house, jobs(source, enriched, cases, settings, models, routes))
-    names = {job.filename for job in planned}
-    tries.images = [r for r in tries.images if r.filename in names]
+    keep_planned(tries, planned)
     how = {"steps": settings.steps, "guidance": settings.guidance}
 
     def one(job: Job) -> Image.Image:
