@@ -133,8 +133,8 @@ def test_qwens_modulation_stays_at_int8_under_nf4(tiny_qwen_edit):
     assert kinds["int8"] == ["Linear8bit"] * 3
 
 
-def gradients(family):
-    lora.attach(family, 4, 4, "attention+mlp", seed=0)
+def gradients(family, kind="lora"):
+    lora.attach(family, 4, 4, "attention+mlp", seed=0, kind=kind)
     generator = torch.Generator().manual_seed(3)
     for parameter in lora.trainable(family):
         parameter.data += torch.randn(parameter.shape, generator=generator) * 0.1
@@ -148,11 +148,11 @@ def gradients(family):
     return [p.grad for p in lora.trainable(family)]
 
 
-@pytest.mark.parametrize("name", ["flux", "qwen_edit"])
-def test_gradients_through_streamed_layers_are_the_same(name, tiny_flux, tiny_qwen_edit, monkeypatch):
+@pytest.mark.parametrize("name, kind", [("flux", "lora"), ("flux", "lokr"), ("qwen_edit", "lora")])
+def test_gradients_through_streamed_layers_are_the_same(name, kind, tiny_flux, tiny_qwen_edit, monkeypatch):
     """Layers that are away hold NaN here, so anything a backward pass reads from a layer put away would show."""
     folder = {"flux": tiny_flux, "qwen_edit": tiny_qwen_edit}[name]
-    expected = gradients(load(folder, name))
+    expected = gradients(load(folder, name), kind)
     home = {}
 
     def every(group):
@@ -172,8 +172,15 @@ def test_gradients_through_streamed_layers_are_the_same(name, tiny_flux, tiny_qw
     family = load(folder, name)
     placement.stream(family.transformer, torch.device("cpu"), use_stream=False)
     assert any(p.isnan().any() for p in family.transformer.parameters())
-    for streamed, whole in zip(gradients(family), expected, strict=True):
+    for streamed, whole in zip(gradients(family, kind), expected, strict=True):
         torch.testing.assert_close(streamed, whole, rtol=0, atol=1e-6)
+
+
+def test_a_dora_is_not_trained_through_streaming(tiny_flux):
+    family = FAMILIES["flux"].load(tiny_flux, offload="group", device="cpu")
+    with pytest.raises(ValueError, match="a dora reads weights of the base that offload group has put away"):
+        lora.attach(family, 4, 4, "attention", seed=0, kind="dora")
+    assert not lora.attached(family)
 
 
 @pytest.mark.gpu
