@@ -64,7 +64,7 @@ def _read(path: Path, trigger: str) -> Iterator[tuple[Sample, bool]]:
         yield from _of_dataset(Dataset.open(path), trigger)
     elif (path / triplets.FILE).is_file():
         found = triplets.read(path)
-        triplets.check(path, found, minimum=1)
+        triplets.check(path, found, minimum=0)
         for triplet in found:
             source, target = triplet.paths(path)
             name = f"{path.name}/{target.name}"

@@ -70,6 +70,15 @@ def test_an_editor_is_trained_on_triplets_and_measured_on_the_held_out_one(tiny_
     assert list((tmp_path / "lora" / "cache" / "focus").iterdir())
 
 
+def test_a_folder_of_good_edits_alone_can_be_learnt(tmp_path):
+    """The fewest corrections are step 2.1's to ask for."""
+    for name in ("before", "after"):
+        picture(tmp_path / "pairs" / f"{name}.png", 1)
+    triplets.write(tmp_path / "pairs", [triplets.Triplet("before.png", "make it", "after.png", positive=True)])
+    run = params.load(write(tmp_path, family="qwen_edit", data=[str(tmp_path / "pairs")]), params.TrainRun)
+    assert [sample.kind for sample in data.gather(run).samples] == ["positive"]
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "params" / "train").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_preset_measures_every_checkpoint_on_what_was_held_out(path):
     run = params.load(path, params.TrainRun)
