@@ -27,7 +27,10 @@ FINISH, ALWAYS = "finish", "always"
 UNREAD = "not known here; read its page"
 UNSTATED = "not stated on its page as read"
 
-LIGHTNING = (("base_shift", math.log(3)), ("max_shift", math.log(3)), ("shift_terminal", None))
+LIGHTNING = (
+    ("use_dynamic_shifting", True), ("shift", 1.0), ("base_shift", math.log(3)), ("max_shift", math.log(3)),
+    ("shift_terminal", None),
+)  # fmt: skip
 """The scheduler's settings these LoRAs were distilled with, in place of the editor's own: a shift of 3 at any size
 (github.com/ModelTC/Qwen-Image-Lightning, generate_with_diffusers.py)."""
 
@@ -48,7 +51,7 @@ class Community:
     base: str = "qwen-image-edit-2509"
     steps: int = 0  # sampling steps it was distilled to, at guidance 1; 0: any
     beside: str = ""  # a kind of LoRA its page asks for beside it
-    scheduler: tuple[tuple[str, float | None], ...] = ()
+    scheduler: tuple[tuple[str, float | bool | None], ...] = ()
 
     @property
     def page(self) -> str:
