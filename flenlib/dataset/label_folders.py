@@ -6,6 +6,7 @@ edited in ``corrections/``, becomes a decision.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from flenlib.dataset.records import LABELS, Dataset, ImageRecord
 
 FOLDERS = {"good": "good", "needs_correction": "corrections", "reject": "rejected"}
 """The folder each label is shown in, beside ``metadata.json``."""
+SET_ASIDE = "set_aside"
+"""The folder of pictures and edited copies whose plan has changed since."""
 
 
 @dataclass
@@ -35,9 +38,20 @@ class SyncReport:
 
 
 def forget_copies(folder: Path, filename: str) -> None:
-    """Take a picture that is about to be replaced out of the label folders: the labels were of the old one."""
+    """Take a picture that is about to be replaced out of the label folders: the labels were of the old one.
+
+    Call it while the old one is still there: a copy that differs, because a person edited it, goes to ``set_aside/``.
+    """
+    picture, aside = folder / filename, folder / SET_ASIDE
     for name in FOLDERS.values():
-        (folder / name / filename).unlink(missing_ok=True)
+        shown = folder / name / filename
+        if not shown.is_file():
+            continue
+        if picture.is_file() and sha256(shown) == sha256(picture):
+            shown.unlink()
+        else:
+            aside.mkdir(exist_ok=True)
+            os.replace(shown, aside / f"{name}__{filename}")
 
 
 def apply(journal: Journal, dataset: Dataset) -> dict[str, int]:

@@ -15,13 +15,10 @@ from PIL import Image
 
 from flenlib import __version__
 from flenlib.dataset.images import open_image, read_provenance, save_picture, sha256
-from flenlib.dataset.label_folders import FOLDERS, forget_copies
+from flenlib.dataset.label_folders import SET_ASIDE, forget_copies
 from flenlib.dataset.prompts import Prompt
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.project import Project, check_prompt
-
-SET_ASIDE = "set_aside"
-"""The folder, beside its metadata, of pictures a dataset was told of once and whose plan has changed since."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +88,6 @@ def keep_planned(dataset: Dataset, jobs: Iterable[Job]) -> None:
     names, aside = {job.filename for job in jobs}, dataset.folder / SET_ASIDE
     for record in [r for r in dataset.images if r.filename not in names]:
         aside.mkdir(exist_ok=True)
-        for folder in FOLDERS.values():
-            copy = dataset.folder / folder / record.filename
-            if copy.is_file() and sha256(copy) != record.sha256:
-                os.replace(copy, aside / f"{folder}__{record.filename}")
         forget_copies(dataset.folder, record.filename)
         if dataset.path(record).is_file():
             os.replace(dataset.path(record), aside / record.filename)

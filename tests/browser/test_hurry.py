@@ -21,7 +21,13 @@ def mended(folder, name):
 
 def open_large(page, name):
     tile(page, name).dblclick()
+    settled(page)
+
+
+def settled(page):
+    """Wait until the large pictures are shown: what cannot be seen gets no label."""
     page.wait_for_selector(".fr-single .fr-stage:not([data-waiting]) >> nth=1")
+    page.wait_for_function("() => !document.querySelector('.fr-single .fr-stage[data-waiting]')")
 
 
 def test_a_corrected_picture_is_dropped_where_it_belongs(folder, address, page, tmp_path):
@@ -39,6 +45,7 @@ def test_a_corrected_picture_is_dropped_where_it_belongs(folder, address, page, 
     decisions = review.journal.decisions()
     assert decisions.keys() == {second, third} and all(d.corrected for d in decisions.values())
 
+    settled(page)
     page.keyboard.press("1")  # what is in force is what a second look shows again
     page.keyboard.press("Escape")
     tile(page, first).click()
@@ -73,7 +80,7 @@ def test_typed_text_is_kept_until_it_is_on_disk(folder, address, page):
 
     lab.set_latency(page, 0)
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("() => !document.querySelectorAll('.fr-single .fr-stage[data-waiting]').length")
+    settled(page)
     away = (review.dataset.folder / second).rename(folder / second)
     page.keyboard.press("i")
     page.keyboard.type("gone")
@@ -85,6 +92,7 @@ def test_typed_text_is_kept_until_it_is_on_disk(folder, address, page):
     page.wait_for_function("() => document.querySelector('.fr-form textarea').value === 'gone'")
     assert page.locator(".fr-unsaved").is_visible() and list(review.labels()) == [first]
     away.rename(review.dataset.folder / second)
+    settled(page)
     page.keyboard.press("1")  # a label given after the refusal is not replaced by the text in passing
     page.wait_for_function("() => document.querySelector('.fr-form textarea').value === ''")
     page.keyboard.press("ArrowLeft")
@@ -112,6 +120,7 @@ def test_quick_reasons_are_all_kept_and_cause_no_alarm(folder, address, page):
     page.locator(".fr-reason", has_text="light").click()
     page.wait_for_selector('.fr-reason[data-reason="light"]:not([data-draft])')
     assert page.evaluate(FOCUSED) == "fr-reason"
+    settled(page)
     page.keyboard.press("1")  # still a key of the widget
     status(page, f"{first}, good")
     page.wait_for_function("(name) => document.querySelector('.fr-single').ariaLabel.startsWith(name)", arg=second)
@@ -182,6 +191,7 @@ def test_the_frame_is_there_before_the_kernel_and_filters_are_chosen_by_key(fold
     page.keyboard.type("never mind")
     page.keyboard.press("Escape")
     page.wait_for_selector(".fr-fields input", state="detached")
+    lab.wait_for_tiles(page)
     page.keyboard.press("1")
     page.wait_for_selector('.fr-tile[data-label="good"]:not([data-saving])')
     assert not review.journal.path.with_name("views.json").exists() and len(review.labels()) == 1

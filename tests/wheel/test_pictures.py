@@ -1,5 +1,7 @@
 """Pictures are made once, whatever kills the run, and never when the profile does not allow them."""
 
+import shutil
+
 import pytest
 from PIL import Image
 
@@ -86,6 +88,19 @@ def test_what_the_plan_drops_leaves_the_dataset_and_its_folders_and_comes_back_w
 
     labels.apply(dataset, turn(jobs), told, tmp_path)
     assert len(draw.drawn) == 3 and dataset.get("b.png").label["label"] == "needs_correction"
+
+
+def test_a_copy_a_person_edited_outlives_a_picture_that_is_drawn_again(house, tmp_path):
+    first, again = (Job("a.png", "photo of ohwx_char person", seed, {}) for seed in (0, 1))
+    pictures.make(house, tmp_path, first, Drawer(), MODELS)
+    for folder in ("good", "corrections"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(tmp_path / "a.png", tmp_path / "good" / "a.png")
+    Image.new("RGB", (16, 16), "white").save(tmp_path / "corrections" / "a.png")
+    edited = (tmp_path / "corrections" / "a.png").read_bytes()
+    pictures.make(house, tmp_path, again, Drawer(), MODELS)
+    assert not list(tmp_path.glob("good/*")) and not list(tmp_path.glob("corrections/*"))
+    assert (tmp_path / "set_aside" / "corrections__a.png").read_bytes() == edited
 
 
 def test_seeds_are_the_same_everywhere():
