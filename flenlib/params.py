@@ -133,7 +133,7 @@ class Phase(Section):
 class Train(Section):
     """Steps 1.4 and 1.8: one LoRA."""
 
-    steps: int = Field(default=800, gt=0, description="optimiser steps; 1000-2000 for FLUX.1-dev")
+    steps: int = Field(default=600, gt=0, description="optimiser steps; 1000-2000 for FLUX.1-dev")
     batch_size: int = Field(default=4, gt=0, description="of all processes together")
     accumulate: int = Field(default=1, gt=0, description="micro-steps per optimiser step")
     learning_rate: float = Field(default=2e-3, gt=0, description="1e-4 for the real models; 1 for prodigy")

@@ -138,20 +138,23 @@ def choose(tables: Mapping[str, pd.DataFrame], settings: CompareEditors) -> Choi
     is not shown to be worse; otherwise the editor in use stays. Whether the difference is beyond chance is said either
     way. Raises ValueError when the settings name an editor that was not compared.
     """
-    if settings.adopt != "auto":
-        if settings.adopt not in tables:
-            raise ValueError(f"compare_editors.adopt is {settings.adopt!r}; compared were {', '.join(tables)}")
-        return Choice(settings.adopt, f"{settings.adopt} is adopted because the settings say so")
     shares = {name: float(table["accepted"].mean()) for name, table in tables.items()}
     now = in_use(tables)
-    fit = [name for name in tables if name != now and shares[name] > shares[now] and not _worse(tables, name)]
-    if not fit:
-        return Choice(
-            now, f"the {now} editor stays: of no other would more edits be accepted ({shares[now]:.0%} of its)"
-        )
-    best = max(fit, key=lambda name: shares[name])
+    if settings.adopt == "auto":
+        fit = [name for name in tables if name != now and shares[name] > shares[now] and not _worse(tables, name)]
+        best = max(fit, key=lambda name: shares[name], default=now)
+        if best == now:
+            said = f"of no other would more edits be accepted ({shares[now]:.0%} of its)"
+            return Choice(now, f"the {now} editor stays: {said}")
+    elif settings.adopt in tables:
+        best = settings.adopt
+    else:
+        raise ValueError(f"compare_editors.adopt is {settings.adopt!r}; compared were {', '.join(tables)}")
+    why = "" if settings.adopt == "auto" else ", because the settings say so"
+    if best == now:
+        return Choice(now, f"the {now} editor stays{why}")
     shown = verdict(intervals(tables, best)["accepted (share)"], lower_is_better=False, names=(now, best))
-    sentence = f"{best} is adopted: {shares[best]:.0%} of its edits would be accepted, {shares[now]:.0%} of the {now}"
+    sentence = f"{best} is adopted{why}: {shares[best]:.0%} of its edits would be accepted, {shares[now]:.0%} of the {now}"
     return Choice(best, f"{sentence} editor's; {shown}")
 
 

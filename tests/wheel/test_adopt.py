@@ -104,7 +104,9 @@ def test_without_a_better_one_the_base_editor_stays_and_the_best_of_the_others_i
     found, title = adopt.difference(tables, choice)
     assert title == "ours minus base, not adopted" and found["accepted (share)"].high < 0
     assert adopt.difference({"base": compared["base"]}, choice) == ({}, "nothing but the base editor was compared")
-    assert adopt.choose(compared, told(adopt="base")).name == "base"
+    assert adopt.choose(compared, told(adopt="base")).sentence == "the base editor stays, because the settings say so"
+    chosen = adopt.choose(tables, told(adopt="ours"))
+    assert chosen.name == "ours" and "is adopted, because the settings say so: " in chosen.sentence
     with pytest.raises(ValueError, match=r"adopt is 'mine'; compared were base, ours"):
         adopt.choose(compared, told(adopt="mine"))
 
