@@ -154,8 +154,8 @@ def choose(tables: Mapping[str, pd.DataFrame], settings: CompareEditors) -> Choi
     if best == now:
         return Choice(now, f"the {now} editor stays{why}")
     shown = verdict(intervals(tables, best)["accepted (share)"], lower_is_better=False, names=(now, best))
-    sentence = f"{best} is adopted{why}: {shares[best]:.0%} of its edits would be accepted, {shares[now]:.0%} of the {now}"
-    return Choice(best, f"{sentence} editor's; {shown}")
+    counts = f"{shares[best]:.0%} of its edits would be accepted, {shares[now]:.0%} of the {now} editor's"
+    return Choice(best, f"{best} is adopted{why}: {counts}; {shown}")
 
 
 def adopt(house: Project, choice: Choice, found: Mapping[str, Routes]) -> Path:
