@@ -15,6 +15,8 @@ def test_v2_draws_with_what_v1_adopted_and_is_v1_otherwise(folder):
     told = second.model_dump()
     told["iteration"], told["models"]["editor_loras"] = "v1", []
     told["generate"]["seed"] = first.generate.seed
+    assert second.compare_editors.adopt == "auto"  # only the demo's first turn says which editor the next one takes
+    told["compare_editors"]["adopt"] = first.compare_editors.adopt
     assert told == first.model_dump()
     for text in second.compare_editors.community:
         assert community.parse(text, second.models.editor).kinds
