@@ -22,16 +22,19 @@ from flenlib import mini, params
 from flenlib.dataset.images import read_provenance, save_picture
 from flenlib.dataset.prompts import edit_prompt, enrichment_plan
 from flenlib.dataset.records import Dataset
+from flenlib.draw import load
+from flenlib.draw.routes import Routes
+from flenlib.measure.identity import references
 from flenlib.measure.statistics import verdict
 from flenlib.mini import answers
 from flenlib.models import community, registry
 from flenlib.project import Project, open_iteration
 from flenlib.train.cache import Sample
 from flenlib.train.loop import train
-from flenlib.wheel import adopt, curate, editor_scores
+from flenlib.wheel import curate
+from flenlib.wheel.editor import compare as adopt
+from flenlib.wheel.editor import scores as editor_scores
 from flenlib.wheel.enrich import after
-from flenlib.wheel.identity import references
-from flenlib.wheel.routes import Routes
 
 FIRST = 600_000
 """The first benchmark person among those no weights were trained on; demos and tests use smaller numbers."""
@@ -39,19 +42,19 @@ FIRST = 600_000
 
 def character(root: Path, number: int) -> tuple[Project, Dataset]:
     """Return the project and the curated sources of one rendered person."""
-    house = open_iteration({"name": f"person_{number}", "trigger": "ohwx_char", "kind": "fictional"}, root=root)
+    project = open_iteration({"name": f"person_{number}", "trigger": "ohwx_char", "kind": "fictional"}, root=root)
     raw = root / "raw" / str(number)
     mini.draw_sources(FIRST + number, raw)
-    return house, curate.curate(house, params.check("curate", {"folder": str(raw)})).dataset
+    return project, curate.curate(project, params.check("curate", {"folder": str(raw)})).dataset
 
 
-def triplets(house: Project, source: Dataset, edits: int) -> list[Sample]:
+def triplets(project: Project, source: Dataset, edits: int) -> list[Sample]:
     """Return what a person's corrections would be: the renderer draws what each edit asks for."""
     samples = []
     for record in source.images:
         facts = read_provenance(source.path(record))
         for kind, value in enrichment_plan(edits, len(samples)):
-            path = house.data("corrections") / f"{Path(record.filename).stem}_{kind}_{value}.png"
+            path = project.data("corrections") / f"{Path(record.filename).stem}_{kind}_{value}.png"
             save_picture(answers.answer(facts, after(record, kind, value)), path, {"made_by": "renderer"})
             samples.append(Sample(path, edit_prompt(kind, value), references=(source.path(record),), name=path.name))
     return samples
@@ -59,19 +62,19 @@ def triplets(house: Project, source: Dataset, edits: int) -> list[Sample]:
 
 def measured(root: Path, numbers: range, lora: Path, settings: params.CompareEditors) -> dict[str, pd.DataFrame]:
     """Return the table of every edit of the unseen people, by editor."""
-    editor = registry.load_family("mini-qwen-edit", family="qwen_edit")
+    editor = load.load_family("mini-qwen-edit", family="qwen_edit")
     facts = registry.model_facts(editor)
     found = {editor_scores.BASE: Routes(), "lora": Routes([community.parse(str(lora))])}
     review = params.check("review_enriched", {})
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in found}
     for number in numbers:
-        house, source = character(root, number)
-        jobs = adopt.plan(house, source, [], settings, facts)
-        drawn = adopt.draw(house, source, editor, found, jobs, settings, facts)
+        project, source = character(root, number)
+        jobs = adopt.plan(project, source, [], settings, facts)
+        drawn = adopt.draw(project, source, editor, found, jobs, settings, facts)
         known = references(source).training
         for name, paths in drawn.items():
             table = editor_scores.measure(source, jobs, paths, known, settings.slack, review)
-            tables[name].append(table.assign(source=house.character.name))
+            tables[name].append(table.assign(source=project.character.name))
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
 
 
@@ -85,23 +88,23 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400, help="of training")
     parser.add_argument("--sampling", type=int, default=16, help="steps of sampling")
     parser.add_argument("--lora", type=Path, default=None, help="measure this LoRA instead of training one")
-    told = parser.parse_args()
-    settings = params.check("compare_editors", {"edits_per_source": told.measured, "steps": told.sampling})
+    options = parser.parse_args()
+    settings = params.check("compare_editors", {"edits_per_source": options.measured, "steps": options.sampling})
     with tempfile.TemporaryDirectory() as folder:
-        root, lora = Path(folder), told.lora
+        root, lora = Path(folder), options.lora
         if lora is None:
-            samples = [s for n in range(told.people) for s in triplets(*character(root, n), told.edits)]
-            print(f"training on {len(samples)} triplets of {told.people} people", flush=True)
-            editor = registry.load_family("mini-qwen-edit", family="qwen_edit")
-            last = {"steps": told.steps, "checkpoint_every": told.steps, "sample_every": told.steps}
+            samples = [s for n in range(options.people) for s in triplets(*character(root, n), options.edits)]
+            print(f"training on {len(samples)} triplets of {options.people} people", flush=True)
+            editor = load.load_family("mini-qwen-edit", family="qwen_edit")
+            last = {"steps": options.steps, "checkpoint_every": options.steps, "sample_every": options.steps}
             lora = train(editor, samples, params.check("train_editor", last), root / "lora").lora
             registry.free(editor)
-        tables = measured(root, range(told.people, told.people + told.unseen), lora, settings)
+        tables = measured(root, range(options.people, options.people + options.unseen), lora, settings)
     print(editor_scores.summary(tables).to_string())
     fewer = ("unchanged (share)", "artefacts (share)", "face distance")
     for label, interval in editor_scores.intervals(tables, "lora").items():
         print(f"{label}: {verdict(interval, lower_is_better=label in fewer, names=('base', 'the LoRA'))}")
-    print(f"n: {told.unseen} people, {len(tables['lora'])} edits of each editor")
+    print(f"n: {options.unseen} people, {len(tables['lora'])} edits of each editor")
 
 
 if __name__ == "__main__":

@@ -53,8 +53,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--people", type=int, default=60)
     parser.add_argument("--size", type=int, default=96, help="pixels of a picture")
-    told = parser.parse_args()
-    table = measure(told.people, told.size)
+    options = parser.parse_args()
+    table = measure(options.people, options.size)
     print(table.to_string())
     seen = table.loc[list(prompts.FACE_ANGLES)]
     right, found = sum(int(seen.loc[angle, angle]) for angle in seen.index), int(seen["faces found"].sum())

@@ -1,14 +1,14 @@
 """What a training step of the published architectures takes, beside what the planner predicts. Needs a GPU.
 
     python benchmarks/full_size.py                    (or: python benchmarks/train_step.py --full)
-    python benchmarks/full_size.py --cap 24           with the card's memory capped at 24 GiB
+    python benchmarks/full_size.py --cap 24           with the gpu's memory capped at 24 GiB
     python benchmarks/full_size.py --families flux --precisions nf4
 
 Builds FLUX.1-dev's and Qwen-Image-Edit-2509's transformers with random weights, layer by layer at their precision and
 without a download, and trains a LoRA (rank 16, attention+mlp, AdamW8bit, gradient checkpointing, batch 1) on random
-latents through the families' own ``predict``. Prints seconds a step; GiB the process takes of the card at its peak;
-the prediction of ``flenlib.models.plan`` for the same without the autoencoder, and its error; the arithmetic floor:
-the step's operations at the rate a large matrix product reaches on this card; and that floor's share of the step.
+latents through the families' own ``predict``. Prints seconds a step; GiB the process takes of the gpu at its peak;
+the prediction of ``flenlib.predict.plan`` for the same without the autoencoder, and its error; the arithmetic floor:
+the step's operations at the rate a large matrix product reaches on this gpu; and that floor's share of the step.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import nn
 
-from flenlib.models import costs, lora, placement, plan, published
-from flenlib.models.family import collect
-from flenlib.models.flux import Flux
+from flenlib.models import lora, placement
+from flenlib.models.families.base import collect
+from flenlib.models.families.flux import Flux
+from flenlib.models.families.qwen_edit import QwenEdit
 from flenlib.models.quantise import kept, quantised
-from flenlib.models.qwen_edit import QwenEdit
-from flenlib.models.weights import weights
 from flenlib.params import Train
+from flenlib.predict import costs, plan, published
+from flenlib.predict.weights import weights
 from flenlib.train import optimizers
 
 SIZES = {"flux": [(512, 768), (1024, 1024)], "qwen_edit": [(1024, 1024)]}
@@ -115,20 +116,20 @@ def measure(
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        last = loss.item()  # waits for the card
+        last = loss.item()  # waits for the gpu
         seconds.append(time.perf_counter() - started)
     peak = (torch.cuda.max_memory_reserved(device) + beside(device)) / GIB if cuda else None
     return {"seconds": sorted(seconds[1:])[len(seconds[1:]) // 2], "peak": peak, "loss": last}
 
 
 def beside(device: torch.device) -> int:
-    """Return the bytes of a card that are in use beside torch's own: CUDA itself, its libraries, other programs."""
+    """Return the bytes of a gpu that are in use beside torch's own: CUDA itself, its libraries, other programs."""
     free, total = torch.cuda.mem_get_info(device)
     return total - free - torch.cuda.memory_reserved(device)
 
 
 def share(cap: float, total: int, others: int) -> float:
-    """Return the share of a card torch may take so that all in use is at most ``cap`` GiB of its ``total`` bytes."""
+    """Return the share of a gpu torch may take so that all in use is at most ``cap`` GiB of its ``total`` bytes."""
     left = cap * GIB - others
     if left <= 0:
         raise ValueError(f"--cap is {cap:g} GiB and {others / GIB:.1f} are in use already; give more")
@@ -136,7 +137,7 @@ def share(cap: float, total: int, others: int) -> float:
 
 
 def product_rate(device: torch.device, side: int = 8192) -> float:
-    """Return the bfloat16 operations a second of a large matrix product on this card, the best of ten."""
+    """Return the bfloat16 operations a second of a large matrix product on this gpu, the best of ten."""
     a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
     best = float("inf")
     for _ in range(10):
@@ -150,9 +151,9 @@ def product_rate(device: torch.device, side: int = 8192) -> float:
 
 
 def row(name: str, size: tuple[int, int], precision: str, device: torch.device, steps: int, rate: float) -> dict:
-    """Return one line of the table; a card that is too small is a result too."""
-    told = plan.plan(name, precision=precision, resolution=size, card=plan.pick_card(device=device))
-    predicted = told.phases["train"] - weights(name)["vae"].bytes("bf16") / GIB
+    """Return one line of the table; a gpu that is too small is a result too."""
+    expected = plan.plan(name, precision=precision, resolution=size, gpu=plan.pick_gpu(device=device))
+    predicted = expected.phases["train"] - weights(name)["vae"].bytes("bf16") / GIB
     line = {"model": name, "size": f"{size[0]}x{size[1]}", "precision": precision, "predicted GiB": round(predicted, 1)}
     try:
         found = measure(name, size, precision, device, steps=steps)
@@ -160,13 +161,13 @@ def row(name: str, size: tuple[int, int], precision: str, device: torch.device, 
         return line | {"s/step": "out of memory"}
     finally:
         collect()
-    reference = told.settings.references * plan.REFERENCE_AREA // plan.PIXELS_A_TOKEN
+    reference = expected.settings.references * plan.REFERENCE_AREA // plan.PIXELS_A_TOKEN
     target = size[0] * size[1] // plan.PIXELS_A_TOKEN
     shape = costs.Shape(name, target, reference, plan.TEXT_TOKENS[name], 1, 16, "attention+mlp")
     floor = costs.step(shape, True).flops / rate
     return line | {
         "s/step": round(found["seconds"], 3),
-        "predicted s": told.seconds_per_step and round(told.seconds_per_step, 3),
+        "predicted s": expected.seconds_per_step and round(expected.seconds_per_step, 3),
         "peak GiB": round(found["peak"], 2),
         "error": f"{predicted / found['peak'] - 1:+.0%}",
         "floor s": round(floor, 3),
@@ -180,21 +181,21 @@ def main() -> None:
     parser.add_argument("--families", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--precisions", nargs="+", choices=["bf16", "int8", "nf4"], default=["nf4", "int8", "bf16"])
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--cap", type=float, default=0.0, help="GiB of the card's memory, CUDA's own among it; 0: all")
-    told = parser.parse_args()
+    parser.add_argument("--cap", type=float, default=0.0, help="GiB of the gpu's memory, CUDA's own among it; 0: all")
+    options = parser.parse_args()
     if not torch.cuda.is_available():
         print("This benchmark needs a CUDA GPU and there is none here; benchmarks/train_step.py runs on any machine.")
         sys.exit(2)
     device = torch.device("cuda", 0)
-    card = torch.cuda.get_device_properties(device)
+    gpu = torch.cuda.get_device_properties(device)
     rate = product_rate(device)  # what CUDA and its libraries take is known after it
-    if told.cap:
-        torch.cuda.set_per_process_memory_fraction(share(told.cap, card.total_memory, beside(device)), device)
-    print(f"{card.name}, {card.total_memory / GIB:.1f} GiB, cap {told.cap or 'none'}, torch {torch.__version__}, "
+    if options.cap:
+        torch.cuda.set_per_process_memory_fraction(share(options.cap, gpu.total_memory, beside(device)), device)
+    print(f"{gpu.name}, {gpu.total_memory / GIB:.1f} GiB, cap {options.cap or 'none'}, torch {torch.__version__}, "
           f"matrix products at {rate / 1e12:.0f} TFLOP/s")  # fmt: skip
     rows = [
-        row(name, size, precision, device, told.steps, rate)
-        for name, precision in itertools.product(told.families, told.precisions)
+        row(name, size, precision, device, options.steps, rate)
+        for name, precision in itertools.product(options.families, options.precisions)
         for size in SIZES[name]
     ]
     print(pd.DataFrame(rows).to_string(index=False, na_rep=""))

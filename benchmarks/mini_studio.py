@@ -21,13 +21,13 @@ import torch
 from PIL import Image
 
 from flenlib.dataset import prompts
+from flenlib.draw import load
 from flenlib.measure.statistics import wilson
 from flenlib.mini.judge import Judge, face_encoding, load_judge, renders
 from flenlib.mini.people import TRAINING_SEEDS, describe, person
 from flenlib.mini.render import Scene, render_many
-from flenlib.models import registry
-from flenlib.models.flux import Flux
-from flenlib.models.qwen_edit import QwenEdit
+from flenlib.models.families.flux import Flux
+from flenlib.models.families.qwen_edit import QwenEdit
 
 SIDE = 96
 FIRST = TRAINING_SEEDS.stop + 500_000
@@ -104,7 +104,7 @@ def measure_autoencoder(table: Table, name: str, vae: torch.nn.Module, n: int) -
 
 def generate(n: int, steps: int) -> tuple[Flux, list[dict[str, str]], np.ndarray]:
     """Return the generator, what each of ``n`` prompts asked for, and the pictures drawn."""
-    generator = registry.load_family("mini-flux", family="flux")
+    generator = load.load_family("mini-flux", family="flux")
     rng, wanted, drawn = random.Random(0), [], []
     angles = itertools.cycle(
         ("front", "half-left", "front", "half-right", "profile-left", "front", "half-right", "profile-right")
@@ -158,7 +158,7 @@ EDITS = (
 
 def measure_editor(table: Table, judge: Judge, n: int, steps: int) -> tuple[QwenEdit, np.ndarray]:
     """Edit frontal pictures of unseen people; measure whether the edit is made and the person is still the same."""
-    editor = registry.load_family("mini-qwen-edit", family="qwen_edit")
+    editor = load.load_family("mini-qwen-edit", family="qwen_edit")
     sources = render_many([(person(FIRST + 1000 + i), Scene(seed=i)) for i in range(n)], SIDE)
     edited = []
     for i, (kind, value, _, _) in zip(range(n), itertools.cycle(EDITS)):

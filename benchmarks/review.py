@@ -77,8 +77,11 @@ CLICKS = """async () => { const waits = [];
 def measure(page, address: str, folder: Path, dataset: Dataset, source: Dataset, plain: bool) -> dict[str, float]:
     """Return seconds to a usable grid, elements in the page and milliseconds from key to disk, once."""
     count = len(dataset.images)
-    told = {"folder": str(dataset.folder), "source": str(source.folder), "journal": f"{time.monotonic_ns()}.jsonl"}
-    cells = [nbformat.v4.new_code_cell(PREPARE.format(**told)), nbformat.v4.new_code_cell(PLAIN if plain else WIDGET)]
+    options = {"folder": str(dataset.folder), "source": str(source.folder), "journal": f"{time.monotonic_ns()}.jsonl"}
+    cells = [
+        nbformat.v4.new_code_cell(PREPARE.format(**options)),
+        nbformat.v4.new_code_cell(PLAIN if plain else WIDGET),
+    ]
     notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     path = folder / f"{time.monotonic_ns()}.ipynb"
@@ -134,10 +137,10 @@ def table(counts: list[int], repeats: int, pixels: int) -> None:
 
 def copied(folder: Path) -> tuple[Dataset, Dataset]:
     """Copy what `make demo` made, without anybody's labels: the edits and their sources."""
-    house = open_iteration({"name": "mini_maya", "trigger": "ohwx_char", "kind": "fictional"})
+    project = open_iteration({"name": "mini_maya", "trigger": "ohwx_char", "kind": "fictional"})
     found = []
     for stage in ("enriched", "source"):
-        made, copy = Dataset.open(house.data(stage)), Dataset.open(folder / stage / "v1", create=True)
+        made, copy = Dataset.open(project.data(stage)), Dataset.open(folder / stage / "v1", create=True)
         for record in made.images:
             shutil.copy2(made.path(record), copy.path(record))
             record.label = None
@@ -208,11 +211,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--pixels", type=int, default=512)
     parser.add_argument("--screenshots", type=Path, help="write screenshots into this folder and measure nothing")
-    told = parser.parse_args()
-    if told.screenshots:
-        screenshots(told.screenshots)
+    options = parser.parse_args()
+    if options.screenshots:
+        screenshots(options.screenshots)
     else:
-        table(told.pictures, told.repeats, told.pixels)
+        table(options.pictures, options.repeats, options.pixels)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
+from flenlib.draw import load
 from flenlib.measure.statistics import paired_bootstrap
 from flenlib.models import lora, registry
 from flenlib.params import Train
@@ -55,7 +56,7 @@ def write_samples(folder: Path, family: str, size: int) -> list[Sample]:
 
 def prepared(model: str, device: str, settings: Train, samples: list[Sample]) -> tuple[Any, list[dict]]:
     """Load a family, encode the samples into memory, and attach the LoRA."""
-    family = registry.load_family(model, family=MODELS[model], device=device)
+    family = load.load_family(model, family=MODELS[model], device=device)
     encoded = []
     for sample in samples:
         references = [Image.open(path) for path in sample.references]
@@ -112,7 +113,7 @@ def bare(family: Any, encoded: list[dict], settings: Train) -> Iterator[None]:
 
 
 def now() -> np.ndarray:
-    """Return the clock on the wall and the processor time of this process, in seconds, when the card is done."""
+    """Return the clock on the wall and the processor time of this process, in seconds, when the gpu is done."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return np.array([time.perf_counter(), time.process_time()])
@@ -145,7 +146,7 @@ def measure(model: str, steps: int, device: str) -> dict[str, np.ndarray]:
                     taken[name].append(clocked(others[name].__next__))
             since[0] = now()
 
-        family = registry.load_family(model, family=MODELS[model], device=device)
+        family = load.load_family(model, family=MODELS[model], device=device)
         train(family, samples, settings, Path(folder) / "lora", on_event=in_turn)
     return {name: np.array(values[WARM:]) for name, values in taken.items()}
 
@@ -156,17 +157,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--full", action="store_true")
-    told, rest = parser.parse_known_args()
-    if told.full:
+    options, rest = parser.parse_known_args()
+    if options.full:
         sys.argv = [str(Path(__file__).with_name("full_size.py")), *rest]
         runpy.run_path(sys.argv[0], run_name="__main__")
         return
-    cuda = torch.cuda.is_available() and told.device != "cpu"
+    cuda = torch.cuda.is_available() and options.device != "cpu"
     where = torch.cuda.get_device_name() if cuda else "CPU"
-    print(f"{where}, {torch.get_num_threads()} threads, {told.steps} steps of each loop in turns; "
+    print(f"{where}, {torch.get_num_threads()} threads, {options.steps} steps of each loop in turns; "
           "batch 4, LoRA rank 16 on all linear layers")  # fmt: skip
     for model in MODELS:
-        taken = measure(model, told.steps, told.device)
+        taken = measure(model, options.steps, options.device)
         for name, values in taken.items():
             print(f"{model:15} {name:6} {1 / np.median(values[:, 0]):6.2f} steps/s (median of steps)")
         for name, asked in (("bare", "overhead of the loop over bare"), ("plain", "time of the loop beside plain")):

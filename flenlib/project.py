@@ -1,10 +1,9 @@
-"""Where things live: the folders of one iteration, the character's profile, and what the kit refuses to draw."""
+"""Where things live: the folders of one iteration of one character; every relative path has one base."""
 
 from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,20 +11,6 @@ from flenlib.params import Character, check
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("raw", "source", "enriched", "synthetic", "pristine", "corrections")
-
-_SEXUAL = re.compile(
-    r"\b(nsfw|nude|nudes|nudity|naked|topless|porn\w*|sex|sexual\w*|sexy|erotic\w*|hentai|lingerie|explicit|orgasm\w*|"
-    r"genital\w*|nipples?|fetish\w*|undress\w*|seductive\w*|lewd)\b",
-    re.IGNORECASE,
-)
-_MINOR = re.compile(
-    r"\b(child|children|childlike|kid|kids|minor|minors|underage\w*|teen|teens|teenage\w*|preteen\w*|toddler\w*|baby|"
-    r"infant\w*|boy|boys|girl|girls|schoolgirl\w*|schoolboy\w*|loli\w*|shota\w*|young[- ]looking|"
-    r"(?:[1-9]|1[0-7])[- ]?(?:years?|yrs?|y\.?/?o)\b[- ]?(?:old)?|aged? (?:[1-9]|1[0-7])|adolescent\w*|juvenile\w*|"
-    r"(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|"
-    r"(?:thir|four|fif|six|seven)teen)[- ]years?[- ]old)\b",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -86,23 +71,3 @@ def open_iteration(character: dict | Character, iteration: str = "v1", root: str
     if character.age == "minor" and character.adult_content:
         raise PermissionError(f"character {character.name!r} is a minor: adult_content can never be turned on")
     return Project(Path(root or os.environ.get("FLENWHEEL_HOME") or ROOT), character, iteration)
-
-
-def check_prompt(character: Character, prompt: str) -> str:
-    """Return the prompt if it may be drawn of this character; otherwise raise PermissionError saying why.
-
-    Word lists are a first gate before any model is loaded, not a promise about what a model draws.
-    """
-    words = unicodedata.normalize("NFKC", f"{prompt} {character.class_noun}").replace("_", " ")
-    sexual = _SEXUAL.search(words)
-    if not sexual:
-        return prompt
-    minor = _MINOR.search(words)
-    if minor or character.age == "minor":
-        raise PermissionError(f"refused: prompt {prompt!r} asks for sexual content involving a minor")
-    if not character.adult_content:
-        raise PermissionError(
-            f"refused: prompt {prompt!r} asks for adult content ({sexual.group()!r}) and the profile of "
-            f"{character.name!r} has adult_content off"
-        )
-    return prompt

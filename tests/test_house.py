@@ -1,4 +1,4 @@
-"""The house itself: which room may import which, how notebooks are committed, what the README and Makefile promise."""
+"""The plan of the house: which room may import which, how notebooks are committed, what README and Makefile promise."""
 
 import ast
 import subprocess
@@ -8,13 +8,16 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from flenlib import params, run
+from flenlib import params
+from flenlib.flow import run
 from flenlib.project import ROOT
 
-LEVELS = {
-    "params": 0, "project": 1, "steps": 1, "dataset": 2, "measure": 3, "models": 3, "mini": 4, "train": 4, "record": 4,
-    "wheel": 5, "inputs": 5, "review": 5, "report": 6, "run": 7,
-}  # fmt: skip
+ROOMS = (
+    "words", "params", "project", "content", "dataset", "measure", "models", "predict", "steps", "draw", "judge",
+    "train", "export", "review", "mini", "wheel", "studio", "flow",
+)  # fmt: skip
+LEVELS = {room: level for level, room in enumerate(ROOMS)}
+"""The rooms from the ground up: each imports only rooms above it in this list."""
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from flenlib.content import check_prompt
 from flenlib.params import Character
-from flenlib.project import check_prompt, open_iteration
+from flenlib.project import open_iteration
 
 MAYA = {"name": "maya", "trigger": "ohwx_maya", "kind": "fictional"}
 
@@ -48,7 +49,7 @@ def test_a_minor_never_has_adult_content(tmp_path):
 
 
 def test_ordinary_prompts_pass_unchanged():
-    for prompt in ("photo of ohwx_maya person, front view", "a girl on a beach", "Essex, 12 years old house"):
+    for prompt in ("photo of ohwx_maya person, front view", "a girl on a beach", "Essex, 12 years old project"):
         assert check_prompt(Character(**MAYA), prompt) == prompt
 
 

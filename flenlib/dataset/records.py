@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral
 from pathlib import Path
@@ -16,9 +16,10 @@ from typing import Any, Literal, get_args
 
 import pandas
 from filelock import FileLock, Timeout
+from PIL import Image
 
 from flenlib.dataset.files import write_atomic
-from flenlib.dataset.images import sha256
+from flenlib.dataset.images import open_image, sha256
 
 Label = Literal["good", "needs_correction", "reject"]
 LABELS: tuple[str, ...] = get_args(Label)
@@ -159,6 +160,10 @@ class Dataset:
             row |= {f"m_{name}": math.nan if v == NOT_MEASURED else v for name, v in record.measurements.items()}
             rows.append(row)
         return pandas.DataFrame(rows) if rows else pandas.DataFrame(columns=[*plain, "label", "reasons", "reviewer"])
+
+    def pictures(self, records: Iterable[ImageRecord]) -> list[Image.Image]:
+        """Open the pictures of some records, in order. Raises what `open_image` raises."""
+        return [open_image(self.path(record)) for record in records]
 
     def labelled(self, label: Label) -> list[ImageRecord]:
         """Return the records with this label. Raises ValueError for an unknown label."""

@@ -32,7 +32,7 @@ from transformers import (
 
 from flenlib.dataset.prompts import choose
 from flenlib.mini.tokens import flux_tokenizer, qwen_tokenizer
-from flenlib.models.qwen_processor import QwenPictureProcessor
+from flenlib.models.families.qwen_processor import QwenPictureProcessor
 
 FACTS_FILE = "flenlib.json"
 

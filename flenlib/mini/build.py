@@ -28,7 +28,7 @@ from flenlib.mini.corpus import draw_corpus, load_corpus
 from flenlib.mini.people import TRAINING_SEEDS, person
 from flenlib.mini.render import Scene, render_many
 from flenlib.mini.training import DEVICE, load_average
-from flenlib.models.qwen_processor import load_processor
+from flenlib.models.families.qwen_processor import load_processor
 
 STAGES = ("corpus", "unpack", "ae-flux", "ae-qwen", "latents", "flux", "edit", "assemble")
 BUDGETS = {"ae-flux": 60.0, "ae-qwen": 60.0, "flux": 110.0, "edit": 110.0}

@@ -35,7 +35,7 @@ EIGHT_BITS = {"flux": (), "qwen_edit": ("img_mod", "txt_mod")}
 """Layers of the transformer that stay at int8 when the rest is nf4.
 
 With ``KEEP`` this is DiffSynth-Studio's list of what nf4 should spare in Qwen-Image. It leaves these in bfloat16: a
-third of the model, 12.7 GiB of it, with which no training fits a 24 GiB card.
+third of the model, 12.7 GiB of it, with which no training fits a 24 GiB gpu.
 """
 
 
@@ -78,7 +78,7 @@ def check_offload(offload: str, precision: str) -> None:
 
 
 def make_current(device: torch.device) -> None:
-    """Make a card the one that libraries use where they do not ask; without it that is the first, in every process."""
+    """Make a gpu the one that libraries use where they do not ask; without it that is the first, in every process."""
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
 
@@ -91,8 +91,8 @@ def spared(family: str, part: str, precision: str) -> tuple[str, ...]:
 def place(pipeline: Any, parts: Sequence[str], family: str, precision: str, offload: str, device: torch.device) -> None:
     """Quantise newly loaded ``parts`` of a pipeline, put them on their device and set up offload.
 
-    Parts come from the disk into RAM, where they need no room of their own, and to the card layer by layer.
-    ``model`` keeps on the card only the part at work; ``group`` streams layer by layer. On a CPU there is nothing to
+    Parts come from the disk into RAM, where they need no room of their own, and to the gpu layer by layer.
+    ``model`` keeps on the gpu only the part at work; ``group`` streams layer by layer. On a CPU there is nothing to
     offload to, and both are ignored. Also called, without parts, after some were taken away.
     """
     if precision in ("int8", "nf4"):
@@ -112,10 +112,10 @@ def place(pipeline: Any, parts: Sequence[str], family: str, precision: str, offl
 
 
 def stream(model: nn.Module, device: torch.device, **options: Any) -> None:
-    """Keep a model in RAM and bring each layer to the card for as long as it works (diffusers' group offloading).
+    """Keep a model in RAM and bring each layer to the gpu for as long as it works (diffusers' group offloading).
 
-    Norm weights stay on the card. They are small, and autograd keeps a reference to them rather than a copy, which
-    would lie in RAM by the time a backward pass reads it; of a Linear it keeps what was on the card. So a LoRA can be
+    Norm weights stay on the gpu. They are small, and autograd keeps a reference to them rather than a copy, which
+    would lie in RAM by the time a backward pass reads it; of a Linear it keeps what was on the gpu. So a LoRA can be
     trained through it, with gradient checkpointing: without it all layers are kept until the backward pass.
     ``options`` go to ``apply_group_offloading`` in place of its prefetching stream.
     """

@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,11 +19,10 @@ from typing import Any
 import huggingface_hub
 from huggingface_hub import errors
 
-from flenlib.models import lora, placement, plan, shipped
-from flenlib.models.cards import pick_card
-from flenlib.models.family import Family, collect
-from flenlib.models.flux import Flux
-from flenlib.models.qwen_edit import QwenEdit
+from flenlib.models import lora, placement, shipped
+from flenlib.models.families.base import Family, collect
+from flenlib.models.families.flux import Flux
+from flenlib.models.families.qwen_edit import QwenEdit
 
 FAMILIES: dict[str, type[Family]] = {"flux": Flux, "qwen_edit": QwenEdit}
 PIPELINES = {"FluxPipeline": "flux", "QwenImageEditPlusPipeline": "qwen_edit"}
@@ -84,42 +83,6 @@ def resolve(name: str | Path, family: str) -> Model:
     if model.family != family:
         raise ValueError(f"model {name!r} is a {model.family} and a {family} is needed here; known: {_names(family)}")
     return model if model.source else replace(model, source=str(shipped.folder(model.name)))
-
-
-def load_family(
-    name: str | Path,
-    *,
-    family: str,
-    precision: str = "fp32",
-    offload: str = "none",
-    device: str = "auto",
-    loras: Sequence[str | tuple[str | Path, float]] = (),
-    transformer: bool = True,
-) -> Family:
-    """Load a model of a family with finished LoRAs stacked on it (``path:0.8``, a hub id, or (path, weight)).
-
-    Without the ``transformer`` it can only encode until ``load_transformer`` is called, and takes no LoRAs.
-
-    Raises ValueError or FileNotFoundError for what was asked wrongly, and RuntimeError in one sentence for what cannot
-    be had: gated, not found, no network, too large for this machine, damaged files.
-    """
-    model = resolve(name, family)
-    where = placement.pick_device(device)
-    placement.pick_dtype(precision, where)
-    placement.check_offload(offload, precision)
-    uses = [lora_file(use) for use in loras]
-    for path, _ in uses:
-        lora.check_family(path, family)
-    if not Path(model.source).is_dir():
-        if model.name in KNOWN and transformer:
-            plan.sampling(family, precision=precision, offload=offload, card=pick_card(device=where)).check()
-        fetch(model.source, "model_index.json", name=model.name)
-    loaded = FAMILIES[family].load(
-        model.source, precision=precision, offload=offload, device=device, transformer=transformer
-    )
-    if uses:
-        lora.stack(loaded, uses)
-    return loaded
 
 
 def model_facts(family: Family) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from flenlib.dataset.journal import Decision, Journal
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.review import agreement, described, gaps, order, pairs, progress
 from flenlib.review.order import View
-from flenlib.review.steps import Answer, Steps, same
+from flenlib.review.undo import Answer, Steps, same
 
 REASONS = {
     "d": "different person", "a": "anatomy", "h": "hands", "e": "expression", "t": "texture or artefact",
@@ -126,7 +126,7 @@ class Desk:
         """
         last = {name: d.when for name, d in self.decided.items()}
         changed = self.refresh().names
-        told, answer, met = [], Answer(), []
+        decisions, answer, met = [], Answer(), []
         for name in dict.fromkeys(names):
             if refused := self._refusal(name):
                 answer.refused[name] = refused
@@ -147,7 +147,7 @@ class Desk:
                 **mended,
             )
             if not same(known, decision):
-                told.append(decision)
+                decisions.append(decision)
             answer.names.append(name)
         if len(met) == 1:
             who = f"{met[0].label} by {met[0].person or met[0].reviewer} in another window"
@@ -155,7 +155,7 @@ class Desk:
         elif met:
             what = f"{len(met)} pictures were labelled by somebody else in another window"
             answer.said = f"{what}; your labels now count, u brings theirs back"
-        self.steps[second].write(told)
+        self.steps[second].write(decisions)
         return answer.with_more(changed + self.refresh().names)
 
     def correct(

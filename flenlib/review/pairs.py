@@ -94,8 +94,8 @@ class Comparisons:
                     del answers[places[-1]]
                 else:
                     (first, second), (one, other) = item["pair"], item.get("sha256", ("", ""))
-                    told = float(item["won"]), str(item.get("person", "")), str(item.get("when", ""))
-                    answers.append(Answer(first, second, *told, (one, other)))
+                    given = float(item["won"]), str(item.get("person", "")), str(item.get("when", ""))
+                    answers.append(Answer(first, second, *given, (one, other)))
             except (ValueError, KeyError, TypeError, IndexError):
                 raise ValueError(f"{where} is no answer on a pair: {line[:60]!r}; remove it") from None
         return answers

@@ -124,8 +124,8 @@ class ReviewWidget(anywidget.AnyWidget):
         return self._state(question, Answer(question["names"])), []
 
     def _on_decide(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
-        told = (question["names"], question["label"], question["reasons"], question.get("seen"))
-        return self._state(question, self.desk.decide(*told, second=bool(question.get("second")))), []
+        given = (question["names"], question["label"], question["reasons"], question.get("seen"))
+        return self._state(question, self.desk.decide(*given, second=bool(question.get("second")))), []
 
     def _on_undo(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
         return self._state(question, self.desk.undo(bool(question.get("second")))), []
@@ -151,8 +151,8 @@ class ReviewWidget(anywidget.AnyWidget):
     def _on_correct(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
         parts = self._uploads.pop(question.get("upload", ""), None)
         content = b"".join(parts) if parts is not None else None
-        told = (question["name"], question["issue"], question["prompt"])
-        answer = self.desk.correct(*told, content, question.get("file", ""), second=bool(question.get("second")))
+        given = (question["name"], question["issue"], question["prompt"])
+        answer = self.desk.correct(*given, content, question.get("file", ""), second=bool(question.get("second")))
         return self._state(question, answer), []
 
     def _on_save_view(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:

@@ -15,10 +15,11 @@ from pathlib import Path
 import torch
 
 from flenlib import params
+from flenlib.content import check_prompt
 from flenlib.dataset.images import open_image
-from flenlib.models import registry
-from flenlib.models.qwen_edit import NEGATIVE_PROMPT
-from flenlib.project import check_prompt, open_iteration
+from flenlib.draw import load
+from flenlib.models.families.qwen_edit import NEGATIVE_PROMPT
+from flenlib.project import open_iteration
 from flenlib.train import data, planning
 from flenlib.train.loop import train
 from flenlib.train.watch import Identity, Preview, identity_of
@@ -53,7 +54,7 @@ def _train(run: params.TrainRun) -> None:
         identity = identity_of([open_image(path) for path in kept], [path.name for path in kept])
         _tell(run, found)
         print("\n".join([*_not_measured(run, found, identity), plan]))
-    family = registry.load_family(
+    family = load.load_family(
         run.model, family=run.family, precision=run.precision, offload=run.offload, device=device, transformer=False
     )
     result = train(

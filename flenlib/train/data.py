@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from flenlib.content import check_prompt
 from flenlib.dataset import folders, triplets
 from flenlib.dataset.records import METADATA, Dataset
 from flenlib.measure.coverage import value_of
 from flenlib.params import TrainRun
-from flenlib.project import check_prompt
 from flenlib.train.cache import Sample
 
 PRIOR = "prior"

@@ -84,8 +84,12 @@ def train(
     final = folder / f"{folder.name}.safetensors"
     with processes.alone(folder, accelerator):
         if accelerator.is_main_process:
-            told = {"settings": settings.model_dump(), "caption_empty": caption_empty, "samples": _told(samples)}
-            checkpoints.check_same(folder, told | {"model": _told_model(family)} | _told_transformer(family))
+            facts = {
+                "settings": settings.model_dump(),
+                "caption_empty": caption_empty,
+                "samples": _sample_facts(samples),
+            }
+            checkpoints.check_same(folder, facts | {"model": _model_facts(family)} | _transformer_facts(family))
         accelerator.wait_for_everyone()
         done = checkpoints.latest(folder)
         if done != settings.steps or not final.is_file():
@@ -98,7 +102,7 @@ def train(
                 watch = Watch(folder, store, settings, held_out, previews, identity)
             _make_room(family)
             if accelerator.is_main_process:
-                checkpoints.check_same(folder, _told_transformer(family))
+                checkpoints.check_same(folder, _transformer_facts(family))
             lora.attach(family, settings.rank, settings.alpha, settings.targets, settings.seed, kind=settings.adapter)
             try:
                 run = _Run(accelerator, family, settings, folder, feed, watch, on_event)
@@ -264,7 +268,7 @@ def _make_room(family: Any) -> None:
         family.load_transformer()
 
 
-def _told(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+def _sample_facts(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     """Return all of the samples that decides what a run makes, as JSON: pictures by their content."""
     return [
         {
@@ -281,13 +285,13 @@ def _told(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     ]
 
 
-def _told_model(family: Any) -> dict[str, str]:
+def _model_facts(family: Any) -> dict[str, str]:
     """Return which model is trained, as far as can be told before its transformer is loaded."""
     facts = registry.model_facts(family)
     return {"family": family.name} | {name: facts[name] for name in ("name", "precision", "hash")}
 
 
-def _told_transformer(family: Any) -> dict[str, str]:
+def _transformer_facts(family: Any) -> dict[str, str]:
     """Return the transformer by its weights; nothing as long as they are not loaded."""
     return {} if family.pipeline.transformer is None else {"transformer": fingerprint_of(family, "transformer")}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from flenlib.models import placement, registry
-from flenlib.models.cards import pick_card
-from flenlib.models.plan import plan
 from flenlib.params import Train
+from flenlib.predict.gpus import pick_gpu
+from flenlib.predict.plan import plan
 
 
 def expected(
@@ -42,13 +42,13 @@ def expected(
             optimizer=settings.optimizer,
             adapter=settings.adapter,
             ema=bool(settings.ema),
-            card=pick_card(device=placement.pick_device(device)),
+            gpu=pick_gpu(device=placement.pick_device(device)),
         )
         for resolution in sorted(settings.resolution or [1024])
     ]
-    told = plans[-1].check()
-    if not told.seconds_per_step:
-        return f"{told.sentence}; how fast this machine is, is not known"
+    largest = plans[-1].check()
+    if not largest.seconds_per_step:
+        return f"{largest.sentence}; how fast this machine is, is not known"
     mean = sum(each.seconds_per_step for each in plans) / len(plans)
     hours = mean * settings.steps * settings.accumulate / 3600
-    return f"{told.sentence}; {settings.steps} steps: about {hours:.1f} h without previews"
+    return f"{largest.sentence}; {settings.steps} steps: about {hours:.1f} h without previews"

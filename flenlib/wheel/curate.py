@@ -20,7 +20,7 @@ from flenlib.measure import quality
 from flenlib.measure.angle import estimate_angle
 from flenlib.params import Curate
 from flenlib.project import ROOT, Project
-from flenlib.record import Criterion
+from flenlib.steps.record import Criterion
 
 
 @dataclass(frozen=True)
@@ -44,25 +44,25 @@ class _Candidate:
     reasons: tuple[str, ...] = ()
 
 
-def gather(house: Project, settings: Curate) -> Path:
+def gather(project: Project, settings: Curate) -> Path:
     """Return the folder of raw pictures; with no folder set, have the mini studio draw twelve of one unseen person.
 
     Raises FileNotFoundError or ValueError for a folder that is missing or holds no pictures.
     """
     if settings.folder:
         return (ROOT / settings.folder).resolve()
-    raw = house.data("raw") / f"person_{settings.seed}"
+    raw = project.data("raw") / f"person_{settings.seed}"
     if not raw.is_dir() or len(list(raw.glob("*.png"))) < 12:
         mini.draw_sources(settings.seed, raw)
     return raw
 
 
-def curate(house: Project, settings: Curate) -> Curated:
+def curate(project: Project, settings: Curate) -> Curated:
     """Import what is usable into ``source/<version>`` and say for the rest why not.
 
     The raw folder is only read. Captions and attributes a person has edited in an existing ``metadata.json`` are kept.
     """
-    folder = gather(house, settings)
+    folder = gather(project, settings)
     pictures = imports.list_pictures(folder)
     names, renamed = imports.new_names(pictures)
     print(*renamed, sep="\n", end="\n" if renamed else "")
@@ -70,12 +70,12 @@ def curate(house: Project, settings: Curate) -> Curated:
     for candidate in tqdm(candidates, desc="checking pictures", unit="picture"):
         _check(candidate, settings)
     _reject_duplicates(candidates)
-    dataset = _write(house, [c for c in candidates if not c.reasons], settings)
+    dataset = _write(project, [c for c in candidates if not c.reasons], settings)
     unread = [
         _Candidate(path, path.name, {}, reasons=(f"{path.suffix.lower()} is not read here; save it as PNG or JPEG",))
         for path in imports.list_unread(folder)
     ]
-    return Curated(dataset, _table(candidates + unread), _criteria(dataset, house, settings))
+    return Curated(dataset, _table(candidates + unread), _criteria(dataset, project, settings))
 
 
 def _check(candidate: _Candidate, settings: Curate) -> None:
@@ -121,17 +121,17 @@ def _worth(candidate: _Candidate) -> tuple[int, bool]:
     return -candidate.image.width * candidate.image.height, candidate.path.suffix.lower() not in (".png", ".bmp")
 
 
-def _write(house: Project, usable: list[_Candidate], settings: Curate) -> Dataset:
-    dataset = Dataset.open(house.data("source"), create=True)
+def _write(project: Project, usable: list[_Candidate], settings: Curate) -> Dataset:
+    dataset = Dataset.open(project.data("source"), create=True)
     before = {r.filename: r for r in dataset.images}
     dataset.images = []
     for candidate in usable:
         kept = _import(dataset.folder / candidate.filename, candidate)
         known = before.get(candidate.filename) if kept else None
-        record = known or _record(house, candidate, sha256(dataset.folder / candidate.filename))
+        record = known or _record(project, candidate, sha256(dataset.folder / candidate.filename))
         record.measurements["faces_found"] = candidate.faces
         dataset.add(record)
-        _settle_words(house, dataset.path(record), record, candidate)
+        _settle_words(project, dataset.path(record), record, candidate)
     for name in before.keys() - {r.filename for r in dataset.images}:
         for left in (dataset.folder / name, (dataset.folder / name).with_suffix(".txt")):
             left.unlink(missing_ok=True)
@@ -141,7 +141,7 @@ def _write(house: Project, usable: list[_Candidate], settings: Curate) -> Datase
     return dataset
 
 
-def _settle_words(house: Project, path: Path, record: ImageRecord, candidate: _Candidate) -> None:
+def _settle_words(project: Project, path: Path, record: ImageRecord, candidate: _Candidate) -> None:
     """Take over a caption edited in ``metadata.json`` or in the .txt; one that fits the profile no more is rebuilt.
 
     An angle edited in ``metadata.json`` stands; one that is not known or was estimated gives way to what is said now.
@@ -150,14 +150,14 @@ def _settle_words(house: Project, path: Path, record: ImageRecord, candidate: _C
     if record.caption == written and beside and beside != written:
         record.caption = beside
     if record.angle is None or estimated(record):
-        built = record.caption == captions.build(house.character, record)
+        built = record.caption == captions.build(project.character, record)
         record.angle = candidate.attributes.get("angle")
         record.attributes |= {"angle": record.angle} if record.angle else {}
         record.extra.pop("angle_estimated", None)
         record.extra |= {"angle_estimated": record.angle} if candidate.estimated else {}
-        record.caption = captions.build(house.character, record) if built else record.caption
-    if captions.lint(record.caption, house.character):
-        record.caption = captions.build(house.character, record)
+        record.caption = captions.build(project.character, record) if built else record.caption
+    if captions.lint(record.caption, project.character):
+        record.caption = captions.build(project.character, record)
     captions.write_txt(path, record.caption)
     record.extra["caption_written"] = record.caption
 
@@ -186,14 +186,14 @@ def _original(target: Path) -> str | None:
         return None
 
 
-def _record(house: Project, candidate: _Candidate, digest: str) -> ImageRecord:
+def _record(project: Project, candidate: _Candidate, digest: str) -> ImageRecord:
     attributes = dict(candidate.attributes)
     own = captions.read_txt(candidate.path) or ""
-    usable = bool(own) and not captions.lint(own, house.character)
+    usable = bool(own) and not captions.lint(own, project.character)
     return ImageRecord(
         filename=candidate.filename,
         sha256=digest,
-        caption=own if usable else captions.build(house.character, attributes),
+        caption=own if usable else captions.build(project.character, attributes),
         angle=attributes.get("angle"),
         expression=attributes.get("expression"),
         quality="high",
@@ -245,14 +245,14 @@ def _table(candidates: list[_Candidate]) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("file")
 
 
-def _criteria(dataset: Dataset, house: Project, settings: Curate) -> list[Criterion]:
+def _criteria(dataset: Dataset, project: Project, settings: Curate) -> list[Criterion]:
     count = len(dataset.images)
     angles = {r.angle for r in dataset.images if r.angle}
     said = {r.angle for r in dataset.images if r.angle and not estimated(r)}
     seen = ", ".join(angle if angle in said else f"{angle} (estimated)" for angle in sorted(angles)) or "none recorded"
     if len(angles) < settings.minimum_angles:
         seen += "; add other views, or say the angle in the name (maya_profile-left.jpg) or in a .txt beside it"
-    uncaptioned = [r.filename for r in dataset.images if captions.lint(r.caption, house.character)]
+    uncaptioned = [r.filename for r in dataset.images if captions.lint(r.caption, project.character)]
     held = sum(r.held_out for r in dataset.images)
     return [
         Criterion(f"at least {settings.minimum_usable} usable pictures", count >= settings.minimum_usable, f"{count}"),

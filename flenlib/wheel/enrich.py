@@ -18,18 +18,18 @@ from flenlib.dataset.images import contact_sheet, open_image, read_provenance
 from flenlib.dataset.label_folders import forget_copies
 from flenlib.dataset.prompts import FACE_ANGLES, enrichment_plan
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
+from flenlib.draw.pictures import Job, check_jobs, drawn_by, finished, keep_planned, make, put_record, seed_of
+from flenlib.draw.routes import Routes
 from flenlib.measure import quality
 from flenlib.measure.faces import Face, ReferenceSet, find_faces
+from flenlib.measure.identity import FACE_DISTANCE, KEPT, references, verdict
 from flenlib.measure.statistics import wilson
 from flenlib.mini import answers
 from flenlib.models import community
 from flenlib.params import Enrich, Review
 from flenlib.project import Project
-from flenlib.record import Criterion
-from flenlib.wheel.identity import FACE_DISTANCE, KEPT, references, verdict
+from flenlib.steps.record import Criterion
 from flenlib.wheel.labels import SHARPNESS_KEPT, identity_policy
-from flenlib.wheel.pictures import Job, check_jobs, drawn_by, finished, keep_planned, make, put_record, seed_of
-from flenlib.wheel.routes import Routes
 
 _TURN = {
     "slightly left": {
@@ -62,7 +62,7 @@ QUESTIONS = {"background": "background", "lighting": "light", "style": "style"}
 
 
 def plan(
-    house: Project, source: Dataset, settings: Enrich, models: dict[str, Any], routes: Routes | None = None
+    project: Project, source: Dataset, settings: Enrich, models: dict[str, Any], routes: Routes | None = None
 ) -> list[Job]:
     """Return the first-try jobs: ``edits_per_source`` for every source picture that is not held out."""
     recipe = {"steps": settings.steps, "guidance": settings.guidance, "editor": drawn_by({**models, "loras": []})}
@@ -77,13 +77,13 @@ def plan(
             name = f"{stem}__{kind}_{value.replace(' ', '-')}.png"
             shown = after(record, kind, value)
             seed, route = seed_of(settings.seed, name, 0), routes.recipe(kind, value, angle=shown.get("angle", ""))
-            told = recipe | {"passes": route}
-            jobs.append(Job(name, route[0]["prompt"], seed, told, record, shown))
+            options = recipe | {"passes": route}
+            jobs.append(Job(name, route[0]["prompt"], seed, options, record, shown))
     return sorted(jobs, key=lambda job: str([each["loras"] for each in job.settings["passes"]]))
 
 
 def enrich(
-    house: Project,
+    project: Project,
     source: Dataset,
     editor: Any,
     settings: Enrich,
@@ -102,8 +102,8 @@ def enrich(
         print(said)
     reference = references(source).training
     thresholds = {kind: reference.threshold(settings.slack, kind) for kind in settings.kinds}
-    jobs = check_jobs(house, plan(house, source, settings, models, routes))
-    dataset = Dataset.open(house.data("enriched"), create=True)
+    jobs = check_jobs(project, plan(project, source, settings, models, routes))
+    dataset = Dataset.open(project.data("enriched"), create=True)
     keep_planned(dataset, jobs)
 
     def draw(job: Job) -> Image.Image:
@@ -116,7 +116,7 @@ def enrich(
         tries: list[tuple[dict[str, Any], Path, Job]] = []
         for number in range(settings.tries):
             again = replace(job, filename=f"{Path(job.filename).stem}__{number}.png", seed=job.seed + number)
-            path = make(house, dataset.folder / "tries", again, draw, models)
+            path = make(project, dataset.folder / "tries", again, draw, models)
             found = look(source.path(job.parent), open_image(path), job, reference, thresholds[job.attributes["edit"]])
             tries.append((found, path, again))
             if accept(ImageRecord(job.filename, attributes=job.attributes, measurements=found))[0] == "good":
@@ -127,7 +127,7 @@ def enrich(
             forget_copies(dataset.folder, job.filename)
             link_or_copy(path, target)
         kept = replace(kept, filename=job.filename)
-        record = put_record(dataset, kept, target, "edit", models, _caption(house, job), routes.depth)
+        record = put_record(dataset, kept, target, "edit", models, _caption(project, job), routes.depth)
         record.measurements |= found | {"tries": len(tries)}
         dataset.save()
     return Enriched(dataset, thresholds, _criteria(dataset, source, settings))
@@ -233,8 +233,8 @@ def distances_by_kind(dataset: Dataset) -> dict[str, list[float | None]]:
     return found
 
 
-def _caption(house: Project, job: Job) -> str:
-    return captions.build(house.character, job.attributes)
+def _caption(project: Project, job: Job) -> str:
+    return captions.build(project.character, job.attributes)
 
 
 def _criteria(dataset: Dataset, source: Dataset, settings: Enrich) -> list[Criterion]:

@@ -9,10 +9,10 @@ from PIL import Image
 
 from flenlib.dataset.images import contact_sheet
 from flenlib.dataset.records import NOT_MEASURED, Dataset
+from flenlib.measure.identity import DROPPED, FACE_DISTANCE, KEPT, NEAR_COPY, measure, references, verdict
 from flenlib.params import Filter, Guards
 from flenlib.project import Project
-from flenlib.record import Criterion
-from flenlib.wheel.identity import DROPPED, FACE_DISTANCE, KEPT, NEAR_COPY, measure, references, verdict
+from flenlib.steps.record import Criterion
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Filtered:
         return found.value_counts().reindex([KEPT, DROPPED, NOT_MEASURED], fill_value=0)
 
 
-def filter_identity(house: Project, source: Dataset, settings: Filter, guards: Guards | None = None) -> Filtered:
+def filter_identity(project: Project, source: Dataset, settings: Filter, guards: Guards | None = None) -> Filtered:
     """Measure every synthetic picture against the training sources and write its verdict into ``synthetic/<version>``.
 
     Without a threshold in the settings it is calibrated on the sources: their own leave-one-out spread times
@@ -40,7 +40,7 @@ def filter_identity(house: Project, source: Dataset, settings: Filter, guards: G
     guards = guards or Guards()
     reference = references(source).training
     threshold = settings.threshold or reference.threshold(settings.slack)
-    dataset = Dataset.open(house.data("synthetic"))
+    dataset = Dataset.open(project.data("synthetic"))
     measure(dataset, dataset.images, reference)
     for record in dataset.images:
         record.measurements |= {

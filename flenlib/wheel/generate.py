@@ -2,52 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from PIL import Image
 from tqdm.auto import tqdm
 
 from flenlib.dataset import captions
 from flenlib.dataset.images import read_provenance
 from flenlib.dataset.prompts import novel_prompts
 from flenlib.dataset.records import Dataset
+from flenlib.draw.pictures import Job, check_jobs, drawn_by, keep_planned, make, prompt_jobs, put_record, sampler
 from flenlib.params import Generate
 from flenlib.project import Project
-from flenlib.record import Criterion
-from flenlib.wheel.pictures import Job, check_jobs, drawn_by, keep_planned, make, prompt_jobs, put_record
+from flenlib.steps.record import Criterion
 
 
-def plan(house: Project, settings: Generate, models: dict[str, Any]) -> list[Job]:
+def plan(project: Project, settings: Generate, models: dict[str, Any]) -> list[Job]:
     """Return the jobs of step 1.5: every novel prompt at several seeds."""
     recipe = {"steps": settings.steps, "guidance": settings.guidance, "generator": drawn_by(models)}
-    prompts = novel_prompts(house.character.subject, settings.prompts, settings.seed)
+    prompts = novel_prompts(project.character.subject, settings.prompts, settings.seed)
     return prompt_jobs(prompts, settings.seeds_per_prompt, settings.seed, recipe)
 
 
-def generate(house: Project, generator: Any, settings: Generate, models: dict[str, Any], depth: int = 1) -> Dataset:
+def generate(project: Project, generator: Any, settings: Generate, models: dict[str, Any], depth: int = 1) -> Dataset:
     """Draw the plan into ``synthetic/<version>`` with a generator (five verbs, LoRA already stacked).
 
     ``depth`` is the lineage depth of what is drawn: one more than the deepest picture the LoRA learned from.
     """
-    jobs = check_jobs(house, plan(house, settings, models))
-    dataset = Dataset.open(house.data("synthetic"), create=True)
+    jobs = check_jobs(project, plan(project, settings, models))
+    dataset = Dataset.open(project.data("synthetic"), create=True)
     keep_planned(dataset, jobs)
     for job in tqdm(jobs, desc="generating", unit="picture"):
-        path = make(house, dataset.folder, job, sampler(generator, settings.steps, settings.guidance), models)
-        caption = captions.build(house.character, job.attributes)
+        path = make(project, dataset.folder, job, sampler(generator, settings.steps, settings.guidance), models)
+        caption = captions.build(project.character, job.attributes)
         put_record(dataset, job, path, "generated", models, caption).depth = depth
         dataset.save()
     return dataset
-
-
-def sampler(generator: Any, steps: int, guidance: float) -> Callable[[Job], Image.Image]:
-    """Return the function that draws one job with a generator."""
-
-    def draw(job: Job) -> Image.Image:
-        return generator.sample(job.prompt, seed=job.seed, steps=steps, guidance=guidance)
-
-    return draw
 
 
 def criteria(dataset: Dataset) -> list[Criterion]:

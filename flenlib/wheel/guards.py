@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flenlib import record
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.params import Guards, Train
 from flenlib.project import Project
-from flenlib.record import Criterion
+from flenlib.steps import record
+from flenlib.steps.record import Criterion
 from flenlib.train.cache import Sample
-from flenlib.wheel.character import mixture, mixture_table
+from flenlib.wheel.train import mixture, mixture_table
 
 COMPARED = "18_retrain_and_compare"
 """The step whose record says which LoRA of an iteration ships."""
@@ -41,39 +41,39 @@ class TrainingSet:
     criteria: list[Criterion]
 
 
-def inherit(house: Project, guards: Guards) -> Inherited:
+def inherit(project: Project, guards: Guards) -> Inherited:
     """Return the pristine pictures of earlier iterations that the guards let through."""
     pictures, left_out = [], []
-    earlier, before = [], house.before()
+    earlier, before = [], project.before()
     while before is not None:
         earlier.append(before)
         before = None if guards.previous_only else before.before()
-    for project in reversed(earlier):
-        folder = project.data("pristine")
+    for each in reversed(earlier):
+        folder = each.data("pristine")
         if not (folder / "metadata.json").is_file():
-            left_out.append(f"{project.iteration} has no pristine pictures")
+            left_out.append(f"{each.iteration} has no pristine pictures")
             continue
-        if guards.only_shipped and not shipped(project):
-            left_out.append(f"{project.iteration}'s pristine pictures made its LoRA no fit to ship")
+        if guards.only_shipped and not shipped(each):
+            left_out.append(f"{each.iteration}'s pristine pictures made its LoRA no fit to ship")
             continue
         dataset = Dataset.open(folder)
         shallow = [r for r in dataset.images if not guards.deepest or r.depth <= guards.deepest]
         if len(shallow) < len(dataset.images):
             count = len(dataset.images) - len(shallow)
             left_out.append(
-                f"{count} of {project.iteration} are more than {guards.deepest} generations from a real picture"
+                f"{count} of {each.iteration} are more than {guards.deepest} generations from a real picture"
             )
-        pictures.append((f"pristine {project.iteration}", dataset, shallow))
+        pictures.append((f"pristine {each.iteration}", dataset, shallow))
     return Inherited(pictures, left_out)
 
 
-def shipped(house: Project) -> bool:
+def shipped(project: Project) -> bool:
     """Say whether an iteration's own pristine pictures passed step 1.8: its refined LoRA may be used.
 
     An iteration without step 1.8 has refused nothing.
     """
-    compared = record.read(house, COMPARED)
-    return compared is None or compared["results"]["ship"] == refined(house.iteration)
+    compared = record.read(project, COMPARED)
+    return compared is None or compared["results"]["ship"] == refined(project.iteration)
 
 
 def refined(iteration: str) -> str:
@@ -82,26 +82,31 @@ def refined(iteration: str) -> str:
 
 
 def training_set(
-    house: Project, source: Dataset, enriched: Dataset, settings: Train, guards: Guards, pristine: Dataset | None = None
+    project: Project,
+    source: Dataset,
+    enriched: Dataset,
+    settings: Train,
+    guards: Guards,
+    pristine: Dataset | None = None,
 ) -> TrainingSet:
     """Return what an iteration's LoRA learns from: sources, good edits, inherited pictures, its own ``pristine``."""
-    inherited = inherit(house, guards)
+    inherited = inherit(project, guards)
     extra = [("enriched", enriched, enriched.labelled("good")), *inherited.pictures]
     if pristine is not None:
         extra.append(("pristine", pristine, pristine.images))
     samples = mixture(source, extra, settings, guards.real_share)
     depth = max((record.depth for _, _, records in extra for record in records), default=0)
-    return TrainingSet(samples, depth, _criteria(house, source, samples, inherited, depth, guards))
+    return TrainingSet(samples, depth, _criteria(project, source, samples, inherited, depth, guards))
 
 
-def drawn_depth(house: Project) -> int:
+def drawn_depth(project: Project) -> int:
     """Return the depth of what this iteration's LoRA draws: one more than the deepest picture it learned from."""
-    trained = record.read(house, "14_train_character")
+    trained = record.read(project, "14_train_character")
     return 1 + (trained["results"].get("depth", 1) if trained else 1)
 
 
 def _criteria(
-    house: Project, source: Dataset, samples: list[Sample], inherited: Inherited, depth: int, guards: Guards
+    project: Project, source: Dataset, samples: list[Sample], inherited: Inherited, depth: int, guards: Guards
 ) -> list[Criterion]:
     table = mixture_table(samples)
     share = float(table.loc["source", "share"])
@@ -121,7 +126,7 @@ def _criteria(
             f"{found}; the deepest picture is {depth} from a real one",
         ),
     ]
-    before = house.before()
+    before = project.before()
     if before and (before.data("source") / "metadata.json").is_file():
         now = {r.sha256 for r in source.images if r.held_out}
         then = {r.sha256 for r in Dataset.open(before.data("source")).images if not r.held_out}

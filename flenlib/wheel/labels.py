@@ -16,10 +16,10 @@ from flenlib.dataset.images import contact_sheet
 from flenlib.dataset.journal import Decision, Journal, in_force
 from flenlib.dataset.labels_file import read_labels_file
 from flenlib.dataset.records import LABELS, NOT_MEASURED, Dataset, ImageRecord
+from flenlib.measure.identity import FACE_DISTANCE
 from flenlib.params import Review
 from flenlib.project import ROOT
-from flenlib.record import Criterion
-from flenlib.wheel.identity import FACE_DISTANCE
+from flenlib.steps.record import Criterion
 
 PEOPLE = ("human", "folder")
 """Reviewers that are people: in the widget, or by moving files."""
@@ -94,8 +94,8 @@ def collect(dataset: Dataset, settings: Review, policy: Policy, corrections: boo
     for said in (*report.sentences(), *report.unmatched):
         print(said)
     if settings.reviewer == "file":
-        told = read_labels_file(_labels_file(settings))
-        verdicts = [(dataset.get(d.filename), d.label, tuple(d.reasons)) for d in told]
+        rows = read_labels_file(_labels_file(settings))
+        verdicts = [(dataset.get(d.filename), d.label, tuple(d.reasons)) for d in rows]
     elif settings.reviewer == "auto":
         verdicts = [(record, *policy(record)) for record in dataset.images]
     else:

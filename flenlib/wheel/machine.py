@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from flenlib.models import placement, plan, registry
-from flenlib.models.cards import pick_card
+from flenlib.models import placement, registry
 from flenlib.params import Models
-from flenlib.record import Criterion
+from flenlib.predict import plan
+from flenlib.predict.gpus import pick_gpu
+from flenlib.steps.record import Criterion
 
 
 def machine_table(report: dict[str, Any]) -> pd.DataFrame:
@@ -34,28 +35,28 @@ def sentence(report: dict[str, Any]) -> str:
 
 def fit_table() -> pd.DataFrame:
     """Return the GiB each published model is predicted to need to sample here, and whether this machine has them."""
-    card = pick_card()
+    gpu = pick_gpu()
     rows = []
     for family in registry.FAMILIES:
         for precision in ("bf16", "int8", "nf4"):
-            for offload in ("none",) if card.cpu else placement.offloads(precision):
-                found = plan.sampling(family, precision=precision, offload=offload, card=card)
+            for offload in ("none",) if gpu.cpu else placement.offloads(precision):
+                found = plan.sampling(family, precision=precision, offload=offload, gpu=gpu)
                 rows.append({"family": family, "precision": precision, "offload": offload,
                              "needs GiB": round(found.peak_gib, 1), "fits": "yes" if found.fits else "no"})  # fmt: skip
     return pd.DataFrame(rows).set_index(["family", "precision", "offload"])
 
 
 def train_table(family: str) -> pd.DataFrame:
-    """Return the GiB a LoRA of a published model is predicted to need at 1024 x 1024, and seconds a step by card."""
+    """Return the GiB a LoRA of a published model is predicted to need at 1024 x 1024, and seconds a step by gpu."""
     return plan.table(family)
 
 
 def train_sentence(family: str) -> str:
     """Return what training a published model takes on this machine, or the nearest settings that fit."""
-    card = pick_card()
-    if card.cpu:
+    gpu = pick_gpu()
+    if gpu.cpu:
         return f"{family}: training the published model needs a GPU; the mini studio trains here"
-    return plan.plan(family, precision="bf16", card=card).sentence
+    return plan.plan(family, precision="bf16", gpu=gpu).sentence
 
 
 def models_table(asked: Models) -> pd.DataFrame:
@@ -77,7 +78,7 @@ def criteria(asked: Models) -> list[Criterion]:
         text, fits = f"{model.size_gib:.2f} GiB of weights", True
         if model.name in registry.KNOWN and not model.name.startswith("mini-"):
             found_plan = plan.sampling(
-                family, precision=asked.precision, offload=asked.offload, card=pick_card(device=device)
+                family, precision=asked.precision, offload=asked.offload, gpu=pick_gpu(device=device)
             )
             text, fits = found_plan.sentence, found_plan.fits
         found.append(

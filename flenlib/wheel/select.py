@@ -6,11 +6,11 @@ from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.journal import Journal, in_force
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.measure import coverage
+from flenlib.measure.identity import FACE_DISTANCE, KEPT, NEAR_COPY, verdict
 from flenlib.params import Guards, Review
 from flenlib.project import Project
-from flenlib.record import Criterion
+from flenlib.steps.record import Criterion
 from flenlib.wheel.guards import inherit
-from flenlib.wheel.identity import FACE_DISTANCE, KEPT, NEAR_COPY, verdict
 from flenlib.wheel.labels import PEOPLE, Policy, note
 
 PICKS = (10, 20)
@@ -22,11 +22,11 @@ def candidates(synthetic: Dataset) -> list[ImageRecord]:
     return [r for r in synthetic.images if verdict(r) == KEPT]
 
 
-def training_records(house: Project, guards: Guards) -> list[ImageRecord]:
+def training_records(project: Project, guards: Guards) -> list[ImageRecord]:
     """Return what the present LoRA learned from: sources not held out, good edits, inherited pristine pictures."""
-    source, enriched = Dataset.open(house.data("source")), Dataset.open(house.data("enriched"))
+    source, enriched = Dataset.open(project.data("source")), Dataset.open(project.data("enriched"))
     own = [r for r in source.images if not r.held_out] + enriched.labelled("good")
-    return own + inherit(house, guards).records
+    return own + inherit(project, guards).records
 
 
 def refuse_filtered(synthetic: Dataset, journal: Journal, policy: Policy) -> None:
@@ -74,9 +74,9 @@ def strict_policy(synthetic: Dataset, have: list[ImageRecord], settings: Review)
     return decide
 
 
-def write_pristine(house: Project, synthetic: Dataset) -> Dataset:
+def write_pristine(project: Project, synthetic: Dataset) -> Dataset:
     """Copy what is labelled good into ``pristine/<version>`` with its records and return that dataset."""
-    pristine = Dataset.open(house.data("pristine"), create=True)
+    pristine = Dataset.open(project.data("pristine"), create=True)
     good = synthetic.labelled("good")
     for old in pristine.images:
         pristine.path(old).unlink(missing_ok=True)

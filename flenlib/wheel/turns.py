@@ -25,18 +25,20 @@ import pandas as pd
 from flenlib import params
 from flenlib.dataset.images import sha256
 from flenlib.dataset.records import Dataset
+from flenlib.draw import load
+from flenlib.judge import card as cards
+from flenlib.judge import compare
+from flenlib.measure.identity import KEPT, verdict
 from flenlib.measure.plots import COLOURS, Plot
 from flenlib.measure.statistics import cluster_bootstrap
 from flenlib.models import registry
 from flenlib.params import Guards, Iteration
 from flenlib.project import Project, open_iteration
-from flenlib.record import run_file, write_json
+from flenlib.steps.record import run_file, write_json
 from flenlib.train.cache import Sample
-from flenlib.wheel import card as cards
-from flenlib.wheel import compare, curate, enrich, filter, generate, guards, labels, select
-from flenlib.wheel.character import mixture_table, train_character
+from flenlib.wheel import curate, enrich, filter, generate, guards, labels, select
 from flenlib.wheel.guards import TrainingSet
-from flenlib.wheel.identity import KEPT, verdict
+from flenlib.wheel.train import mixture_table, train_character
 
 OFF = {"real_share": 0.0, "previous_only": False, "deepest": 0, "only_shipped": False, "nearest": 0.0, "diversity": 0.0}
 
@@ -55,54 +57,59 @@ class Policy:
         return self.name.replace(" ", "_")
 
 
-def policies(told: Guards) -> list[Policy]:
+def policies(iteration: Guards) -> list[Policy]:
     """Return the three policies that are compared; those ``told`` are the guards of the first."""
     return [
-        Policy("accumulate with guards", told),
+        Policy("accumulate with guards", iteration),
         Policy("accumulate without guards", Guards(**OFF)),
         Policy("replace", Guards(**OFF | {"previous_only": True}), replaces=True),
     ]
 
 
-def start(house: Project, told: Iteration) -> tuple[Dataset, Dataset]:
+def start(project: Project, iteration: Iteration) -> tuple[Dataset, Dataset]:
     """Return the sources and reviewed edits all policies share, making them once."""
-    first = Project(house.root / "outputs" / house.character.name / "turns" / "start", house.character, "v1")
-    source = curate.curate(first, told.curate).dataset
-    editor = registry.load_family(told.models.editor, family="qwen_edit", **_where(told))
-    enriched = enrich.enrich(first, source, editor, told.enrich, registry.model_facts(editor)).dataset
+    first = Project(project.root / "outputs" / project.character.name / "turns" / "start", project.character, "v1")
+    source = curate.curate(first, iteration.curate).dataset
+    editor = load.load_family(iteration.models.editor, family="qwen_edit", **_where(iteration))
+    enriched = enrich.enrich(first, source, editor, iteration.enrich, registry.model_facts(editor)).dataset
     registry.free(editor)
-    settings = told.review_enriched
+    settings = iteration.review_enriched
     journal = labels.collect(enriched, settings, labels.identity_policy(settings))
     labels.apply(enriched, journal, settings, first.outputs)
     return source, enriched
 
 
-def run(house: Project, told: Iteration, turns: int) -> pd.DataFrame:
+def run(project: Project, iteration: Iteration, turns: int) -> pd.DataFrame:
     """Run every policy for a number of turns and return one row a policy and turn (see `measured`)."""
-    source, enriched = start(house, told)
+    source, enriched = start(project, iteration)
     rows = []
-    for policy in policies(told.guards):
+    for policy in policies(iteration.guards):
         for number in range(1, turns + 1):
-            turn = _turn_of(house, policy, number)
-            rows.append(_run(turn, told, policy, source, enriched, last=number == turns))
+            turn = _turn_of(project, policy, number)
+            rows.append(_run(turn, iteration, policy, source, enriched, last=number == turns))
             print(f"{policy.name}, turn {number}: {_words(rows[-1])}", flush=True)
     return pd.DataFrame(rows)
 
 
 def learned(
-    turn: Project, told: Iteration, policy: Policy, source: Dataset, enriched: Dataset, pristine: Dataset | None = None
+    turn: Project,
+    iteration: Iteration,
+    policy: Policy,
+    source: Dataset,
+    enriched: Dataset,
+    pristine: Dataset | None = None,
 ) -> TrainingSet:
     """Return what a turn trains on: sources, good edits and what earlier turns handed on, as the policy has it.
 
     With ``pristine``, the turn's own selected pictures too: what step 1.8 trains its refined LoRA on.
     """
-    found = guards.training_set(turn, source, enriched, told.train, policy.guards, pristine)
+    found = guards.training_set(turn, source, enriched, iteration.train, policy.guards, pristine)
     own = [replace(s, repeats=1) for s in found.samples if s.name.startswith("pristine")]
     return replace(found, samples=own) if policy.replaces and own else found
 
 
 def _run(
-    turn: Project, told: Iteration, policy: Policy, source: Dataset, enriched: Dataset, last: bool
+    turn: Project, iteration: Iteration, policy: Policy, source: Dataset, enriched: Dataset, last: bool
 ) -> dict[str, Any]:
     """Run one turn, or return its row when it is done with the same settings and the same turns before it.
 
@@ -110,16 +117,16 @@ def _run(
     """
     before = turn.before()
     past = _result(before)["key"] if before else [r.sha256 for r in (*source.images, *enriched.images)]
-    parts = [told.model_dump(), _weights(told), policy.name, policy.guards.model_dump(), past, last]
+    parts = [iteration.model_dump(), _weights(iteration), policy.name, policy.guards.model_dump(), past, last]
     key = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
     done = _result(turn) if _file(turn).is_file() else None
     if done and done["key"] == key:
         return done
-    found = learned(turn, told, policy, source, enriched)
-    lora, table = _trained(turn, told, source, found.samples)
-    synthetic = _draw(turn, told, policy, source, lora, found.depth + 1)
+    found = learned(turn, iteration, policy, source, enriched)
+    lora, table = _trained(turn, iteration, source, found.samples)
+    synthetic = _draw(turn, iteration, policy, source, lora, found.depth + 1)
     tested = policy.guards.only_shipped and not last
-    handed_on = _tested(turn, told, policy, source, enriched, table) if tested else None if last else True
+    handed_on = _tested(turn, iteration, policy, source, enriched, table) if tested else None if last else True
     row = {"policy": policy.name, "turn": int(turn.iteration[1:]), "drawn by": _name(found.samples)}
     row |= measured(turn, table, source, found.samples, synthetic)
     write_json(_file(turn), row | {"handed on": handed_on, "lora": str(lora), "key": key})
@@ -127,14 +134,14 @@ def _run(
 
 
 def measured(
-    house: Project, table: pd.DataFrame, source: Dataset, learned: Sequence[Sample], synthetic: Dataset
+    project: Project, table: pd.DataFrame, source: Dataset, learned: Sequence[Sample], synthetic: Dataset
 ) -> dict[str, Any]:
     """Return what a turn came to: on the model card, in its training mixture, and of what it drew.
 
     ``identity`` is the mean face distance to held-out sources with its 95 % interval over cells; ``accepted`` is the
     share of pictures drawn that the identity filter kept.
     """
-    line = cards.summary({house.iteration: table}, cards.threshold(source)).iloc[0]
+    line = cards.summary({project.iteration: table}, cards.threshold(source)).iloc[0]
     seen = table.dropna(subset=["held_out_distance"])
     identity = cluster_bootstrap([0.0] * len(seen), list(seen["held_out_distance"]), list(seen["cell"]))
     shares = mixture_table(learned)["share"]
@@ -153,15 +160,15 @@ def measured(
     }
 
 
-def first_and_last(house: Project, told: Iteration, turns: int, source: Dataset) -> list[str]:
+def first_and_last(project: Project, iteration: Iteration, turns: int, source: Dataset) -> list[str]:
     """Return for each policy a sentence: is the last turn's LoRA better or worse than the first's, paired by cell."""
     sentences = []
-    for policy in policies(told.guards):
+    for policy in policies(iteration.guards):
         paths, ends = {}, (1, turns)
         for number in ends:
-            drawn = Path(_result(_turn_of(house, policy, number))["lora"]).parents[1] / "card_v1"
-            paths[f"turn {number}"] = [drawn / job.filename for job in cards.jobs(house, told.card, {})]
-        tables = cards.measure_all(house, told.card, source, paths)
+            drawn = Path(_result(_turn_of(project, policy, number))["lora"]).parents[1] / "card_v1"
+            paths[f"turn {number}"] = [drawn / job.filename for job in cards.jobs(project, iteration.card, {})]
+        tables = cards.measure_all(project, iteration.card, source, paths)
         found = compare.compare(tables, *(f"turn {number}" for number in ends))
         sentences.append(f"{policy.name}: {found.sentence}; diversity {found.diversity_ratio:.0%} of the first turn's")
     return sentences
@@ -185,47 +192,49 @@ def plot(frame: pd.DataFrame) -> Plot:
     return figure
 
 
-def _draw(house: Project, told: Iteration, policy: Policy, source: Dataset, lora: Path, depth: int) -> Dataset:
+def _draw(project: Project, iteration: Iteration, policy: Policy, source: Dataset, lora: Path, depth: int) -> Dataset:
     """Draw with a turn's LoRA, filter, select by the stated policy, and return the labelled synthetic dataset."""
-    stack = [*told.models.generator_loras, f"{lora}:{told.generate.lora_weight}"]
-    generator = registry.load_family(told.models.generator, family="flux", loras=stack, **_where(told))
-    number = int(house.iteration[1:])
-    settings = told.generate.model_copy(update={"seed": told.generate.seed + number})
-    generate.generate(house, generator, settings, registry.model_facts(generator), depth=depth)
+    stack = [*iteration.models.generator_loras, f"{lora}:{iteration.generate.lora_weight}"]
+    generator = load.load_family(iteration.models.generator, family="flux", loras=stack, **_where(iteration))
+    number = int(project.iteration[1:])
+    settings = iteration.generate.model_copy(update={"seed": iteration.generate.seed + number})
+    generate.generate(project, generator, settings, registry.model_facts(generator), depth=depth)
     registry.free(generator)
-    synthetic = filter.filter_identity(house, source, told.filter, policy.guards).dataset
-    strict = select.strict_policy(synthetic, [r for r in source.images if not r.held_out], told.review_synthetic)
-    journal = labels.collect(synthetic, told.review_synthetic, strict)
-    labels.apply(synthetic, journal, told.review_synthetic, house.outputs)
-    select.write_pristine(house, synthetic)
+    synthetic = filter.filter_identity(project, source, iteration.filter, policy.guards).dataset
+    strict = select.strict_policy(synthetic, [r for r in source.images if not r.held_out], iteration.review_synthetic)
+    journal = labels.collect(synthetic, iteration.review_synthetic, strict)
+    labels.apply(synthetic, journal, iteration.review_synthetic, project.outputs)
+    select.write_pristine(project, synthetic)
     return synthetic
 
 
-def _trained(turn: Project, told: Iteration, source: Dataset, learnt: Sequence[Sample]) -> tuple[Path, pd.DataFrame]:
+def _trained(
+    turn: Project, iteration: Iteration, source: Dataset, learnt: Sequence[Sample]
+) -> tuple[Path, pd.DataFrame]:
     """Return the LoRA of a mixture and its model card, measured; the same pictures are learnt from once.
 
     Turns share it: without guards the first turns are one, and a refined LoRA may be the next turn's own.
     """
     parts = [[sha256(s.image), s.caption, s.repeats] for s in learnt]
-    parts += [told.train.model_dump(), told.models.model_dump(), _weights(told)]
+    parts += [iteration.train.model_dump(), iteration.models.model_dump(), _weights(iteration)]
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
     own = Project(turn.root.parent / "loras" / key, turn.character, "v1")
     lora = own.lora("v1")
     if not lora.is_file():
-        generator = registry.load_family(told.models.generator, family="flux", transformer=False, **_where(told))
-        train_character(own, generator, learnt, told.train, "v1")
+        generator = load.load_family(iteration.models.generator, family="flux", transformer=False, **_where(iteration))
+        train_character(own, generator, learnt, iteration.train, "v1")
         registry.free(generator)
-    paths = cards.draw_all(own, told.models, told.card, {"v1": lora})
-    return lora, cards.measure_all(own, told.card, source, paths)["v1"]
+    paths = cards.draw_all(own, iteration.models, iteration.card, {"v1": lora})
+    return lora, cards.measure_all(own, iteration.card, source, paths)["v1"]
 
 
 def _tested(
-    turn: Project, told: Iteration, policy: Policy, source: Dataset, enriched: Dataset, table: pd.DataFrame
+    turn: Project, iteration: Iteration, policy: Policy, source: Dataset, enriched: Dataset, table: pd.DataFrame
 ) -> bool:
     """Do step 1.8 with a turn's own pictures and note, where wheel 1 reads it, whether the refined LoRA ships."""
     refined = guards.refined(turn.iteration)
-    more = learned(turn, told, policy, source, enriched, Dataset.open(turn.data("pristine")))
-    tables = {turn.iteration: table, refined: _trained(turn, told, source, more.samples)[1]}
+    more = learned(turn, iteration, policy, source, enriched, Dataset.open(turn.data("pristine")))
+    tables = {turn.iteration: table, refined: _trained(turn, iteration, source, more.samples)[1]}
     found = compare.compare(tables, turn.iteration, refined, least_diversity=policy.guards.diversity)
     results = {"ship": refined if found.ship else turn.iteration, "sentence": found.sentence}
     write_json(run_file(turn, guards.COMPARED), {"results": results})
@@ -237,25 +246,29 @@ def _name(learnt: Sequence[Sample]) -> str:
     return "LoRA of " + " + ".join(dict.fromkeys(s.name.split("/")[0] for s in learnt))
 
 
-def _turn_of(house: Project, policy: Policy, number: int) -> Project:
-    root = house.root / "outputs" / house.character.name / "turns" / policy.folder
-    return Project(root, house.character, f"v{number}")
+def _turn_of(project: Project, policy: Policy, number: int) -> Project:
+    root = project.root / "outputs" / project.character.name / "turns" / policy.folder
+    return Project(root, project.character, f"v{number}")
 
 
-def _where(told: Iteration) -> dict[str, str]:
-    return {"precision": told.models.precision, "offload": told.models.offload, "device": told.models.device}
+def _where(iteration: Iteration) -> dict[str, str]:
+    return {
+        "precision": iteration.models.precision,
+        "offload": iteration.models.offload,
+        "device": iteration.models.device,
+    }
 
 
-def _weights(told: Iteration) -> str:
-    return registry.weights_hash(registry.resolve(told.models.generator, "flux").source)
+def _weights(iteration: Iteration) -> str:
+    return registry.weights_hash(registry.resolve(iteration.models.generator, "flux").source)
 
 
-def _file(house: Project) -> Path:
-    return house.outputs / "turn.json"
+def _file(project: Project) -> Path:
+    return project.outputs / "turn.json"
 
 
-def _result(house: Project) -> dict[str, Any]:
-    return json.loads(_file(house).read_text(encoding="utf-8"))
+def _result(project: Project) -> dict[str, Any]:
+    return json.loads(_file(project).read_text(encoding="utf-8"))
 
 
 def _words(row: dict[str, Any]) -> str:
@@ -271,19 +284,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m flenlib.wheel.turns", description=__doc__.split("\n")[0])
     parser.add_argument("turns", type=int, help="how many, at least 2")
     parser.add_argument("params", help="a params file such as params/mini/turns.yaml")
-    told_to = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        if told_to.turns < 2:
-            raise ValueError(f"turns is {told_to.turns}; at least 2 are needed to see anything change")
-        told = params.load(told_to.params)
-        house = open_iteration(told.character, "v1")
-        frame = run(house, told, told_to.turns)
-        folder = house.root / "outputs" / house.character.name / "turns"
+        if options.turns < 2:
+            raise ValueError(f"turns is {options.turns}; at least 2 are needed to see anything change")
+        iteration = params.load(options.params)
+        project = open_iteration(iteration.character, "v1")
+        frame = run(project, iteration, options.turns)
+        folder = project.root / "outputs" / project.character.name / "turns"
         frame.drop(columns=["key", "lora"]).to_csv(folder / "turns.csv", index=False)
         plot(frame).savefig(folder / "turns.png", dpi=90)
         print(frame.drop(columns=["key", "lora", "low", "high"]).round(3).to_string(index=False))
-        source = Dataset.open(folder / "start" / "data" / house.character.name / "source" / "v1")
-        print("\n".join(first_and_last(house, told, told_to.turns, source)))
+        source = Dataset.open(folder / "start" / "data" / project.character.name / "source" / "v1")
+        print("\n".join(first_and_last(project, iteration, options.turns, source)))
         print(f"plot: {folder / 'turns.png'}")
     except (ValueError, FileNotFoundError, PermissionError) as error:
         print(error, file=sys.stderr)

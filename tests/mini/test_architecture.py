@@ -9,7 +9,7 @@ from PIL import Image
 
 from flenlib.mini.architecture import SIZES, new_flux, new_qwen_edit
 from flenlib.mini.tokens import flux_tokenizer, qwen_tokenizer
-from flenlib.models.qwen_processor import load_processor, reference_areas
+from flenlib.models.families.qwen_processor import load_processor, reference_areas
 
 SIDE = SIZES["tiny"].resolution
 

@@ -15,7 +15,7 @@ from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from flenlib.models import lora
-from flenlib.models.qwen_processor import load_processor
+from flenlib.models.families.qwen_processor import load_processor
 from tests.models.common import excite, load, sample
 
 

@@ -8,9 +8,10 @@ import torch
 from bitsandbytes.autograd._functions import MatMul8bitLt
 from diffusers.hooks.group_offloading import ModuleGroup
 
-from flenlib.models import lora, placement, weights
+from flenlib.models import lora, placement
 from flenlib.models.quantise import kept, quantise, quantised
 from flenlib.models.registry import FAMILIES
+from flenlib.predict import weights
 from tests.models.common import load, picture, references, sample
 
 
@@ -108,7 +109,7 @@ def test_the_card_asked_for_is_the_current_one(monkeypatch):
 
 
 def test_a_family_makes_its_card_current_before_it_loads(tiny_flux, monkeypatch):
-    """Whatever comes after needs a card; that it was made current is seen before."""
+    """Whatever comes after needs a gpu; that it was made current is seen before."""
     made = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", made.append)

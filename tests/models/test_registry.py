@@ -7,6 +7,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 
+from flenlib.draw.load import load_family
 from flenlib.models import lora, registry
 from tests.models.common import excite, load, references, sample
 
@@ -76,7 +77,7 @@ def test_load_family_with_loras_and_what_a_record_keeps(kind, tiny_flux, tiny_qw
     excite(trainer)
     path = trainer.save(tmp_path / "char.safetensors", metadata={})
     drawn = sample(trainer)
-    family = registry.load_family(folder, family=kind, device="cpu", loras=[f"{path}:0.25", (path, 0.75)])
+    family = load_family(folder, family=kind, device="cpu", loras=[f"{path}:0.25", (path, 0.75)])
     assert abs(sample(family) - drawn).max() <= 1
     facts = registry.model_facts(family)
     assert facts["name"] == f"tiny-{kind.replace('_', '-')}" and len(facts["hash"]) == 64 and json.dumps(facts)
@@ -90,7 +91,7 @@ def test_published_and_mini_folders_are_the_same_code(tiny_flux, tiny_qwen_edit,
     for kind, folder in (("flux", tiny_flux), ("qwen_edit", tiny_qwen_edit)):
         plain = tmp_path / kind
         shutil.copytree(folder, plain, ignore=shutil.ignore_patterns("flenlib.json"))
-        family = registry.load_family(plain, family=kind, device="cpu")
+        family = load_family(plain, family=kind, device="cpu")
         assert family.resolution == 1024
         family.condition_area, family.reference_area, family.text_length = 32 * 32, 64 * 64, 32
         image = family.sample(
@@ -110,7 +111,7 @@ def test_published_and_mini_folders_are_the_same_code(tiny_flux, tiny_qwen_edit,
 )
 def test_settings_that_do_not_exist(options, words, tiny_flux):
     with pytest.raises(ValueError, match=words):
-        registry.load_family(tiny_flux, family="flux", **options)
+        load_family(tiny_flux, family="flux", **options)
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])
@@ -123,14 +124,14 @@ def test_damaged_weights(damage, tiny_flux, tmp_path):
     else:
         weights.unlink()
     with pytest.raises(RuntimeError, match=f"tiny-flux cannot be loaded from {folder}") as caught:
-        registry.load_family(folder, family="flux", device="cpu")
+        load_family(folder, family="flux", device="cpu")
     assert one_sentence(caught)
 
 
 @pytest.mark.parametrize("use", ["nowhere.safetensors:0.8", "/nowhere/char.safetensors", "loras/char.safetensors"])
 def test_missing_lora_files(use, tiny_flux):
     with pytest.raises(FileNotFoundError, match=r"LoRA file .* does not exist"):
-        registry.load_family(tiny_flux, family="flux", device="cpu", loras=[use])
+        load_family(tiny_flux, family="flux", device="cpu", loras=[use])
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_missing_lora_files(use, tiny_flux):
 def test_what_the_hub_may_answer(status, code, words, hub):
     hub.update(status=status, code=code, message="no")
     with pytest.raises(RuntimeError, match=words) as caught:
-        registry.load_family("somebody/their-flux", family="flux", device="cpu")
+        load_family("somebody/their-flux", family="flux", device="cpu")
     assert one_sentence(caught)
 
 
@@ -158,7 +159,7 @@ def test_no_network(monkeypatch, tmp_path):
     for name, value in {"HF_HUB_OFFLINE": True, "HF_HUB_CACHE": str(tmp_path)}.items():
         monkeypatch.setattr(huggingface_hub.constants, name, value)
     with pytest.raises(RuntimeError, match=r"is not in the cache .* and the hub cannot be reached") as caught:
-        registry.load_family("somebody/their-flux", family="flux", device="cpu")
+        load_family("somebody/their-flux", family="flux", device="cpu")
     assert one_sentence(caught)
     with pytest.raises(RuntimeError, match="somebody/their-lora is not in the cache"):
         registry.lora_file("somebody/their-lora/char.safetensors:0.5")

@@ -4,28 +4,29 @@ import nbformat
 import papermill
 import pytest
 
-from flenlib import params, run
+from flenlib import params
 from flenlib.dataset import triplets
 from flenlib.dataset.journal import Journal
 from flenlib.dataset.records import Dataset
+from flenlib.flow import run
 from flenlib.project import ROOT
-from tests.wheel.test_corrections import CHARACTER, house
+from tests.wheel.editor.test_corrections import CHARACTER, project
 
-__all__ = ["house"]
+__all__ = ["project"]
 
 
-def test_a_person_picks_among_tries_and_any_cell_can_be_run_again(house, tmp_path, monkeypatch):
+def test_a_person_picks_among_tries_and_any_cell_can_be_run_again(project, tmp_path, monkeypatch):
     monkeypatch.setenv("FLENWHEEL_HOME", str(tmp_path))
     asked = {"hand": "tries", "reviewer": "human", "minimum": 1, "tries": 2, "steps": 1, "guidance": 1.0}
     told = params.Iteration(character=CHARACTER, corrections=params.Corrections(**asked))
     with pytest.raises(run.StepFailed, match="12 of 12 pictures wait for a label"):
-        run.run_step(house, run.find_step(21), told)
-    stopped = nbformat.read(house.outputs / "21_curate_corrections.ipynb", as_version=4)
+        run.run_step(project, run.find_step(21), told)
+    stopped = nbformat.read(project.outputs / "21_curate_corrections.ipynb", as_version=4)
     review = next(cell for cell in stopped.cells if "ReviewWidget(" in cell.source)
     assert all(output.output_type != "error" for output in review.outputs), "the widget is there when the step stops"
     assert "review of 12 pictures" in str(review.outputs)
 
-    tries = Dataset.open(house.data("corrections") / "tries")
+    tries = Dataset.open(project.data("corrections") / "tries")
     journal = Journal(tries.folder / "journal.jsonl")
     for record in tries.images:
         label = "good" if record.filename.endswith("__0.png") else "reject"
@@ -42,4 +43,4 @@ def test_a_person_picks_among_tries_and_any_cell_can_be_run_again(house, tmp_pat
         tmp_path / "twice.ipynb", tmp_path / "done.ipynb", {**values, "iteration": "v1"}, cwd=str(ROOT),
         progress_bar=False, store_widget_state=False,
     )  # fmt: skip
-    assert [pair.by for pair in triplets.read(house.data("corrections"))] == ["tries"] * 6
+    assert [pair.by for pair in triplets.read(project.data("corrections"))] == ["tries"] * 6

@@ -12,12 +12,14 @@ import nbformat
 import pytest
 import yaml
 
-from flenlib import params, record, report, run
+from flenlib import params
 from flenlib.dataset import triplets
 from flenlib.dataset.journal import Journal
 from flenlib.dataset.records import Dataset, lineage
+from flenlib.draw.routes import open_routes
+from flenlib.flow import report, run
 from flenlib.project import open_iteration
-from flenlib.wheel.routes import open_routes
+from flenlib.steps import record
 from tests.studio import write_raw
 
 TRAIN = {"steps": 6, "batch_size": 2, "warmup": 1, "checkpoint_every": 3, "sample_every": 6, "rank": 4}
@@ -25,7 +27,7 @@ TRAIN = {"steps": 6, "batch_size": 2, "warmup": 1, "checkpoint_every": 3, "sampl
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory, request):
-    """Return (house, params, params file) of a small iteration on the shipped models, in a home of its own."""
+    """Return (project, params, params file) of a small iteration on the shipped models, in a home of its own."""
     home = tmp_path_factory.mktemp("home")
     patch = pytest.MonkeyPatch()
     patch.setenv("FLENWHEEL_HOME", str(home))
@@ -58,69 +60,71 @@ def told(tmp_path_factory, request):
     return open_iteration(told.character), told, path
 
 
-def results(house, step):
-    return record.read(house, step)["results"]
+def results(project, step):
+    return record.read(project, step)["results"]
 
 
 def test_the_wheel_turns(told):
-    house, values, _ = told
-    assert run.run_all(house, values) == len(run.STEPS)
+    project, values, _ = told
+    assert run.run_all(project, values) == len(run.STEPS)
     for step in run.STEPS:
-        assert record.read(house, step.name)["made"], step.name
-        assert run.is_done(house, step, values), step.name
+        assert record.read(project, step.name)["made"], step.name
+        assert run.is_done(project, step, values), step.name
 
-    assert results(house, "11_curate_source")["usable"] == 12
-    source, enriched = Dataset.open(house.data("source")), Dataset.open(house.data("enriched"))
+    assert results(project, "11_curate_source")["usable"] == 12
+    source, enriched = Dataset.open(project.data("source")), Dataset.open(project.data("enriched"))
     assert len(enriched.images) == 20 and all(r.label["reviewer"] == "auto" for r in enriched.images)
     assert [r.kind for r in lineage(enriched.images[0], [source])] == ["edit", "source"]
     held = {r.sha256 for r in source.images if r.held_out}
     assert len(held) == 2 and not held & {r.parent for r in enriched.images}
-    assert sum(results(house, "13_review_enriched")["labels"].values()) == 20
+    assert sum(results(project, "13_review_enriched")["labels"].values()) == 20
 
     for version in ("v1", "v1_refined"):
-        assert house.lora(version).is_file()
-    trained = json.loads((house.lora("v1").parent / "training.json").read_text())
+        assert project.lora(version).is_file()
+    trained = json.loads((project.lora("v1").parent / "training.json").read_text())
     assert not {f"source/{r.filename}" for r in source.images if r.held_out} & {s["name"] for s in trained["samples"]}
 
-    synthetic = Dataset.open(house.data("synthetic"))
+    synthetic = Dataset.open(project.data("synthetic"))
     assert len(synthetic.images) == 6 and all(r.prompt and r.seed is not None for r in synthetic.images)
-    assert sum(results(house, "16_filter_identity")["verdicts"].values()) == 6
-    compared = results(house, "18_retrain_and_compare")
+    assert sum(results(project, "16_filter_identity")["verdicts"].values()) == 6
+    compared = results(project, "18_retrain_and_compare")
     assert [row["LoRA"] for row in compared["table"]] == ["base", "v1", "v1_refined"]
     assert compared["ship"] in ("v1", "v1_refined") and compared["sentence"]
-    assert all(len(list((house.outputs / f"card_{name}").glob("*.png"))) == 23 for name in ("base", "v1", "v1_refined"))
+    assert all(
+        len(list((project.outputs / f"card_{name}").glob("*.png"))) == 23 for name in ("base", "v1", "v1_refined")
+    )
 
 
 def test_the_second_wheel_turns(told):
-    house, values, _ = told
-    folder = house.data("corrections")
+    project, values, _ = told
+    folder = project.data("corrections")
     pairs = triplets.read(folder)
     triplets.check(folder, pairs, minimum=4)
-    assert results(house, "21_curate_corrections")["by"].keys() <= {"renderer", "editor"}
-    source = Dataset.open(house.data("source"))
+    assert results(project, "21_curate_corrections")["by"].keys() <= {"renderer", "editor"}
+    source = Dataset.open(project.data("source"))
     held = {r.filename for r in source.images if r.held_out}
     assert not held & {pair.paths(folder)[0].name for pair in pairs}
     assert all(r.kind == "correction" and r.parent and r.depth == 1 for r in Dataset.open(folder).images)
     exported = json.loads((folder / "pairs" / "diffsynth" / "metadata.json").read_text())
     assert len(exported) == sum(not pair.held_out for pair in pairs)
 
-    trained = json.loads((house.outputs / "editor_training" / "training.json").read_text())
+    trained = json.loads((project.outputs / "editor_training" / "training.json").read_text())
     assert all(len(sample["references"]) == 1 for sample in trained["samples"])
     assert len(trained["samples"]) == sum(not pair.held_out for pair in pairs)
-    assert results(house, "22_train_editor")["step"] in (2, 4) and house.editor_lora.is_file()
+    assert results(project, "22_train_editor")["step"] in (2, 4) and project.editor_lora.is_file()
 
-    compared = results(house, "23_compare_editors")
+    compared = results(project, "23_compare_editors")
     assert [row["editor"] for row in compared["table"]] == ["base", "ours"] and compared["adopted"] == "ours"
-    assert len(list((house.outputs / "editors" / "ours").glob("*.png"))) == 12
+    assert len(list((project.outputs / "editors" / "ours").glob("*.png"))) == 12
     later = open_iteration(values.character, "v2")
     uses = open_routes(later, params.check("models", {"editor_loras": ["adopted"]})).uses
-    assert [use.path for use in uses] == [house.editor_lora]
+    assert [use.path for use in uses] == [project.editor_lora]
 
 
 def test_no_table_is_cut_and_no_output_is_red(told):
-    house, _, _ = told
+    project, _, _ = told
     for step in run.STEPS:
-        notebook = nbformat.read(house.outputs / f"{step.name}.ipynb", as_version=4)
+        notebook = nbformat.read(project.outputs / f"{step.name}.ipynb", as_version=4)
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
         assert [o.text for o in outputs if o.get("name") == "stderr"] == [], step.name
         tables = [o.data["text/html"] for o in outputs if "text/html" in o.get("data", {})]
@@ -130,46 +134,46 @@ def test_no_table_is_cut_and_no_output_is_red(told):
 
 
 def test_a_second_run_does_no_work(told, capsys):
-    house, _, path = told
-    stamp = {p: p.stat().st_mtime_ns for p in house.outputs.rglob("*") if p.is_file() and not p.name.startswith(".")}
+    project, _, path = told
+    stamp = {p: p.stat().st_mtime_ns for p in project.outputs.rglob("*") if p.is_file() and not p.name.startswith(".")}
     assert run.main(["iterate", str(path)]) == 0
     assert "there was nothing to do" in capsys.readouterr().out
     assert stamp == {p: p.stat().st_mtime_ns for p in stamp}
 
 
 def test_the_report_shows_every_step_without_code(told):
-    house, _, _ = told
+    project, _, _ = told
     names = [step.name for step in run.STEPS]
-    text = report.summary(house, names)
+    text = report.summary(project, names)
     assert (
         "base" in text and "v1_refined" in text and "Editors on the same sources" in text and "not finished" not in text
     )
-    page = report.write_html(house, names).read_text()
+    page = report.write_html(project, names).read_text()
     assert "Curate the source pictures" in page and "data:image/png;base64" in page
     assert "open_iteration(" not in page
-    assert results(house, "18_retrain_and_compare")["sentence"].split(":")[0] in page
+    assert results(project, "18_retrain_and_compare")["sentence"].split(":")[0] in page
 
 
 def test_a_killed_step_goes_on_without_repeating_pictures(told):
-    house, values, _ = told
-    folder = house.data("synthetic")
+    project, values, _ = told
+    folder = project.data("synthetic")
     kept = sorted(folder.glob("novel_*.png"))
     before = {p.name: p.stat().st_mtime_ns for p in kept}
     kept[0].unlink()  # as if killed before the first was written and metadata saved
     (folder / "metadata.json").unlink()
-    record.run_file(house, "15_generate_synthetic").unlink()
-    run.run_all(house, values, (run.find_step(15),))
+    record.run_file(project, "15_generate_synthetic").unlink()
+    run.run_all(project, values, (run.find_step(15),))
     after = {p.name: p.stat().st_mtime_ns for p in sorted(folder.glob("novel_*.png"))}
     assert after.keys() == before.keys()
     assert [name for name in before if before[name] != after[name]] == [kept[0].name]
 
 
 def test_a_run_killed_in_the_middle_of_drawing_goes_on(told):
-    house, _, path = told
-    folder = house.data("synthetic")
+    project, _, path = told
+    folder = project.data("synthetic")
     for picture in folder.glob("novel_*.png"):
         picture.unlink()
-    command = [sys.executable, "-m", "flenlib.run", "step", "15", str(path)]
+    command = [sys.executable, "-m", "flenlib.flow.run", "step", "15", str(path)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         deadline = time.monotonic() + 240
         while not list(folder.glob("novel_*.png")) and time.monotonic() < deadline:
@@ -178,7 +182,7 @@ def test_a_run_killed_in_the_middle_of_drawing_goes_on(told):
     time.sleep(3)  # the orphaned kernel notices and ends
     kept = {p.name: p.stat().st_mtime_ns for p in folder.glob("novel_*.png")}
     assert len(kept) >= 1
-    assert record.read(house, "15_generate_synthetic") is None
+    assert record.read(project, "15_generate_synthetic") is None
     assert run.main(["step", "15", str(path)]) == 0
     after = {p.name: p.stat().st_mtime_ns for p in folder.glob("novel_*.png")}
     assert len(after) == 6 and kept.items() <= after.items()
@@ -186,34 +190,34 @@ def test_a_run_killed_in_the_middle_of_drawing_goes_on(told):
 
 
 def test_what_was_deleted_or_moved_by_hand_is_not_done(told):
-    house, values, _ = told
-    labelled = next(house.data("enriched").glob("*/*__background_*.png"))
-    assert run.is_done(house, run.find_step(13), values)
+    project, values, _ = told
+    labelled = next(project.data("enriched").glob("*/*__background_*.png"))
+    assert run.is_done(project, run.find_step(13), values)
     other = "rejected" if labelled.parent.name != "rejected" else "good"
     labelled.rename(labelled.parent.parent / other / labelled.name)
-    assert not run.is_done(house, run.find_step(13), values)
-    run.run_all(house, values, (run.find_step(13),))
-    assert Dataset.open(house.data("enriched")).get(labelled.name).label["reviewer"] == "folder"
-    picture = house.data("enriched") / labelled.name
+    assert not run.is_done(project, run.find_step(13), values)
+    run.run_all(project, values, (run.find_step(13),))
+    assert Dataset.open(project.data("enriched")).get(labelled.name).label["reviewer"] == "folder"
+    picture = project.data("enriched") / labelled.name
     picture.rename(picture.with_suffix(".aside"))
-    assert not run.is_done(house, run.find_step(12), values)
+    assert not run.is_done(project, run.find_step(12), values)
     picture.with_suffix(".aside").rename(picture)
 
 
 def test_human_mode_stops_with_a_sentence_and_goes_on_when_all_are_labelled(told, tmp_path, capsys):
-    house, _, path = told
+    project, _, path = told
     told_human = yaml.safe_load(path.read_text()) | {"review_enriched": {"reviewer": "human"}}
     human = tmp_path / "human.yaml"
     human.write_text(yaml.safe_dump(told_human))
-    dataset = Dataset.open(house.data("enriched"))
+    dataset = Dataset.open(project.data("enriched"))
     assert run.main(["step", "13", str(human)]) == 1
     said = capsys.readouterr().err
-    assert "19 of 20 pictures wait for a label" in said and str(house.outputs / "13_review_enriched.ipynb") in said
-    executed = house.outputs / "13_review_enriched.ipynb"
+    assert "19 of 20 pictures wait for a label" in said and str(project.outputs / "13_review_enriched.ipynb") in said
+    executed = project.outputs / "13_review_enriched.ipynb"
     assert executed.stat().st_size < 300_000
     assert nbformat.read(executed, as_version=4).cells
     journal = Journal(dataset.folder / "journal.jsonl")
     for image in dataset.images:
         journal.append(image.filename, "good", ("looks right",))
     assert run.main(["step", "13", str(human)]) == 0
-    assert results(house, "13_review_enriched")["labels"]["good"] == 20
+    assert results(project, "13_review_enriched")["labels"]["good"] == 20

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from safetensors.torch import load_file
 
-from flenlib.models.flux import Flux
+from flenlib.models.families.flux import Flux
 from flenlib.train.cache import Sample
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from flenlib.models.flux import Flux
-from flenlib.models.qwen_edit import QwenEdit
+from flenlib.models.families.flux import Flux
+from flenlib.models.families.qwen_edit import QwenEdit
 from flenlib.params import Train
 from flenlib.train import cache, feed, flow
 from flenlib.train.cache import Cache, Sample

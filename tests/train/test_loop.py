@@ -12,8 +12,8 @@ from filelock import FileLock
 from safetensors.torch import load_file
 
 from flenlib.models import lora
-from flenlib.models.flux import Flux
-from flenlib.models.qwen_edit import QwenEdit
+from flenlib.models.families.flux import Flux
+from flenlib.models.families.qwen_edit import QwenEdit
 from flenlib.params import Train
 from flenlib.train import checkpoints, loop, optimizers
 from flenlib.train.loop import Preview, Sample, train

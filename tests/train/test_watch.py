@@ -7,7 +7,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from flenlib.models import lora
-from flenlib.models.flux import Flux
+from flenlib.models.families.flux import Flux
 from flenlib.params import Train
 from flenlib.train.cache import Cache
 from flenlib.train.loop import Preview, train

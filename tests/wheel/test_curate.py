@@ -25,10 +25,10 @@ def settings(folder, **more):
 
 
 def test_twelve_pictures_become_a_source_dataset(raw, tmp_path):
-    house = open_iteration(CHARACTER, root=tmp_path)
-    curated = step.curate(house, settings(raw))
+    project = open_iteration(CHARACTER, root=tmp_path)
+    curated = step.curate(project, settings(raw))
     assert all(c.holds for c in curated.criteria), [str(c) for c in curated.criteria]
-    dataset = Dataset.open(house.data("source"))
+    dataset = Dataset.open(project.data("source"))
     assert len(dataset.images) == 12
     assert sum(r.held_out for r in dataset.images) == 2
     assert all(r.measurements["faces_found"] == 1 for r in dataset.images if r.held_out)
@@ -65,11 +65,11 @@ def test_bad_pictures_are_left_out_with_reasons_and_raw_is_untouched(raw, tmp_pa
 
 
 def test_curating_again_keeps_what_a_person_edited(raw, tmp_path):
-    house = open_iteration(CHARACTER, root=tmp_path)
-    dataset = step.curate(house, settings(raw)).dataset
+    project = open_iteration(CHARACTER, root=tmp_path)
+    dataset = step.curate(project, settings(raw)).dataset
     dataset.images[0].caption = "photo of ohwx_char person, with a hat"
     dataset.save()
-    again = step.curate(house, settings(raw)).dataset
+    again = step.curate(project, settings(raw)).dataset
     assert again.images[0].caption == "photo of ohwx_char person, with a hat"
     assert [r.sha256 for r in again.images] == [r.sha256 for r in dataset.images]
 
@@ -85,9 +85,9 @@ def test_captions_follow_a_new_trigger_and_edits_in_the_txt(raw, tmp_path):
 
 
 def test_another_seed_draws_another_person(tmp_path):
-    house = open_iteration(CHARACTER, root=tmp_path)
-    first = step.gather(house, params.check("curate", {"seed": 1}))
-    assert step.gather(house, params.check("curate", {"seed": 2})) != first
+    project = open_iteration(CHARACTER, root=tmp_path)
+    first = step.gather(project, params.check("curate", {"seed": 1}))
+    assert step.gather(project, params.check("curate", {"seed": 2})) != first
 
 
 def test_names_that_say_no_angle_get_an_estimate_or_a_sentence(raw, tmp_path):
@@ -98,8 +98,8 @@ def test_names_that_say_no_angle_get_an_estimate_or_a_sentence(raw, tmp_path):
         (folder / f"IMG_{number:04d}.png").write_bytes(path.read_bytes())
         angles[f"IMG_{number:04d}.png"] = path.stem.split("_")[2]
     (folder / "IMG_0099.HEIC").write_bytes(b"x")
-    house = open_iteration(CHARACTER, root=tmp_path)
-    curated = step.curate(house, settings(folder))
+    project = open_iteration(CHARACTER, root=tmp_path)
+    curated = step.curate(project, settings(folder))
     profiles = [name for name, angle in angles.items() if angle.startswith("profile")]
     reason = curated.table.loc[profiles[0], "reasons"]
     assert f"say the angle in the name ({profiles[0][:-4]}_profile-left.png) or in a .txt" in reason
@@ -109,14 +109,14 @@ def test_names_that_say_no_angle_get_an_estimate_or_a_sentence(raw, tmp_path):
     assert curated.table.loc["IMG_0004.png", "angle"] == "half-left (estimated)"
     assert curated.criteria[1].holds and "half-left (estimated)" in curated.criteria[1].found
 
-    edited = Dataset.open(house.data("source"))
+    edited = Dataset.open(project.data("source"))
     edited.get("IMG_0000.png").angle = "half-right"
     edited.get("IMG_0001.png").caption = "photo of ohwx_char person at the sea"
     edited.save()
     (folder / profiles[0]).with_suffix(".txt").write_text("left profile")
     for name in ("IMG_0000", "IMG_0001", "IMG_0004"):
         (folder / f"{name}.txt").write_text("half left view, smiling")
-    again = step.curate(house, settings(folder)).dataset
+    again = step.curate(project, settings(folder)).dataset
     assert again.get(profiles[0]).angle == "profile-left"
     assert again.get("IMG_0000.png").angle == "half-right"  # a person's word stands
     assert (again.get("IMG_0001.png").angle, again.get("IMG_0001.png").caption) == (
@@ -129,10 +129,10 @@ def test_an_estimated_angle_that_is_corrected_is_corrected_in_the_caption(raw, t
     folder = tmp_path / "phone"
     folder.mkdir()
     shutil.copy(next(raw.glob("*half-left_neutral*")), folder / "a.png")
-    house = open_iteration(CHARACTER, root=tmp_path)
-    assert "left" in step.curate(house, settings(folder)).dataset.images[0].caption
+    project = open_iteration(CHARACTER, root=tmp_path)
+    assert "left" in step.curate(project, settings(folder)).dataset.images[0].caption
     (folder / "a.txt").write_text("front view")
-    record = step.curate(house, settings(folder)).dataset.images[0]
+    record = step.curate(project, settings(folder)).dataset.images[0]
     assert (record.angle, record.caption) == ("front", "photo of ohwx_char person, front view")
 
 

@@ -8,12 +8,12 @@ from PIL import Image, ImageFilter
 from flenlib import params
 from flenlib.dataset.images import open_image
 from flenlib.dataset.records import NOT_MEASURED, Dataset
+from flenlib.draw.pictures import Job
+from flenlib.measure.identity import references
 from flenlib.mini.people import person
 from flenlib.mini.render import Scene, render
 from flenlib.project import open_iteration
 from flenlib.wheel import curate, enrich, labels
-from flenlib.wheel.identity import references
-from flenlib.wheel.pictures import Job
 from tests.studio import write_raw
 
 CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
@@ -34,38 +34,38 @@ class Renderer:
 
 
 @pytest.fixture
-def house(tmp_path):
-    house = open_iteration(CHARACTER, root=tmp_path)
-    curate.curate(house, params.check("curate", {"folder": str(write_raw(tmp_path / "raw"))}))
-    return house
+def project(tmp_path):
+    project = open_iteration(CHARACTER, root=tmp_path)
+    curate.curate(project, params.check("curate", {"folder": str(write_raw(tmp_path / "raw"))}))
+    return project
 
 
-def run(house, editor, **more):
+def run(project, editor, **more):
     settings = params.check(
         "enrich", {"edits_per_source": 1, "kinds": ["background"], "steps": 1, "slack": 1.25, **more}
     )
-    return enrich.enrich(house, Dataset.open(house.data("source")), editor, settings, MODELS)
+    return enrich.enrich(project, Dataset.open(project.data("source")), editor, settings, MODELS)
 
 
-def test_drift_is_asked_for_again_and_the_nearest_try_is_kept(house):
+def test_drift_is_asked_for_again_and_the_nearest_try_is_kept(project):
     drifting = Renderer(drifts=True)
-    dataset = run(house, drifting, tries=2).dataset
+    dataset = run(project, drifting, tries=2).dataset
     measured = [r for r in dataset.images if r.measurements["face_expected"]]
     assert measured and all(r.measurements["tries"] == 2 for r in measured)
     assert all(r.measurements["face_distance"] <= r.measurements["threshold"] for r in measured)
     assert len(drifting.calls) > len(dataset.images)
 
     again = Renderer(drifts=True)
-    assert len(run(house, again, tries=2).dataset.images) == 10
+    assert len(run(project, again, tries=2).dataset.images) == 10
     assert again.calls == []
 
-    once = run(house, Renderer(drifts=True), tries=1).dataset
+    once = run(project, Renderer(drifts=True), tries=1).dataset
     assert all(r.measurements["face_distance"] > r.measurements["threshold"] for r in once.images)
 
 
-def test_every_edit_is_linked_and_says_what_it_should_show(house):
-    dataset = run(house, Renderer(drifts=False)).dataset
-    source = {r.sha256: r for r in Dataset.open(house.data("source")).images}
+def test_every_edit_is_linked_and_says_what_it_should_show(project):
+    dataset = run(project, Renderer(drifts=False)).dataset
+    source = {r.sha256: r for r in Dataset.open(project.data("source")).images}
     for record in dataset.images:
         parent = source[record.parent]
         assert not parent.held_out and record.depth == 1 and record.kind == "edit"
@@ -74,8 +74,8 @@ def test_every_edit_is_linked_and_says_what_it_should_show(house):
         assert record.measurements["face_distance"] != NOT_MEASURED
 
 
-def test_only_a_turned_head_without_a_face_to_measure_is_judged_by_its_sharpness(house):
-    source = Dataset.open(house.data("source"))
+def test_only_a_turned_head_without_a_face_to_measure_is_judged_by_its_sharpness(project):
+    source = Dataset.open(project.data("source"))
     reference = references(source).training
     record = next(r for r in source.images if r.angle == "profile-left")
     sharp = open_image(source.path(record))
@@ -97,9 +97,9 @@ def test_of_smeared_tries_the_sharper_is_kept():
     assert min(tries, key=enrich._faults) is tries[1]
 
 
-def test_camera_edits_change_the_recorded_angle(house):
+def test_camera_edits_change_the_recorded_angle(project):
     settings = params.check("enrich", {"edits_per_source": 4, "kinds": ["camera"]})
-    jobs = enrich.plan(house, Dataset.open(house.data("source")), settings, MODELS)
+    jobs = enrich.plan(project, Dataset.open(project.data("source")), settings, MODELS)
     turned = {(j.parent.angle, j.attributes["edit_value"]): j.attributes for j in jobs}
     assert turned["front", "slightly left"]["angle"] == "half-left"
     assert turned["half-left", "slightly right"]["angle"] == "front"

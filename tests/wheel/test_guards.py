@@ -7,15 +7,15 @@ from flenlib import params
 from flenlib.dataset.images import save_picture
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.project import Project, open_iteration
-from flenlib.record import run_file, write_json
+from flenlib.steps.record import run_file, write_json
 from flenlib.wheel import guards, select
 
 CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
 TRAIN = params.check("train", {})
 
 
-def fill(house, stage, count, depth=0, **more):
-    dataset = Dataset.open(house.data(stage), create=True)
+def fill(project, stage, count, depth=0, **more):
+    dataset = Dataset.open(project.data(stage), create=True)
     for n in range(count):
         name = f"{stage}_{n}.png"
         save_picture(Image.new("RGB", (16, 16), (n, depth, len(stage))), dataset.folder / name, {"made_by": "import"})
@@ -25,20 +25,20 @@ def fill(house, stage, count, depth=0, **more):
 
 
 @pytest.fixture
-def house(tmp_path):
+def project(tmp_path):
     """The third iteration of a character: 4 sources, 10 good edits, 6 pristine pictures of each iteration before."""
-    house = open_iteration(CHARACTER, "v3", root=tmp_path)
-    for depth, project in ((2, Project(tmp_path, house.character, "v1")), (3, house.before())):
-        fill(project, "source", 4)
-        fill(project, "pristine", 6, depth=depth)
-    fill(house, "source", 4)
-    fill(house, "enriched", 10, depth=1, label={"label": "good", "reasons": [], "reviewer": "auto"})
-    return house
+    project = open_iteration(CHARACTER, "v3", root=tmp_path)
+    for depth, each in ((2, Project(tmp_path, project.character, "v1")), (3, project.before())):
+        fill(each, "source", 4)
+        fill(each, "pristine", 6, depth=depth)
+    fill(project, "source", 4)
+    fill(project, "enriched", 10, depth=1, label={"label": "good", "reasons": [], "reviewer": "auto"})
+    return project
 
 
-def trained(house, **told):
-    source, enriched = Dataset.open(house.data("source")), Dataset.open(house.data("enriched"))
-    return guards.training_set(house, source, enriched, TRAIN, params.check("guards", told))
+def trained(project, **told):
+    source, enriched = Dataset.open(project.data("source")), Dataset.open(project.data("enriched"))
+    return guards.training_set(project, source, enriched, TRAIN, params.check("guards", told))
 
 
 def drawn(found):
@@ -46,60 +46,60 @@ def drawn(found):
     return table["pictures"].to_dict(), float(table.loc["source", "share"])
 
 
-def test_by_default_only_the_iteration_before_feeds_and_real_pictures_are_half(house):
-    found = trained(house)
+def test_by_default_only_the_iteration_before_feeds_and_real_pictures_are_half(project):
+    found = trained(project)
     pictures, share = drawn(found)
     assert pictures == {"source": 4, "enriched": 10, "pristine v2": 6} and share >= 0.5
     assert found.depth == 3 and all(c.holds for c in found.criteria)
     assert any("6 of pristine v2 learnt from" in c.found for c in found.criteria)
 
 
-def test_each_guard_can_be_turned_off(house):
-    assert drawn(trained(house, previous_only=False))[0]["pristine v1"] == 6
-    assert drawn(trained(house, real_share=0.0))[1] == pytest.approx(0.2)
-    assert drawn(trained(house, real_share=0.75))[1] >= 0.75
+def test_each_guard_can_be_turned_off(project):
+    assert drawn(trained(project, previous_only=False))[0]["pristine v1"] == 6
+    assert drawn(trained(project, real_share=0.0))[1] == pytest.approx(0.2)
+    assert drawn(trained(project, real_share=0.75))[1] >= 0.75
 
 
-def test_what_is_too_deep_is_left_out(house):
-    found = trained(house, deepest=2)
+def test_what_is_too_deep_is_left_out(project):
+    found = trained(project, deepest=2)
     assert "pristine v2" not in drawn(found)[0] and found.depth == 1
     assert any("6 of v2 are more than 2 generations from a real picture" in c.found for c in found.criteria)
 
 
-def test_pictures_that_made_a_lora_no_fit_to_ship_are_left_out(house):
-    before = house.before()
+def test_pictures_that_made_a_lora_no_fit_to_ship_are_left_out(project):
+    before = project.before()
     write_json(run_file(before, "18_retrain_and_compare"), {"results": {"ship": "v2"}})
-    found = trained(house)
+    found = trained(project)
     assert "pristine v2" not in drawn(found)[0]
     assert any("v2's pristine pictures made its LoRA no fit to ship" in c.found for c in found.criteria)
-    assert "pristine v2" in drawn(trained(house, only_shipped=False))[0]
+    assert "pristine v2" in drawn(trained(project, only_shipped=False))[0]
     write_json(run_file(before, "18_retrain_and_compare"), {"results": {"ship": guards.refined("v2")}})
-    assert "pristine v2" in drawn(trained(house))[0]
+    assert "pristine v2" in drawn(trained(project))[0]
 
 
-def test_held_out_pictures_that_an_earlier_iteration_trained_on_are_found(house):
-    source = Dataset.open(house.data("source"))
+def test_held_out_pictures_that_an_earlier_iteration_trained_on_are_found(project):
+    source = Dataset.open(project.data("source"))
     source.images[0].held_out = True
     source.save()
-    failed = [c for c in trained(house).criteria if not c.holds]
+    failed = [c for c in trained(project).criteria if not c.holds]
     assert [c.found for c in failed] == ["1 were"]
 
 
-def test_the_depth_of_what_is_drawn_is_one_more(house):
-    assert guards.drawn_depth(house) == 2
-    write_json(run_file(house, "14_train_character"), {"results": {"depth": 3}})
-    assert guards.drawn_depth(house) == 4
+def test_the_depth_of_what_is_drawn_is_one_more(project):
+    assert guards.drawn_depth(project) == 2
+    write_json(run_file(project, "14_train_character"), {"results": {"depth": 3}})
+    assert guards.drawn_depth(project) == 4
 
 
-def test_own_pictures_too_far_from_a_real_one_do_not_pass(house):
-    own = fill(house, "pristine", 2, depth=5)
-    source, enriched = Dataset.open(house.data("source")), Dataset.open(house.data("enriched"))
-    found = guards.training_set(house, source, enriched, TRAIN, params.check("guards", {}), own)
+def test_own_pictures_too_far_from_a_real_one_do_not_pass(project):
+    own = fill(project, "pristine", 2, depth=5)
+    source, enriched = Dataset.open(project.data("source")), Dataset.open(project.data("enriched"))
+    found = guards.training_set(project, source, enriched, TRAIN, params.check("guards", {}), own)
     assert [c.found for c in found.criteria if not c.holds] == [
         "6 of pristine v2 learnt from; the deepest picture is 5 from a real one"
     ]
 
 
-def test_strict_review_counts_what_earlier_iterations_handed_down(house):
-    have = select.training_records(house, params.check("guards", {}))
+def test_strict_review_counts_what_earlier_iterations_handed_down(project):
+    have = select.training_records(project, params.check("guards", {}))
     assert sorted(r.depth for r in have) == [0] * 4 + [1] * 10 + [3] * 6

@@ -227,11 +227,11 @@ def test_the_strict_policy_prefers_gaps_to_nearness(tmp_path):
 def test_pristine_keeps_lineage_and_measurements(tmp_path):
     from flenlib.project import open_iteration
 
-    house = open_iteration({"name": "t", "trigger": "abc", "kind": "fictional"}, root=tmp_path)
+    project = open_iteration({"name": "t", "trigger": "abc", "kind": "fictional"}, root=tmp_path)
     dataset = synthetic(tmp_path)
     settings = params.check("review_synthetic", {"select": 2})
     journal = labels.collect(dataset, settings, select.strict_policy(dataset, [], settings))
     labels.apply(dataset, journal, settings, NOTEBOOK)
-    pristine = select.write_pristine(house, dataset)
+    pristine = select.write_pristine(project, dataset)
     assert len(pristine.images) == 2 == len(list(pristine.folder.glob("*.png")))
     assert all(r.measurements["face_distance"] <= 0.3 for r in Dataset.open(pristine.folder).images)

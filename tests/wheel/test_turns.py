@@ -12,9 +12,9 @@ from flenlib.dataset.images import read_provenance
 from flenlib.dataset.records import Dataset
 from flenlib.models import lora
 from flenlib.project import ROOT, Project, open_iteration
-from flenlib.record import run_file, write_json
+from flenlib.steps.record import run_file, write_json
 from flenlib.wheel import guards, turns
-from flenlib.wheel.character import mixture_table
+from flenlib.wheel.train import mixture_table
 from tests.studio import write_raw
 from tests.wheel.test_guards import CHARACTER, fill
 
@@ -22,24 +22,24 @@ from tests.wheel.test_guards import CHARACTER, fill
 @pytest.fixture
 def third(tmp_path):
     """The third turn of a policy: two turns before it selected 6 pictures each."""
-    house = open_iteration(CHARACTER, "v3", root=tmp_path)
-    for number, project in ((1, Project(tmp_path, house.character, "v1")), (2, house.before())):
-        fill(project, "pristine", 6, depth=1 + number)
-    fill(house, "source", 4)
-    fill(house, "enriched", 10, depth=1, label={"label": "good", "reasons": [], "reviewer": "auto"})
-    return house
+    project = open_iteration(CHARACTER, "v3", root=tmp_path)
+    for number, each in ((1, Project(tmp_path, project.character, "v1")), (2, project.before())):
+        fill(each, "pristine", 6, depth=1 + number)
+    fill(project, "source", 4)
+    fill(project, "enriched", 10, depth=1, label={"label": "good", "reasons": [], "reviewer": "auto"})
+    return project
 
 
-def fed(house, policy):
+def fed(project, policy):
     told = params.load(ROOT / "params" / "mini" / "turns.yaml")
-    source, enriched = Dataset.open(house.data("source")), Dataset.open(house.data("enriched"))
-    found = turns.learned(house, told, policy, source, enriched)
-    assert found.depth == max((r.depth for d in _inherited(house, policy) for r in d), default=1)
+    source, enriched = Dataset.open(project.data("source")), Dataset.open(project.data("enriched"))
+    found = turns.learned(project, told, policy, source, enriched)
+    assert found.depth == max((r.depth for d in _inherited(project, policy) for r in d), default=1)
     return mixture_table(found.samples)
 
 
-def _inherited(house, policy):
-    return [records for _, _, records in guards.inherit(house, policy.guards).pictures]
+def _inherited(project, policy):
+    return [records for _, _, records in guards.inherit(project, policy.guards).pictures]
 
 
 def test_what_each_policy_trains_on(third):

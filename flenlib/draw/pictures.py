@@ -1,0 +1,172 @@
+"""Making pictures one by one so that a killed run goes on without losing or repeating any."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from flenlib import __version__
+from flenlib.content import check_prompt
+from flenlib.dataset.images import read_provenance, save_picture, sha256
+from flenlib.dataset.label_folders import SET_ASIDE, forget_copies
+from flenlib.dataset.prompts import Prompt
+from flenlib.dataset.records import Dataset, ImageRecord
+from flenlib.project import Project
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to make: its file name and all that decides its pixels."""
+
+    filename: str
+    prompt: str
+    seed: int
+    settings: dict[str, Any]
+    parent: ImageRecord | None = None
+    attributes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """A hash of all that decides the pixels: the same key means the same picture."""
+        parts = (self.prompt, self.seed, self.settings, self.parent.sha256 if self.parent else None)
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def finished(path: Path, job: Job) -> bool:
+    """Say whether the picture of this very job stands on disk, by the key in its provenance."""
+    try:
+        return path.is_file() and read_provenance(path).get("job") == job.key
+    except ValueError:  # cut short by a crash of the machine: it is drawn again
+        return False
+
+
+def drawn_by(models: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a model's facts that decides pixels, without folders, so that a moved project stays done."""
+    loras = [
+        {"file": Path(use["file"]).name, "sha256": use["sha256"], "weight": use["weight"]}
+        for use in models.get("loras", ())
+    ]
+    return {name: models.get(name) for name in ("name", "hash", "precision")} | {"loras": loras}
+
+
+def check_jobs(project: Project, jobs: Iterable[Job]) -> list[Job]:
+    """Return the jobs as a list if every prompt may be drawn of this character; otherwise raise PermissionError."""
+    jobs = list(jobs)
+    for job in jobs:
+        check_prompt(project.character, job.prompt)
+    return jobs
+
+
+def make(project: Project, folder: Path, job: Job, draw: Callable[[Job], Image.Image], models: dict[str, Any]) -> Path:
+    """Return the path of a job's picture, drawing it only when it is neither on disk yet nor among those set aside.
+
+    Raises PermissionError for a prompt the character's profile does not allow.
+    """
+    check_prompt(project.character, job.prompt)
+    path, aside = folder / job.filename, folder / SET_ASIDE / job.filename
+    if not finished(path, job) and finished(aside, job):  # the plan is as it was
+        forget_copies(folder, job.filename)
+        os.replace(aside, path)
+    if not finished(path, job):
+        forget_copies(folder, job.filename)
+        save_picture(draw(job), path, provenance(project, job, models))
+    return path
+
+
+def keep_planned(dataset: Dataset, jobs: Iterable[Job]) -> None:
+    """Take out of a dataset what no job makes any more: its records, its copies in the label folders, its pictures.
+
+    Nothing is lost: the pictures go to ``set_aside/``, with copies a person edited, and labels stay in the journal.
+    """
+    names, aside = {job.filename for job in jobs}, dataset.folder / SET_ASIDE
+    for record in [r for r in dataset.images if r.filename not in names]:
+        aside.mkdir(exist_ok=True)
+        forget_copies(dataset.folder, record.filename)
+        if dataset.path(record).is_file():
+            os.replace(dataset.path(record), aside / record.filename)
+        dataset.images.remove(record)
+    dataset.save()
+
+
+def provenance(project: Project, job: Job, models: dict[str, Any]) -> dict[str, Any]:
+    """Return what a picture carries about itself: who made it, from what, and for whom."""
+    return {
+        "made_by": models.get("name", "model"),
+        "software": f"flenwheel {__version__}",
+        "character": project.character.name,
+        "character_kind": project.character.kind,
+        "consent": project.character.consent,
+        "iteration": project.iteration,
+        "prompt": job.prompt,
+        "seed": job.seed,
+        "settings": job.settings,
+        "parent": job.parent.sha256 if job.parent else None,
+        "models": drawn_by(models),
+        "job": job.key,
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def put_record(
+    dataset: Dataset, job: Job, path: Path, kind: str, models: dict[str, Any], caption: str, learnt_depth: int = 0
+) -> ImageRecord:
+    """Add or replace the record of a finished picture; measurements of the very same picture are kept.
+
+    It is one generation deeper than its parent, and than what the LoRA that drew it learnt from (``learnt_depth``).
+    """
+    digest = sha256(path)
+    known = next((r for r in dataset.images if r.filename == path.name and r.sha256 == digest), None)
+    record = ImageRecord(
+        filename=path.name,
+        sha256=digest,
+        caption=caption,
+        angle=job.attributes.get("angle"),
+        expression=job.attributes.get("expression"),
+        quality="high",
+        kind=kind,
+        depth=1 + max(job.parent.depth if job.parent else 0, learnt_depth),
+        parent=job.parent.sha256 if job.parent else None,
+        prompt=job.prompt,
+        seed=job.seed,
+        models=drawn_by(models),
+        measurements=dict(known.measurements) if known else {},
+        label=known.label if known else None,
+        attributes=job.attributes,
+        extra=dict(known.extra) if known else {},
+    )
+    dataset.put(record)
+    return record
+
+
+def seed_of(base: int, *parts: Any) -> int:
+    """Return a seed derived from a base seed and names, the same on every machine."""
+    text = "/".join(map(str, (base, *parts)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+
+
+def prompt_jobs(
+    prompts: Iterable[Prompt], seeds_per_prompt: int, base_seed: int, settings: dict[str, Any]
+) -> list[Job]:
+    """Return one job for each prompt and seed; names end in the seed's number so that files sort by prompt."""
+    return [
+        Job(f"{p.name}_{n}.png", p.text, seed_of(base_seed, p.name, n), settings, attributes=p.wanted())
+        for p in prompts
+        for n in range(seeds_per_prompt)
+    ]
+
+
+def sampler(generator: Any, steps: int, guidance: float) -> Callable[[Job], Image.Image]:
+    """Return the function that draws one job with a generator."""
+
+    def draw(job: Job) -> Image.Image:
+        return generator.sample(job.prompt, seed=job.seed, steps=steps, guidance=guidance)
+
+    return draw

@@ -1,0 +1,1 @@
+"""What leaves the kit: LoRAs under other trainers' names."""

@@ -1,0 +1,1 @@
+"""Judging LoRAs and editors: the model card, comparisons, progress over iterations."""

@@ -1,0 +1,1 @@
+"""One file a model family: all that is special about it."""

@@ -1,0 +1,352 @@
+"""The settings of an iteration: one validated model a step. Knows no files and no models."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+TARGET_PRESETS = ("attention", "attention+mlp", "all-linear")
+"""Which layers a LoRA is put on; what they mean in each family is said in ``models/lora.py``."""
+
+
+class Section(BaseModel):
+    """The base of every section: no unknown keys, no changes after checking, numbers are finite and never yes or no."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_yes_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation in (int, float):
+            raise PydanticCustomError("number", "Input should be a number, not yes or no")
+        return value
+
+
+class Character(Section):
+    """Whom the LoRA is of."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="folder name of the character")
+    trigger: str = Field(min_length=3, pattern=r"^\S+$", description="token that stands for the character in prompts")
+    class_noun: str = Field(default="person", min_length=1, description="what the character is: person, woman, robot")
+    kind: Literal["fictional", "real"] = Field(description="real needs a consent statement on record")
+    consent: str = Field(default="", description="who consented, to what, and when; required for a real person")
+    age: Literal["adult", "minor"] = Field(default="adult", description="a minor can never be asked for adult content")
+    adult_content: bool = Field(default=False, description="allow adult prompts for an adult character")
+
+    @property
+    def subject(self) -> str:
+        """The words that name the character in a prompt, such as ``ohwx_char person``."""
+        return f"{self.trigger} {self.class_noun}"
+
+
+class Models(Section):
+    """Which models run, where, and at which precision."""
+
+    generator: str = Field(default="mini-flux", description="registered name, hub id, or local folder (flux family)")
+    editor: str = Field(default="mini-qwen-edit", description="registered name, hub id or local folder (qwen_edit)")
+    generator_loras: list[str] = Field(
+        default=[], description="LoRA files or hub ids under the character's, 'path:0.8'"
+    )
+    editor_loras: list[str] = Field(
+        default=[],
+        description="on the editor: 'multiple-angles:0.9', 'path:0.8', hub ids, or 'adopted' (docs/loras.md)",
+    )
+    editor_mode: Literal["stack", "sequence"] = Field(
+        default="stack", description="editor_loras together by weight, or one after another by kind of edit"
+    )
+    precision: Literal["fp32", "bf16", "int8", "nf4"] = Field(default="fp32", description="of the base weights")
+    offload: Literal["none", "model", "group"] = Field(
+        default="none", description="what is moved off the card when idle"
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1")
+
+
+class Curate(Section):
+    """Step 1.1."""
+
+    folder: str = Field(default="", description="folder of pictures to import; empty: the mini studio draws twelve")
+    minimum_size: int = Field(default=64, gt=0, description="shorter side, pixels; 512 for real models")
+    minimum_sharpness: float = Field(default=60.0, ge=0, description="variance of the Laplacian on the face")
+    minimum_usable: int = Field(default=10, gt=0, description="pictures the step needs to succeed")
+    minimum_angles: int = Field(default=2, gt=0, description="different angles the step needs")
+    held_out: Literal[0, 2, 3, 4] = Field(default=2, description="pictures kept from training, to measure against")
+    expect_face: bool = Field(
+        default=True, description="reject a picture without exactly one face, back and profile excepted"
+    )
+    seed: int = 7
+
+
+class Enrich(Section):
+    """Step 1.2."""
+
+    edits_per_source: int = Field(default=5, gt=0, description="edits drawn for each source")
+    kinds: list[Literal["background", "lighting", "style", "camera"]] = Field(
+        default=["background", "lighting", "style", "camera"],
+        min_length=1,
+        description="kinds of edit, in equal shares",
+    )
+    tries: int = Field(default=2, gt=0, description="seeds tried before a drifted edit is left to review")
+    steps: int = Field(default=16, gt=0, description="sampling steps; 40 for the real editor")
+    guidance: float = Field(default=2.0, ge=1, description="true_cfg_scale; 4.0 for the real editor")
+    slack: float = Field(
+        default=1.75, gt=0, description="threshold = the sources' own spread x slack x the kind's factor"
+    )
+    seed: int = 11
+
+
+class Review(Section):
+    """Steps 1.3 and 1.7: who decides, and how strictly."""
+
+    reviewer: Literal["human", "file", "auto"] = Field(default="auto", description="who labels")
+    person: str = Field(default="", description="your name, when several people review")
+    file: str = Field(default="", description="CSV of filename,label,reasons when reviewer is file")
+    minimum_good: int = Field(default=30, ge=0, description="good pictures the step needs (1.3)")
+    select: int = Field(default=12, ge=0, description="pictures picked (1.7)")
+    accept_unmeasured: bool = Field(
+        default=True, description="auto: good although no face could be expected, so none measured"
+    )
+    margin: float = Field(
+        default=1.25, gt=1, description="auto: up to threshold x margin is needs_correction, beyond it reject"
+    )
+    near_copy: float = Field(default=0.0, ge=0, description="face distance under which a picture adds nothing (1.7)")
+
+
+class Phase(Section):
+    """A part of a training that draws some kinds of samples only: head and expressions first, then the whole body."""
+
+    kinds: list[str] = Field(
+        min_length=1, description="kinds drawn: a record's framing (portrait, standing ...), a folder's concept"
+    )
+    until: int = Field(default=0, ge=0, description="its last step; 0: the last of the training")
+
+
+class Train(Section):
+    """Steps 1.4 and 1.8: one LoRA."""
+
+    steps: int = Field(default=600, gt=0, description="optimiser steps; 1000-2000 for FLUX.1-dev")
+    batch_size: int = Field(default=4, gt=0, description="of all processes together")
+    accumulate: int = Field(default=1, gt=0, description="micro-steps per optimiser step")
+    learning_rate: float = Field(default=2e-3, gt=0, description="1e-4 for the real models; 1 for prodigy")
+    warmup: int = Field(default=20, ge=0, description="steps of linear warm-up")
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    rank: int = Field(default=16, gt=0)
+    alpha: float = Field(default=16.0, gt=0)
+    adapter: Literal["lora", "dora", "lokr"] = "lora"
+    targets: str | list[str] = Field(
+        default="all-linear", description="attention, attention+mlp, all-linear, or a list of layer name endings"
+    )
+    timesteps: Literal["logit_normal", "uniform", "shifted"] = "logit_normal"
+    optimizer: Literal["adamw", "adamw8bit", "paged_adamw8bit", "adafactor", "prodigy", "schedule_free"] = "adamw"
+    weight_decay: float = Field(default=1e-2, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    caption_dropout: float = Field(default=0.05, ge=0, le=1)
+    ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the averaged LoRA that is saved; 0 is off")
+    gradient_checkpointing: bool = Field(default=False, description="less memory, more time")
+    compile: bool = Field(default=False, description="torch.compile of the transformer's blocks")
+    checkpoint_every: int = Field(default=200, gt=0)
+    sample_every: int = Field(default=200, gt=0, description="pictures, and their identity distance")
+    validate_every: int = Field(default=200, gt=0, description="loss on held-out pictures, at fixed noise and times")
+    resolution: list[int] = Field(
+        default=[], description="one or several, such as [512, 768, 1024]; empty: the model's own"
+    )
+    flip: bool = Field(default=False, description="draw mirrored pictures too; a face is not its mirror image")
+    focus: Literal["none", "face", "mask", "edit"] = Field(
+        default="none", description="where the loss counts in full: found faces, mask pictures, what an edit changed"
+    )
+    unfocused: float = Field(default=0.1, ge=0, lt=1, description="what the loss counts elsewhere")
+    phases: list[Phase] = Field(default=[], description="a curriculum; empty: every sample all the time")
+    source_repeats: int = Field(default=0, ge=0, description="0: as many as make sources half of what is sampled")
+    seed: int = 17
+
+    @field_validator("targets")
+    @classmethod
+    def _known_preset(cls, value: str | list[str]) -> str | list[str]:
+        if not value or (isinstance(value, str) and value not in TARGET_PRESETS):
+            raise PydanticCustomError("targets", f"Input should be one of {', '.join(TARGET_PRESETS)}, or a list")
+        return value
+
+    @field_validator("resolution", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, int | str) else value
+
+    @field_validator("resolution")
+    @classmethod
+    def _sizes(cls, value: list[int]) -> list[int]:
+        if any(side < 16 for side in value) or len(set(value)) != len(value):
+            raise PydanticCustomError("sizes", "Input should be different sizes of at least 16 pixels")
+        return value
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        ends = [phase.until or self.steps for phase in self.phases]
+        if ends and (ends != sorted(set(ends)) or ends[-1] != self.steps):
+            raise PydanticCustomError(
+                "phases", f"phases should end one after another and the last at step {self.steps}, not at {ends}"
+            )
+        if self.optimizer == "schedule_free" and (self.schedule != "constant" or self.ema):
+            raise PydanticCustomError(
+                "schedule_free", "optimizer schedule_free averages by itself: use schedule constant and ema 0 with it"
+            )
+        return self
+
+
+class TrainRun(Section):
+    """One training outside the notebooks: the content of a file given to ``python -m flenlib.train``."""
+
+    character: Character
+    model: str = Field(default="mini-flux", description="registered name, hub id or local folder")
+    family: Literal["flux", "qwen_edit"] = Field(default="flux", description="which of the two the model is")
+    precision: Literal["fp32", "bf16", "int8", "nf4"] = Field(default="fp32", description="of the base weights")
+    offload: Literal["none", "model", "group"] = "none"
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1")
+    data: list[str] = Field(
+        min_length=1, description="kohya folders (10_name inside), folders with metadata.json or triplets.json"
+    )
+    held_out: list[str] = Field(default=[], description="the same, never trained on: validation loss and identity")
+    prior: list[str] = Field(default=[], description="kohya folders of the class: what the model should not forget")
+    prior_weight: float = Field(default=1.0, gt=0, description="what the loss of a prior picture counts")
+    masks: str = Field(default="", description="folder of mask pictures named as their pictures, for focus mask")
+    references: list[str] = Field(default=[], description="pictures an editor is given where a sample has none")
+    prompts: list[str] = Field(default=[], description="previews; empty: captions of the first samples")
+    preview_steps: int = Field(default=28, gt=0)
+    preview_guidance: float = Field(default=3.5, ge=0)
+    train: Train = Train()
+    output: str = Field(min_length=1, description="folder of the LoRA; its name is the LoRA's")
+
+
+class TrainEditor(Train):
+    """Step 2.2: the editor's own LoRA. The reference picture stays where captions are dropped."""
+
+    steps: int = Field(default=300, gt=0, description="optimiser steps; 1000 for Qwen-Image-Edit-2509")
+    rank: int = Field(default=16, gt=0, description="8-16")
+    checkpoint_every: int = Field(default=100, gt=0, description="checkpoints are scored on held-out triplets")
+    sample_every: int = Field(default=300, gt=0)
+    validate_every: int = Field(default=100, gt=0)
+    sampling_steps: int = Field(default=16, gt=0, description="of the pictures checkpoints are scored by; 40 real")
+    guidance: float = Field(default=2.0, ge=1, description="true_cfg_scale of these pictures; 4.0 for the real editor")
+
+
+class Guards(Section):
+    """What keeps wheel 1 from drifting over many turns; docs/process.md gives each one's reason."""
+
+    real_share: float = Field(
+        default=0.5, ge=0, lt=1, description="sources' least share of what training draws; 0: off"
+    )
+    previous_only: bool = Field(default=True, description="pictures an iteration drew feed only the next one")
+    deepest: int = Field(default=4, ge=0, description="generations from a real picture that are trained on; 0: any")
+    only_shipped: bool = Field(default=True, description="leave out pristine pictures that made the last LoRA no fit")
+    nearest: float = Field(default=0.5, ge=0, description="nearer than this x the sources' own spread: a copy; 0: off")
+    diversity: float = Field(default=0.9, ge=0, description="a refined LoRA's least share of diversity; 0: off")
+
+
+class Corrections(Section):
+    """Step 2.1: what review sent back becomes (source, instruction, corrected picture)."""
+
+    hand: Literal["person", "tries", "renderer", "off"] = Field(
+        default="person", description="who corrects what nobody corrected yet; off: leave wheel 2 out"
+    )
+    labels: list[Literal["needs_correction", "reject"]] = Field(
+        default=["needs_correction"], min_length=1, description="which pictures are corrected"
+    )
+    reviewer: Literal["human", "file", "auto"] = Field(default="auto", description="who picks among tries")
+    file: str = Field(default="", description="CSV of filename,label,reasons when reviewer is file")
+    tries: int = Field(default=4, gt=0, description="pictures tried for each, by improved prompts and seeds")
+    steps: int = Field(default=16, gt=0, description="sampling steps of a try; 40 for the real editor")
+    guidance: float = Field(default=2.0, ge=1, description="true_cfg_scale of a try; 4.0 for the real editor")
+    positive_share: float = Field(default=0.3, ge=0, lt=1, description="share of what is learnt that is good edits")
+    held_out_share: float = Field(
+        default=0.15, ge=0, lt=1, description="of corrections, whole sources, kept from training to score checkpoints"
+    )
+    minimum: int = Field(
+        default=10, gt=0, description="corrections the step needs, held-out ones among them; good edits do not count"
+    )
+    earlier: bool = Field(default=True, description="keep the corrections of the iteration before")
+    pairs: list[str | dict[str, str]] = Field(
+        default=[], description="folders of pairs to add, or {control: ..., target: ...} (docs/second-wheel.md)"
+    )
+    export: list[Literal["ai-toolkit", "musubi-tuner", "diffsynth", "imagefolder"]] = Field(
+        default=[], description="layouts to write the pairs in, for other trainers"
+    )
+    seed: int = 41
+
+    @field_validator("pairs", mode="before")
+    @classmethod
+    def _folders(cls, value: Any) -> Any:
+        for given in value if isinstance(value, list) else ():
+            folders = [given] if isinstance(given, str) else list(given.values()) if isinstance(given, dict) else [None]
+            named = not isinstance(given, dict) or given.keys() == {"control", "target"}
+            if not (named and all(isinstance(folder, str) and folder for folder in folders)):
+                raise PydanticCustomError("pairs", "Input should be folders, or {control: folder, target: folder}")
+        return value
+
+
+class CompareEditors(Section):
+    """Step 2.3: which editor the next iteration uses."""
+
+    strategies: list[Literal["use", "combine", "train", "hybrid"]] = Field(
+        default=["train"], description="beside the base editor: each community LoRA, all of them, ours, ours with them"
+    )
+    community: list[str] = Field(default=[], description="for use, combine and hybrid: 'multiple-angles:0.9', files")
+    mode: Literal["stack", "sequence"] = Field(default="stack", description="how several LoRAs are run")
+    weight: float = Field(default=1.0, gt=0, description="of our own LoRA")
+    edits_per_source: int = Field(default=3, gt=0)
+    kinds: list[Literal["background", "lighting", "style", "camera"]] = Field(
+        default=["background", "lighting", "style", "camera"], min_length=1
+    )
+    steps: int = Field(default=16, gt=0, description="sampling steps; 40 for the real editor")
+    guidance: float = Field(default=2.0, ge=1, description="true_cfg_scale; 4.0 for the real editor")
+    slack: float = Field(default=1.75, gt=0, description="of the face threshold, as enrich.slack")
+    adopt: str = Field(default="auto", description="auto (the stated rule), base, or the name of a compared editor")
+    seed: int = 43
+
+
+class Generate(Section):
+    """Step 1.5."""
+
+    prompts: int = Field(default=30, gt=0, description="novel prompts")
+    seeds_per_prompt: int = Field(default=2, gt=0)
+    steps: int = Field(default=16, gt=0, description="28 for FLUX.1-dev")
+    guidance: float = Field(default=3.5, ge=0)
+    lora_weight: float = Field(default=1.0, ge=0)
+    seed: int = 23
+
+
+class Filter(Section):
+    """Step 1.6."""
+
+    threshold: float = Field(default=0.0, ge=0, description="face distance kept; 0: calibrated on the sources")
+    slack: float = Field(default=1.75, gt=0, description="calibrated threshold = the sources' own spread x slack")
+
+
+class Card(Section):
+    """Notebook 31 and step 1.8: how LoRAs are compared."""
+
+    seeds_per_cell: int = Field(default=4, gt=0)
+    steps: int = Field(default=16, gt=0)
+    guidance: float = Field(default=3.5, ge=0)
+    lora_weight: float = Field(default=1.0, ge=0)
+    seed: int = 31
+
+
+class Iteration(Section):
+    """Everything one iteration was told: the content of ``params/<character>/<iteration>.yaml``."""
+
+    character: Character
+    iteration: str = Field(default="v1", pattern=r"^v[0-9]+$")
+    models: Models = Models()
+    curate: Curate = Curate()
+    enrich: Enrich = Enrich()
+    review_enriched: Review = Review()
+    train: Train = Train()
+    generate: Generate = Generate()
+    filter: Filter = Filter()
+    review_synthetic: Review = Review()
+    retrain: Train = Train()
+    card: Card = Card()
+    guards: Guards = Guards()
+    corrections: Corrections = Corrections()
+    train_editor: TrainEditor = TrainEditor()
+    compare_editors: CompareEditors = CompareEditors()

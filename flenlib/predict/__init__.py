@@ -1,0 +1,1 @@
+"""Memory, seconds, hours and money before a start."""

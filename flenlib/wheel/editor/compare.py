@@ -1,0 +1,210 @@
+"""Step 2.3: the editor in use, community LoRAs and our own draw the same edits; one is adopted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+from tqdm.auto import tqdm
+
+from flenlib.dataset import triplets
+from flenlib.dataset.images import open_image
+from flenlib.dataset.prompts import edit_prompt, edits_offered, enrichment_plan
+from flenlib.dataset.records import Dataset
+from flenlib.dataset.triplets import Triplet
+from flenlib.draw import routes
+from flenlib.draw.pictures import Job, check_jobs, drawn_by, make, seed_of
+from flenlib.draw.routes import Routes
+from flenlib.measure.statistics import FEWEST_PAIRS, Interval, verdict
+from flenlib.models import community, lora
+from flenlib.models.community import Use
+from flenlib.params import CompareEditors, Models
+from flenlib.project import Project
+from flenlib.steps.record import Criterion
+from flenlib.wheel.editor.scores import BASE, CURRENT, in_use, intervals
+from flenlib.wheel.enrich import after
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which editor is adopted, and the sentence that says why."""
+
+    name: str
+    sentence: str
+
+
+def candidates(project: Project, models: Models, settings: CompareEditors) -> dict[str, Routes]:
+    """Return the editors to compare by name: base, the one step 1.2 used (current), and what the strategies say.
+
+    ``use``: each community LoRA by itself; ``combine``: all of them; ``train``: our own; ``hybrid``: ours with them.
+    Raises FileNotFoundError when our own is asked for and not trained, ValueError for a strategy that needs LoRAs and
+    has none, and for two editors of one name.
+    """
+    published = [community.parse(text, models.editor) for text in settings.community]
+    now = routes.open_routes(project, models)
+    found = [(BASE, Routes()), *([(CURRENT, now)] if now.uses else [])]
+    own = (
+        community.parse(f"{project.editor_lora}:{settings.weight}")
+        if {"train", "hybrid"} & {*settings.strategies}
+        else None
+    )
+    for strategy in settings.strategies:
+        if strategy != "train" and not published:
+            raise ValueError(f"compare_editors.strategies has {strategy!r}: name LoRAs in compare_editors.community")
+        if strategy == "use":
+            found += [(_name(use), Routes([use], settings.mode)) for use in published]
+        elif strategy == "combine":
+            found.append(("combined", Routes(published, settings.mode)))
+        elif strategy == "train":
+            found.append(("ours", Routes([own])))
+        else:
+            found.append(("hybrid", Routes([*published, own], settings.mode)))
+    names = [name for name, _ in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"two of the editors to compare are called {twice[0]!r}; take one out of compare_editors, or give its file "
+            "another name"
+        )
+    return dict(found)
+
+
+def plan(
+    project: Project, source: Dataset, pairs: Sequence[Triplet], settings: CompareEditors, models: dict[str, Any]
+) -> list[Job]:
+    """Return the edits every editor draws: of all sources, held-out ones too, none that is among the triplets.
+
+    Neither those a LoRA learned nor those its checkpoint was chosen by, known by the source's pixels and the
+    instruction. A source has fewer than ``edits_per_source`` when no more are left. Raises ValueError when more are
+    asked for than the kinds offer.
+    """
+    recipe = {"steps": settings.steps, "guidance": settings.guidance, "editor": drawn_by({**models, "loras": []})}
+    folder, kinds = project.data("corrections"), tuple(settings.kinds)
+    known, jobs = set(triplets.keys(folder, pairs)), []
+    for record in source.images:
+        count = max(edits_offered(kinds), settings.edits_per_source)
+        every = enrichment_plan(count, seed_of(settings.seed, record.filename), kinds)
+        where = triplets.relative(source.path(record), folder)
+        keys = triplets.keys(folder, [Triplet(where, edit_prompt(*edit), "") for edit in every])
+        fresh = [edit for edit, key in zip(every, keys, strict=True) if key not in known]
+        for kind, value in fresh[: settings.edits_per_source]:
+            name = f"{Path(record.filename).stem}__{kind}_{value.replace(' ', '-')}.png"
+            seed, options = seed_of(settings.seed, name), recipe | {"passes": []}
+            jobs.append(Job(name, edit_prompt(kind, value), seed, options, record, after(record, kind, value)))
+    return jobs
+
+
+def draw(
+    project: Project, source: Dataset, editor: Any, found: Mapping[str, Routes], jobs: Sequence[Job],
+    settings: CompareEditors, models: dict[str, Any],
+) -> dict[str, list[Path]]:  # fmt: skip
+    """Draw every job with every editor into ``outputs/.../editors/<name>/``; finished pictures stay.
+
+    What a LoRA's page asks for beside it and has not is printed. Raises ValueError for a LoRA distilled to other steps.
+    """
+    drawn: dict[str, list[Path]] = {}
+    check_jobs(project, jobs)
+    for name, way in found.items():
+        for said in community.check_sampling(way.uses, settings.steps, settings.guidance):
+            print(f"{name}: {said}")
+    for name, way in found.items():
+        if editor.loras:
+            lora.unstack(editor)
+        facts = models | {"loras": way.facts()}
+
+        def one(job: Job, way: Routes = way) -> Image.Image:
+            kind, value = job.attributes["edit"], job.attributes["edit_value"]
+            options = {"seed": job.seed, "steps": settings.steps, "guidance": settings.guidance}
+            angle = job.attributes.get("angle", "")
+            return way.draw(editor, kind, value, open_image(source.path(job.parent)), angle=angle, **options)
+
+        folder, todo = project.outputs / "editors" / name, []
+        for job in jobs:
+            said = job.attributes
+            route = way.recipe(said["edit"], said["edit_value"], angle=said.get("angle", ""))
+            todo.append(replace(job, prompt=route[0]["prompt"], settings={**job.settings, "passes": route}))
+        drawn[name] = [
+            make(project, folder, job, one, facts) for job in tqdm(todo, desc=f"editing: {name}", unit="edit")
+        ]
+    return drawn
+
+
+def choose(tables: Mapping[str, pd.DataFrame], settings: CompareEditors) -> Choice:
+    """Return the editor to adopt and why.
+
+    ``auto``: the one of which most edits would be accepted, if that is more than of the editor in use and its identity
+    is not shown to be worse; otherwise the editor in use stays. Whether the difference is beyond chance is said either
+    way. Raises ValueError when the settings name an editor that was not compared.
+    """
+    shares = {name: float(table["accepted"].mean()) for name, table in tables.items()}
+    now = in_use(tables)
+    if settings.adopt == "auto":
+        fit = [name for name in tables if name != now and shares[name] > shares[now] and not _worse(tables, name)]
+        best = max(fit, key=lambda name: shares[name], default=now)
+        if best == now:
+            said = f"of no other would more edits be accepted ({shares[now]:.0%} of its)"
+            return Choice(now, f"the {now} editor stays: {said}")
+    elif settings.adopt in tables:
+        best = settings.adopt
+    else:
+        raise ValueError(f"compare_editors.adopt is {settings.adopt!r}; compared were {', '.join(tables)}")
+    why = "" if settings.adopt == "auto" else ", because the settings say so"
+    if best == now:
+        return Choice(now, f"the {now} editor stays{why}")
+    shown = verdict(intervals(tables, best)["accepted (share)"], lower_is_better=False, names=(now, best))
+    counts = f"{shares[best]:.0%} of its edits would be accepted, {shares[now]:.0%} of the {now} editor's"
+    return Choice(best, f"{best} is adopted{why}: {counts}; {shown}")
+
+
+def adopt(project: Project, choice: Choice, found: Mapping[str, Routes]) -> Path:
+    """Write the choice where step 1.2 of the next iteration reads it (``models.editor_loras: [adopted]``)."""
+    way = found[choice.name]
+    return routes.adopt(project, choice.name, way.uses, way.mode, choice.sentence)
+
+
+def difference(tables: Mapping[str, pd.DataFrame], choice: Choice) -> tuple[dict[str, Interval], str]:
+    """Return the paired differences to look at, with a title: of what is adopted, else of the best that is not."""
+    now = in_use(tables)
+    others = [name for name in tables if name != now]
+    if not others:
+        return {}, f"nothing but the {now} editor was compared"
+    name = choice.name if choice.name != now else max(others, key=lambda each: tables[each]["accepted"].mean())
+    return intervals(tables, name), f"{name} minus {now}{'' if name == choice.name else ', not adopted'}"
+
+
+def criteria(tables: Mapping[str, pd.DataFrame], choice: Choice) -> list[Criterion]:
+    """Return step 2.3's success criteria of the adopted editor against the one in use before."""
+    adopted, now = tables[choice.name], in_use(tables)
+    share, before = float(adopted["accepted"].mean()), float(tables[now]["accepted"].mean())
+    same = choice.name == now
+    done, copies = adopted["edit done"].dropna(), [int(tables[name]["unchanged"].sum()) for name in (choice.name, now)]
+    found = f"{done.mean():.0%} of {len(done)}" if len(done) else "not measured: of a photograph only a person can say"
+    return [
+        Criterion(
+            f"more edits would be accepted than of the {now} editor",
+            share > before,
+            f"{share:.0%} against {before:.0%}",
+        ),
+        Criterion("identity is not shown to be worse", same or not _worse(tables, choice.name), choice.name),
+        Criterion("edits done in 70 %", bool(len(done)) and float(done.mean()) >= 0.7, found),
+        Criterion(
+            f"no more sources handed back unedited than by the {now} editor",
+            copies[0] <= copies[1],
+            f"{copies[0]} against {copies[1]} of {len(adopted)}",
+        ),
+    ]
+
+
+def _worse(tables: Mapping[str, pd.DataFrame], name: str) -> bool:
+    faces = intervals(tables, name)["face distance"]
+    return faces.n >= FEWEST_PAIRS and faces.low > 0
+
+
+def _name(use: Use) -> str:
+    """Return what a LoRA is called in the tables and in the folder of its pictures: with its weight."""
+    stem = use.name or Path(use.path).name.removesuffix(".safetensors").replace(" ", "-")
+    return f"{stem}-{use.weight:g}"

@@ -1,0 +1,210 @@
+"""Step 2.1: what review sent back becomes (source, instruction, corrected picture), by a hand or by trying again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from flenlib.dataset import triplets
+from flenlib.dataset.files import link_or_copy
+from flenlib.dataset.images import open_image, read_provenance, save_picture
+from flenlib.dataset.journal import Decision, in_force
+from flenlib.dataset.prompts import edit_prompt
+from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
+from flenlib.dataset.triplets import Triplet
+from flenlib.measure.faces import ReferenceSet
+from flenlib.measure.identity import FACE_DISTANCE, distance
+from flenlib.measure.quality import diversity
+from flenlib.mini import answers
+from flenlib.params import Corrections
+from flenlib.project import Project
+from flenlib.wheel.enrich import edit_done, question
+from flenlib.wheel.labels import PEOPLE, PendingReview, open_journal
+
+
+def sent_back(enriched: Dataset, settings: Corrections) -> list[ImageRecord]:
+    """Return the edits that are to be corrected."""
+    return [record for label in settings.labels for record in enriched.labelled(label)]
+
+
+def decisions_on(enriched: Dataset) -> dict[str, Decision]:
+    """Return what reviewers said of each edit: the issue, a better prompt, a corrected picture."""
+    return in_force(open_journal(enriched), enriched)
+
+
+def sent_back_table(enriched: Dataset, settings: Corrections) -> pd.DataFrame:
+    """Return, for each kind of edit, how many were drawn and how many are to be corrected."""
+    back = sent_back(enriched, settings)
+    rows = []
+    for kind in sorted({r.attributes["edit"] for r in enriched.images}):
+        drawn = [r for r in enriched.images if r.attributes["edit"] == kind]
+        mine = [r for r in back if r.attributes["edit"] == kind]
+        why = sorted({"; ".join(r.label["reasons"])[:60] for r in mine})
+        rows.append({"edit": kind, "drawn": len(drawn), "sent back": len(mine), "such as": why[0] if why else ""})
+    return pd.DataFrame(rows).set_index("edit")
+
+
+def by_hand(project: Project, source: Dataset, enriched: Dataset, settings: Corrections) -> list[Triplet]:
+    """Return a triplet for each edit that a hand corrected: a person's picture, or in the mini studio the renderer's.
+
+    The renderer (``hand: renderer``) draws what was asked of this character, which no photograph allows: it raises
+    ValueError for a source the studio did not draw. Raises ValueError naming an edit whose source was deleted.
+    """
+    dataset, decided = _targets(project), decisions_on(enriched)
+    made = []
+    for record in sent_back(enriched, settings):
+        said = decided.get(record.filename)
+        target = dataset.folder / f"{Path(record.filename).stem}.png"
+        parent = source_of(source, record)
+        if said and said.corrected:
+            link_or_copy(_given(enriched, said), target)
+            who, how = "person", said.note or "corrected by hand"
+        elif settings.hand == "renderer":
+            facts = read_provenance(source.path(parent))
+            picture = answers.answer(facts, record.attributes, open_image(enriched.path(record)).width)
+            about = {"parent": parent.sha256, "corrects": record.sha256, "prompt": record.prompt}
+            save_picture(picture, target, {"made_by": "renderer", "software": "flenlib.mini"} | about)
+            who, how = "renderer", "the renderer drew what was asked of this character"
+        else:
+            continue
+        made.append(_triplet(project, dataset, source, enriched, record, target, said, who, how))
+    dataset.save()
+    return made
+
+
+def open_cases(enriched: Dataset, settings: Corrections, made: Sequence[Triplet]) -> list[ImageRecord]:
+    """Return the edits to be tried again: all that no hand corrected, or (``hand: person``) those given a prompt.
+
+    Raises PendingReview when a person is to correct and has not corrected enough yet.
+    """
+    done, decided = {Path(t.target_image).stem for t in made}, decisions_on(enriched)
+    left = [r for r in sent_back(enriched, settings) if Path(r.filename).stem not in done]
+    if settings.hand != "person":
+        return left
+    prompted = [r for r in left if r.filename in decided and decided[r.filename].prompt]
+    if len(made) + len(prompted) < settings.minimum and len(left) > len(prompted):
+        raise PendingReview(
+            f"{len(left) - len(prompted)} of {len(left) + len(made)} edits wait for a correction: open "
+            "13_review_enriched, give each a corrected picture or a better prompt, then run again; or set "
+            "corrections.hand to 'tries' (the editor tries again) or 'off' (no second wheel)"
+        )
+    return prompted
+
+
+def picked(
+    project: Project, source: Dataset, enriched: Dataset, tries: Dataset, settings: Corrections
+) -> list[Triplet]:
+    """Return a triplet for each edit of which one try was labelled good; of several the nearest face counts.
+
+    One that is its source again comes after all others.
+    """
+    dataset, decided = _targets(project), decisions_on(enriched)
+    made = []
+    for record in sent_back(enriched, settings):
+        good = [t for t in tries.labelled("good") if t.extra.get("corrects") == record.filename]
+        if not good:
+            continue
+        best = min(good, key=_nearest)
+        target = dataset.folder / f"{Path(record.filename).stem}.png"
+        link_or_copy(tries.path(best), target)
+        who = "person" if best.label["reviewer"] in PEOPLE else best.label["reviewer"]
+        how = f"tried again with {best.prompt!r}, seed {best.seed}; picked by {who}"
+        said = decided.get(record.filename)
+        made.append(_triplet(project, dataset, source, enriched, record, target, said, "tries", how, drawn=best))
+    dataset.save()
+    return made
+
+
+def measured(project: Project, made: Sequence[Triplet], reference: ReferenceSet) -> list[Triplet]:
+    """Return the triplets with how far before and after differ, and each one's face distance to the references."""
+    folder, out = project.data("corrections"), []
+    for triplet in made:
+        path, target = triplet.paths(folder)
+        after = open_image(target)
+        found: dict[str, float | str] = {"face after": _or_not(distance(after, reference))}
+        if triplet.before_image:
+            before = open_image(folder / triplet.before_image)
+            found["face before"] = _or_not(distance(before, reference))
+            found["colour difference"] = round(diversity([before, after.resize(before.size)]), 2)
+        found["edit done after"] = done_of(path, after, triplet)
+        out.append(replace(triplet, measurements=found))
+    return out
+
+
+def done_of(source: Path, picture: Image.Image, pair: Triplet) -> int | str:
+    """Return whether a picture shows what a triplet asked for: 1, 0, or *not measured* where that cannot be told."""
+    if not pair.asked:
+        return NOT_MEASURED
+    return edit_done(source, picture, {"edit": pair.kind, "edit_value": pair.value, **pair.asked})
+
+
+def source_of(source: Dataset, record: ImageRecord) -> ImageRecord:
+    """Return the source picture an edit was made from. Raises ValueError naming the edit when it was deleted."""
+    parent = next((r for r in source.images if r.sha256 == record.parent), None)
+    if parent is None or not source.path(parent).is_file():
+        name = parent.filename if parent else f"{record.parent}"[:12]
+        raise ValueError(
+            f"the source of {record.filename} ({name}) is no longer in {source.folder}: restore it, or run step 1.2 "
+            "again"
+        )
+    return parent
+
+
+def _given(enriched: Dataset, said: Decision) -> Path:
+    path = enriched.folder / said.corrected
+    if not path.is_file():
+        raise ValueError(f"the corrected picture {path} of {said.filename} does not exist; give it again in the review")
+    return path
+
+
+def _targets(project: Project) -> Dataset:
+    return Dataset.open(project.data("corrections"), create=True)
+
+
+def _triplet(
+    project: Project, dataset: Dataset, source: Dataset, enriched: Dataset, record: ImageRecord, target: Path,
+    said: Decision | None, who: str, how: str, drawn: ImageRecord | None = None,
+) -> Triplet:  # fmt: skip
+    parent = source_of(source, record)
+    depth, of = (drawn.depth, drawn) if drawn else (parent.depth + 1, record)
+    dataset.put(
+        ImageRecord(
+            target.name, caption=record.caption, angle=record.angle, expression=record.expression, kind="correction",
+            depth=depth, parent=parent.sha256, prompt=of.prompt, seed=of.seed, models=drawn.models if drawn else {},
+            attributes=record.attributes, extra={"corrects": record.sha256, "by": who},
+        )
+    )  # fmt: skip
+    issue = (said.issue if said else "") or "; ".join(record.label["reasons"])
+    pair = pair_of(project, dataset.folder, parent, record, target, depth)
+    if said and said.prompt:
+        how += f"; better prompt: {said.prompt}"
+    before = triplets.relative(enriched.path(record), dataset.folder)
+    return replace(pair, issue=issue, improvement=how, before_image=before, by=who)
+
+
+def pair_of(
+    project: Project, folder: Path, parent: ImageRecord, record: ImageRecord, target: Path, depth: int
+) -> Triplet:
+    """Return an edit of a source as a triplet: what was asked, and ``target`` as what should come out."""
+    kind, value = record.attributes["edit"], record.attributes["edit_value"]
+    changed = question(record.attributes)
+    asked = {changed: record.attributes[changed]} if changed in record.attributes else {}
+    source = project.data("source") / parent.filename
+    pair = Triplet(
+        triplets.relative(source, folder), edit_prompt(kind, value), triplets.relative(target, folder),
+        kind=kind, value=value, asked=asked, iteration=project.iteration, depth=depth,
+    )  # fmt: skip
+    return replace(pair, **triplets.hashed(folder, pair))
+
+
+def _nearest(record: ImageRecord) -> tuple[float, float]:
+    found = record.measurements[FACE_DISTANCE]
+    return record.measurements["unchanged"], 9.0 if found == NOT_MEASURED else found
+
+
+def _or_not(value: float | None) -> float | str:
+    return NOT_MEASURED if value is None else round(value, 4)

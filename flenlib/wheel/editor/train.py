@@ -1,0 +1,213 @@
+"""Step 2.2: the editor's own LoRA from triplets, and which of its checkpoints is best on triplets it never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+from tqdm.auto import tqdm
+
+from flenlib.dataset.files import link_or_copy
+from flenlib.dataset.images import contact_sheet, open_image, save_picture
+from flenlib.dataset.records import NOT_MEASURED
+from flenlib.dataset.triplets import Triplet
+from flenlib.draw.pictures import seed_of
+from flenlib.measure.faces import ReferenceSet
+from flenlib.measure.identity import distance
+from flenlib.measure.quality import diversity, unchanged
+from flenlib.models import lora
+from flenlib.models.families.qwen_edit import NEGATIVE_PROMPT
+from flenlib.params import TrainEditor
+from flenlib.project import Project
+from flenlib.steps.record import Criterion
+from flenlib.train.cache import Sample
+from flenlib.train.loop import Result
+from flenlib.wheel.editor.corrections import done_of
+from flenlib.wheel.train import loss_ends, train_or_set_aside
+
+BASE = 0
+"""The step of the base editor in the table of checkpoints."""
+
+MEASURES = ("face distance", "colour difference")
+"""What `nearness` is made of."""
+
+
+def samples(folder: Path, pairs: Sequence[Triplet], held_out: bool = False) -> list[Sample]:
+    """Return the triplets as samples: the target is learnt, the instruction its caption, the source its reference.
+
+    Held-out triplets are never among those trained on; ``held_out`` returns them instead.
+    """
+    made = []
+    for pair in pairs:
+        if pair.held_out == held_out:
+            source, target = pair.paths(folder)
+            kind = "good edit" if pair.positive else "correction"
+            name = f"{kind}/{pair.iteration}/{target.name}"
+            made.append(Sample(target, pair.edit_prompt, references=(source,), name=name, kind=pair.kind))
+    return made
+
+
+def train_editor(
+    project: Project, editor: Any, folder: Path, pairs: Sequence[Triplet], settings: TrainEditor, on_event: Any = None
+) -> Result:
+    """Train the editor's LoRA into ``outputs/.../editor_training/`` from the base editor; a finished one returns.
+
+    Dropped captions keep their reference picture. Loss is also measured on the held-out triplets. An ``editor`` loaded
+    without its transformer lets its text encoders go while it trains.
+    """
+    options = {"held_out": samples(folder, pairs, held_out=True), "on_event": on_event}
+    options |= {"cache_folder": project.outputs / "cache", "caption_empty": NEGATIVE_PROMPT}
+    where = project.outputs / "editor_training"
+    return train_or_set_aside(editor, samples(folder, pairs), settings, where, **options)
+
+
+def checkpoints(result: Result) -> dict[int, Path | None]:
+    """Return the LoRA of every checkpoint by its step; step 0 is the base editor without one."""
+    folder = result.lora.parent / "checkpoints"
+    found = {int(path.parent.name.split("_")[1]): path for path in sorted(folder.glob("step_*/lora.safetensors"))}
+    return {BASE: None} | found
+
+
+def score(
+    project: Project,
+    editor: Any,
+    result: Result,
+    folder: Path,
+    pairs: Sequence[Triplet],
+    settings: TrainEditor,
+    reference: ReferenceSet,
+) -> pd.DataFrame:
+    """Draw every held-out triplet with every checkpoint at one seed and return a row for each of these pictures.
+
+    Columns: step, source, target, colour difference to the target (Delta E; lower is nearer), face distance to the
+    character (NaN: no face), edit done (1, 0, NaN: cannot be told), unchanged (1: the picture is its source again and
+    the target is not). Pictures lie in ``editor_training/scored/``.
+
+    What of the editor was let go for training is loaded again when there is something to draw.
+    """
+    rows = []
+    held = [pair for pair in pairs if pair.held_out]
+    work = [(step, path, pair) for step, path in checkpoints(result).items() for pair in held]
+    for step, path, pair in tqdm(work, desc="scoring checkpoints", unit="picture"):
+        source, target = pair.paths(folder)
+        drawn = result.lora.parent / "scored" / f"step_{step:06d}_{target.stem}.png"
+        if not drawn.is_file():
+            if not editor.can_encode_text:
+                editor.reload()
+            editor.load_transformer()
+            wanted = [] if path is None else [(path, 1.0)]
+            if [use.file for use in editor.loras] != [str(p) for p, _ in wanted]:
+                lora.stack(editor, wanted)
+            seed = seed_of(settings.seed, target.name)
+            options = {
+                "steps": settings.sampling_steps,
+                "guidance": settings.guidance,
+                "references": (open_image(source),),
+            }
+            picture = editor.sample(pair.edit_prompt, seed=seed, **options)
+            facts = {"made_by": "editor", "prompt": pair.edit_prompt, "seed": seed, "step": step}
+            save_picture(picture, drawn, facts | {"character": project.character.name})
+        original, picture, right = (open_image(path) for path in (source, drawn, target))
+        done, copied = done_of(source, picture, pair), unchanged(original, picture) and not unchanged(original, right)
+        rows.append(
+            {"step": step, "source": source.name, "target": target.name, "path": str(drawn),
+             "colour difference": diversity([picture, right.resize(picture.size)]),
+             "face distance": distance(picture, reference), "edit done": None if done == NOT_MEASURED else done,
+             "unchanged": copied}
+        )  # fmt: skip
+    columns = ["step", "source", "target", "path", "colour difference", "face distance", "edit done", "unchanged"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.astype({name: float for name in columns[4:]})
+
+
+def by_step(scored: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores of each checkpoint: means over the held-out triplets, how many faces, how many pictures."""
+    groups = scored.groupby("step")
+    table = groups[["colour difference", "face distance", "edit done", "unchanged"]].mean()
+    table["faces found"] = groups["face distance"].count()
+    table["pictures"] = groups["target"].count()
+    return table.round(3)
+
+
+def nearness(table: pd.DataFrame) -> pd.Series:
+    """Return what checkpoints are ranked by (lower is better; the base editor's is 1).
+
+    The mean of two distances, each as a share of the base editor's: of the face to the character, which must not
+    change, and of the colours to the target, which says that the edit was made. The face counts where every checkpoint
+    shows one. Neither would do alone: the nearest face of all is the source's own, unedited, and colours differ by
+    whatever the picture leaves open, such as the trees of a forest.
+    """
+    names = [name for name in MEASURES if table[name].notna().all()]
+    return (table[names] / table.loc[BASE, names].clip(lower=1e-6)).mean(axis=1)
+
+
+def fit(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the trained checkpoints that hand back no more sources unedited, do no fewer edits, lose no more faces.
+
+    Each than the base editor; an edit of which it cannot be told whether it was done is not counted.
+    """
+    trained, base = table.drop(index=BASE), table.loc[BASE]
+    copies, faces = trained["unchanged"] <= base["unchanged"], trained["faces found"] >= base["faces found"]
+    return trained[copies & faces & ~(trained["edit done"] < base["edit done"])]
+
+
+def best_step(scored: pd.DataFrame, result: Result) -> int:
+    """Return the checkpoint to keep: of those `fit` the best by `nearness`, the earliest of equals.
+
+    Where none is fit, the best of all. Without held-out triplets it is the last one.
+    """
+    table = by_step(scored)
+    if len(table) < 2:
+        return result.steps
+    good = fit(table)
+    candidates = good if len(good) else table.drop(index=BASE)
+    return int(nearness(table).loc[candidates.index].idxmin())
+
+
+def told_by(scored: pd.DataFrame) -> str:
+    """Return on how many held-out pictures the choice of a checkpoint stands."""
+    return f"{scored['target'].nunique()} held-out triplets of {scored['source'].nunique()} sources"
+
+
+def keep(project: Project, result: Result, step: int) -> Path:
+    """Make the checkpoint of a step this iteration's editor LoRA, ``qwen_char_lora_<iteration>``, and return it."""
+    found = checkpoints(result)
+    link_or_copy(found[step] or result.lora, project.editor_lora)
+    return project.editor_lora
+
+
+def sheet(folder: Path, pairs: Sequence[Triplet], scored: pd.DataFrame) -> Image.Image:
+    """Return one row a held-out triplet: source, the checkpoints from the base editor on, and the target."""
+    cells = []
+    for pair in (p for p in pairs if p.held_out):
+        source, target = pair.paths(folder)
+        mine = scored[scored["target"] == target.name].sort_values("step")
+        cells += [(source, f"source: {pair.kind} {pair.value}")]
+        cells += [
+            (path, f"step {step}" if step else "base") for path, step in zip(mine["path"], mine["step"], strict=True)
+        ]
+        cells += [(target, "target")]
+    columns = 2 + scored["step"].nunique()
+    return contact_sheet([picture for picture, _ in cells], [title for _, title in cells], columns=columns, cell=96)
+
+
+def criteria(result: Result, settings: TrainEditor, scored: pd.DataFrame, path: Path) -> list[Criterion]:
+    """Return step 2.2's success criteria: it finished, the loss fell, nearer to held-out targets, saved."""
+    first, last = loss_ends(result.log)
+    table = by_step(scored)
+    nearer, found = False, "not measured: no triplet was held out"
+    if len(table) > 1:
+        step = best_step(scored, result)
+        ends = [f"{name} {table.loc[step, name]:.3f} against {table.loc[BASE, name]:.3f}" for name in MEASURES]
+        nearer = step in fit(table).index and bool(nearness(table)[step] < 1)
+        found = f"{', '.join(ends)} of the base editor on {told_by(scored)}"
+    size = path.stat().st_size / 2**20 if path.is_file() else 0.0
+    return [
+        Criterion(f"{settings.steps} steps done", result.steps >= settings.steps, f"{result.steps}"),
+        Criterion("the loss fell", last < first, f"{first:.3f} at the start, {last:.3f} at the end"),
+        Criterion("better on the held-out triplets than the base editor", nearer, found),
+        Criterion("the LoRA is saved", size > 0, f"{path.name}, {size:.1f} MiB"),
+    ]

@@ -1,0 +1,119 @@
+"""Step 2.1 without a hand: improved prompts and other seeds are tried, and a person or a stated policy picks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tqdm.auto import tqdm
+
+from flenlib.dataset.images import open_image
+from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
+from flenlib.draw.pictures import Job, check_jobs, drawn_by, keep_planned, make, put_record, seed_of
+from flenlib.draw.routes import Routes
+from flenlib.measure.faces import ReferenceSet
+from flenlib.measure.identity import FACE_DISTANCE, distance
+from flenlib.measure.quality import unchanged
+from flenlib.params import Corrections
+from flenlib.project import Project
+from flenlib.wheel.editor.corrections import decisions_on, source_of
+from flenlib.wheel.enrich import edit_done
+from flenlib.wheel.labels import Policy, Verdict
+
+IMPROVED = (
+    "{prompt}. Do not change the face",
+    "{prompt}. Keep the same face, hair, skin and age as in the picture",
+)
+"""What is asked instead when no reviewer wrote a better prompt; tries take them in turn."""
+
+
+def jobs(
+    source: Dataset, enriched: Dataset, cases: Sequence[ImageRecord], settings: Corrections, models: dict[str, Any],
+    routes: Routes | None = None,
+) -> list[Job]:  # fmt: skip
+    """Return the tries of every case: a reviewer's prompt, or the improved ones in turn, each at its own seed.
+
+    They go through the LoRAs of step 1.2's ``routes``; a reviewer's prompt is asked as it was written.
+    """
+    recipe = {"steps": settings.steps, "guidance": settings.guidance, "editor": drawn_by({**models, "loras": []})}
+    decided, planned, routes = decisions_on(enriched), [], routes or Routes()
+    for record in cases:
+        said, edit = decided.get(record.filename), (record.attributes["edit"], record.attributes["edit_value"])
+        prompts = [said.prompt] if said and said.prompt else [p.format(prompt=record.prompt) for p in IMPROVED]
+        for number in range(settings.tries):
+            name = f"{Path(record.filename).stem}__{number}.png"
+            seed, prompt = seed_of(settings.seed, record.filename, number), prompts[number % len(prompts)]
+            how = recipe | {"passes": routes.recipe(*edit, prompt)}
+            planned.append(Job(name, prompt, seed, how, source_of(source, record), record.attributes))
+    return planned
+
+
+def draw(
+    project: Project,
+    source: Dataset,
+    enriched: Dataset,
+    cases: Sequence[ImageRecord],
+    editor: Any,
+    settings: Corrections,
+    models: dict[str, Any],
+    reference: ReferenceSet,
+    routes: Routes | None = None,
+) -> Dataset:
+    """Draw the tries into ``corrections/<version>/tries`` and measure them; finished pictures stay.
+
+    ``routes`` are step 1.2's, so that an adopted editor tries again with what it drew with.
+    """
+    tries, routes = Dataset.open(project.data("corrections") / "tries", create=True), routes or Routes()
+    planned = check_jobs(project, jobs(source, enriched, cases, settings, models, routes))
+    keep_planned(tries, planned)
+    how = {"steps": settings.steps, "guidance": settings.guidance}
+
+    def one(job: Job) -> Image.Image:
+        edit = (job.attributes["edit"], job.attributes["edit_value"])
+        return routes.draw(editor, *edit, open_image(source.path(job.parent)), job.prompt, seed=job.seed, **how)
+
+    for job in tqdm(planned, desc="trying again", unit="picture"):
+        path = make(project, tries.folder, job, one, models)
+        case = next(r for r in cases if job.filename.startswith(f"{Path(r.filename).stem}__"))
+        record = put_record(tries, job, path, "edit", models, case.caption, routes.depth)
+        picture, original = open_image(path), source.path(job.parent)
+        found = distance(picture, reference)
+        record.extra["corrects"] = case.filename
+        record.measurements |= {
+            FACE_DISTANCE: NOT_MEASURED if found is None else round(found, 4),
+            "threshold": case.measurements["threshold"],
+            "edit_done": edit_done(original, picture, job.attributes),
+            "unchanged": int(unchanged(open_image(original), picture)),
+        }
+    tries.save()
+    return tries
+
+
+def policy(tries: Dataset) -> Policy:
+    """Return the stated policy ``auto``: of each case the try with the nearest face, if it is within its threshold.
+
+    Never one that is its source again (nearer to it than the change floor): it has the nearest face of all, and would
+    teach the editor to do nothing.
+    """
+    best: dict[str, ImageRecord] = {}
+    for record in tries.images:
+        seen, found = record.measurements, record.measurements[FACE_DISTANCE]
+        if found == NOT_MEASURED or found > seen["threshold"] or seen["edit_done"] == 0 or seen["unchanged"]:
+            continue
+        known = best.get(record.extra["corrects"])
+        if known is None or found < known.measurements[FACE_DISTANCE]:
+            best[record.extra["corrects"]] = record
+
+    def decide(record: ImageRecord) -> Verdict:
+        found = record.measurements[FACE_DISTANCE]
+        if best.get(record.extra["corrects"]) is record:
+            return "good", (
+                f"the nearest try: face distance {found:.2f} within {record.measurements['threshold']:.2f}",
+            )
+        if record.measurements["unchanged"]:
+            return "reject", ("the source again: nothing was edited",)
+        return "reject", ("another try is nearer, or none is near enough",)
+
+    return decide

@@ -1,0 +1,217 @@
+"""A written LoRA changes each weight by the same amount here, in diffusers, and by ComfyUI's rules."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from flenlib.export import kohya
+from flenlib.models import lora, lora_file
+from tests.models.common import excite, load, sample
+
+
+@pytest.fixture(params=["flux", "qwen_edit"])
+def family(request, tiny_flux, tiny_qwen_edit):
+    return load({"flux": tiny_flux, "qwen_edit": tiny_qwen_edit}[request.param], request.param)
+
+
+def trained(family, kind, path, rank=4, targets="all-linear"):
+    lora.attach(family, rank, 3.0, targets, seed=1, kind=kind)
+    excite(family)
+    return family.save(path, metadata={})
+
+
+def weight(family, name):
+    """Return what a layer multiplies with, whatever is on it."""
+    layer = family.transformer.get_submodule(name)
+    with torch.no_grad():
+        return (layer(torch.eye(layer.in_features)) - layer(torch.zeros(1, layer.in_features))).T
+
+
+def by_comfyui(file, stem, base):
+    """Return a layer's weight with a LoRA file on it as ComfyUI computes it, at strength 1.
+
+    LoRA: alpha / rank of ``.alpha`` and the down weight. LoKr: the Kronecker product, scaled so only when a factor is
+    itself of low rank. A ``.dora_scale`` of the output rows divides by the norms of the rows before the change.
+    """
+    alpha = float(file[f"{stem}.alpha"])
+    if f"{stem}.lokr_w1" in file:
+        low = f"{stem}.lokr_w2" not in file
+        second = file[f"{stem}.lokr_w2_a"] @ file[f"{stem}.lokr_w2_b"] if low else file[f"{stem}.lokr_w2"]
+        scale = alpha / len(file[f"{stem}.lokr_w2_b"]) if low else 1.0
+        return base + scale * torch.kron(file[f"{stem}.lokr_w1"], second)
+    names = ("lora_A", "lora_B") if f"{stem}.lora_A.weight" in file else ("lora_down", "lora_up")
+    down, up = (file[f"{stem}.{name}.weight"] for name in names)
+    changed = base + alpha / len(down) * up @ down
+    if f"{stem}.dora_scale" in file:
+        scale = file[f"{stem}.dora_scale"]
+        assert scale.shape == (len(base), 1)
+        changed = changed * scale / base.norm(dim=1, keepdim=True)
+    return changed
+
+
+@pytest.mark.parametrize("kind, rank", [("lora", 4), ("dora", 4), ("lokr", 2), ("lokr", 64)])
+def test_the_same_weights_here_when_loaded_again_and_in_comfyui(kind, rank, family, tmp_path):
+    names = lora.target_modules(family, "all-linear")
+    before = {name: weight(family, name) for name in names}
+    path = trained(family, kind, tmp_path / "char.safetensors", rank)
+    here = {name: weight(family, name) for name in names}
+    drawn = sample(family)
+    file = load_file(path)
+    lora.unstack(family)
+    lora.stack(family, [(path, 1.0)])
+    assert abs(sample(family) - drawn).max() <= 1 and lora.kind_of(path) == kind
+    assert lora.family_of(path) == family.name
+    for name in names:
+        assert (here[name] - before[name]).abs().max() > 1e-3
+        torch.testing.assert_close(weight(family, name), here[name], rtol=0, atol=1e-5)
+        comfy = by_comfyui(file, family.lora_prefix + name, before[name])
+        torch.testing.assert_close(comfy, here[name], rtol=0, atol=1e-5)
+    lora.unstack(family)
+    assert all(torch.equal(weight(family, name), before[name]) for name in names)
+
+
+@pytest.mark.parametrize("kind", ["dora", "lokr"])
+def test_a_new_adapter_changes_nothing(kind, family):
+    base = sample(family)
+    lora.attach(family, 4, 4, "attention", seed=0, kind=kind)
+    assert abs(sample(family) - base).max() <= 1
+    assert all(p.requires_grad and p.dtype == torch.float32 for p in lora.trainable(family))
+
+
+def test_a_lokr_is_used_alone_at_any_strength(family, tmp_path):
+    base = sample(family)
+    path = trained(family, "lokr", tmp_path / "char.safetensors")
+    lora.unstack(family)
+    lora.stack(family, [(path, 0.0)])
+    assert np.array_equal(sample(family), base)
+    with pytest.raises(ValueError, match=r"char\.safetensors is a lokr, which can only be used by itself"):
+        lora.stack(family, [(path, 0.5), (path, 0.5)])
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8", "nf4"])
+@pytest.mark.parametrize("kind", ["dora", "lokr"])
+def test_kinds_learn_on_lower_precisions(kind, precision, tiny_flux):
+    family = load(tiny_flux, "flux", precision)
+    if (kind, precision) == ("lokr", "nf4"):
+        with pytest.raises(ValueError, match="lokr cannot be put on nf4 weights"):
+            lora.attach(family, 4, 4, "attention", seed=0, kind=kind)
+        return
+    lora.attach(family, 4, 4, "attention", seed=0, kind=kind)
+    excite(family)
+    parts = family.encode(text="a person")
+    batch = {k: v[None] for k, v in parts.items()} | {"grid": torch.tensor([[4, 4]])}
+    noisy = torch.randn(1, 16, family.transformer.config.in_channels, generator=torch.Generator().manual_seed(0))
+    family.predict(noisy, torch.tensor([0.5]), batch).square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in lora.trainable(family))
+    assert any(p.grad.abs().max() > 0 for p in lora.trainable(family))
+
+
+def test_header_says_what_it_is(family, tmp_path):
+    header = lora.header(trained(family, "lokr", tmp_path / "char.safetensors"))
+    assert header["ss_network_module"] == "lycoris.kohya" and json.loads(header["ss_network_args"]) == {"algo": "lokr"}
+    assert header["ss_network_dim"] == "4" and header["ss_network_alpha"] == "3.0"
+
+
+def test_an_unknown_kind(family):
+    with pytest.raises(ValueError, match="kind of LoRA is 'loha'; it must be one of lora, dora, lokr"):
+        lora.attach(family, 4, 4, "attention", seed=0, kind="loha")
+
+
+def test_dora_of_another_trainer(family, tmp_path):
+    path = trained(family, "dora", tmp_path / "char.safetensors")
+    lora.unstack(family)
+    file, header = load_file(path), lora.header(path)
+    bare = {key: value for key, value in file.items() if "lora_magnitude_vector" not in key}
+    save_file(bare, tmp_path / "bare.safetensors", metadata=header)
+    with pytest.raises(ValueError, match=r"bare\.safetensors does not fit .* \.dora_scale alone"):
+        lora.stack(family, [(tmp_path / "bare.safetensors", 1.0)])
+    save_file(file, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="without one rank and alpha"):
+        lora.stack(family, [(tmp_path / "other.safetensors", 1.0)])
+
+
+@pytest.mark.parametrize("targets", ["attention", "attention+mlp", "all-linear"])
+def test_kohya_names(targets, family, tmp_path):
+    names = lora.target_modules(family, targets)
+    before = {name: weight(family, name) for name, m in family.transformer.named_modules() if is_block_linear(name, m)}
+    path = trained(family, "lora", tmp_path / "char.safetensors", targets=targets)
+    here = before | {name: weight(family, name) for name in names}
+    out = kohya.to_kohya(path, tmp_path / "kohya.safetensors")
+    file = load_file(out)
+    stems = {key.rsplit(".lora_", 1)[0] for key in file if ".lora_" in key}
+    assert len(file) == 3 * len(stems) and all(stem.startswith("lora_unet_") for stem in stems)
+    assert lora.header(out)["ss_network_module"] == "networks.lora"
+    told = 0
+    for stem, layers in fused(family.name, before).items():
+        base = torch.cat([before[name] for name in layers])
+        changed = by_comfyui(file, f"lora_unet_{stem}", base) if f"lora_unet_{stem}" in stems else base
+        told += f"lora_unet_{stem}" in stems
+        torch.testing.assert_close(changed, torch.cat([here[name] for name in layers]), rtol=0, atol=1e-5)
+    assert told == len(stems)
+
+
+def is_block_linear(name, module):
+    return isinstance(module, torch.nn.Linear) and "blocks." in name
+
+
+def fused(family, names):
+    """Return kohya's name of each weight of a one-block model, and the layers it is made of, top to bottom."""
+    if family == "qwen_edit":
+        return {name.replace(".", "_"): [name] for name in names}
+    double, single = "transformer_blocks.0", "single_transformer_blocks.0"
+    made = {
+        "double_blocks_0_img_attn_qkv": [f"{double}.attn.to_{x}" for x in "qkv"],
+        "double_blocks_0_txt_attn_qkv": [f"{double}.attn.add_{x}_proj" for x in "qkv"],
+        "single_blocks_0_linear1": [*(f"{single}.attn.to_{x}" for x in "qkv"), f"{single}.proj_mlp"],
+    }
+    alone = {
+        "img_attn_proj": "attn.to_out.0", "txt_attn_proj": "attn.to_add_out", "img_mlp_0": "ff.net.0.proj",
+        "img_mlp_2": "ff.net.2", "txt_mlp_0": "ff_context.net.0.proj", "txt_mlp_2": "ff_context.net.2",
+        "img_mod_lin": "norm1.linear", "txt_mod_lin": "norm1_context.linear",
+    }  # fmt: skip
+    made |= {f"double_blocks_0_{key}": [f"{double}.{name}"] for key, name in alone.items()}
+    made["single_blocks_0_modulation_lin"] = [f"{single}.norm.linear"]
+    made["single_blocks_0_linear2"] = [f"{single}.proj_out"]
+    assert sorted(name for layers in made.values() for name in layers) == sorted(names)
+    return made
+
+
+def test_kohya_names_are_for_plain_loras(family, tmp_path):
+    path = trained(family, "dora", tmp_path / "char.safetensors")
+    with pytest.raises(ValueError, match=r"char\.safetensors is a dora of .*; kohya's names exist for plain LoRAs"):
+        kohya.to_kohya(path, tmp_path / "kohya.safetensors")
+    assert not (tmp_path / "kohya.safetensors").exists()
+
+
+def test_kohya_names_from_the_command_line(family, tmp_path, capsys):
+    path, out = trained(family, "lora", tmp_path / "char.safetensors"), tmp_path / "char_kohya.safetensors"
+    assert kohya.main([str(path)]) == 0 and capsys.readouterr().out == f"{out}\n"
+    assert all(key.startswith("lora_unet_") for key in load_file(out))
+    for wrong, said in (
+        ([str(path)], "is there already"),
+        ([str(out)], "nothing to do"),
+        ([str(tmp_path / "none.safetensors")], "does not exist"),
+    ):
+        assert kohya.main(wrong) == 1
+        told = capsys.readouterr().err
+        assert said in told and len(told.splitlines()) == 1
+    assert sorted(p.name for p in tmp_path.glob("*")) == ["char.safetensors", "char_kohya.safetensors"]
+
+
+def test_a_full_disk_leaves_nothing(family, tmp_path, monkeypatch):
+    lora.attach(family, 4, 4, "attention", seed=0)
+    kept = family.save(tmp_path / "char.safetensors", metadata={}).read_bytes()
+    excite(family)
+
+    def full(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(lora_file, "save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        family.save(tmp_path / "char.safetensors", metadata={})
+    assert [p.name for p in tmp_path.iterdir()] == ["char.safetensors"]
+    assert (tmp_path / "char.safetensors").read_bytes() == kept

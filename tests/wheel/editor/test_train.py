@@ -1,0 +1,122 @@
+"""Step 2.2 on a tiny editor: triplets are learnt with their reference, held-out ones score the checkpoints."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from flenlib import params
+from flenlib.dataset import triplets
+from flenlib.dataset.images import save_picture
+from flenlib.dataset.triplets import Triplet
+from flenlib.measure.faces import ReferenceSet
+from flenlib.models import lora
+from flenlib.models.families.qwen_edit import QwenEdit
+from flenlib.project import open_iteration
+from flenlib.wheel.editor import train as step
+from tests.models.common import picture
+
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+NOBODY = ReferenceSet(("a", "b"), np.zeros((2, 128)))
+SETTINGS = {"steps": 4, "batch_size": 2, "warmup": 1, "checkpoint_every": 2, "validate_every": 2, "rank": 2,
+            "caption_dropout": 0.5, "learning_rate": 1e-2, "sampling_steps": 2, "guidance": 1.0}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_qwen_edit, tmp_path_factory):
+    """A trained tiny editor: (project, family, folder, pairs, settings, result)."""
+    project = open_iteration(CHARACTER, root=tmp_path_factory.mktemp("home"))
+    folder = project.data("corrections")
+    pairs = []
+    for n in range(5):
+        for seed, name in ((n, f"s{n}.png"), (n + 50, f"t{n}.png")):
+            save_picture(picture(seed), folder / name, {"made_by": "import"})
+        pairs.append(Triplet(f"s{n}.png", "Change background to forest", f"t{n}.png", kind="background"))
+    pairs[4] = replace(pairs[4], held_out=True)
+    triplets.write(folder, pairs)
+    family = QwenEdit.load(tiny_qwen_edit, device="cpu", transformer=False)
+    settings = params.check("train_editor", SETTINGS)
+    return project, family, folder, pairs, settings, step.train_editor(project, family, folder, pairs, settings)
+
+
+def test_held_out_triplets_are_never_learnt_and_references_always_are(trained):
+    project, _, folder, pairs, _, result = trained
+    told = json.loads((project.outputs / "editor_training" / "training.json").read_text())
+    assert told["caption_empty"] == " ", "the empty prompt of the pipeline"
+    assert len(told["samples"]) == 4 and all(len(s["references"]) == 1 for s in told["samples"])
+    assert [s.image.name for s in step.samples(folder, pairs, held_out=True)] == ["t4.png"]
+    assert result.watched["validation"].notna().any()
+
+
+def test_checkpoints_are_scored_on_what_was_held_out_and_the_best_is_kept(trained):
+    project, family, folder, pairs, settings, result = trained
+    assert not family.can_encode_text, "let go for training; what scoring draws with is loaded again"
+    scored = step.score(project, family, result, folder, pairs, settings, NOBODY)
+    assert list(scored["step"]) == [0, 2, 4] and set(scored["target"]) == {"t4.png"}
+    assert scored["colour difference"].notna().all() and scored["edit done"].isna().all()
+    drawn = sorted((result.lora.parent / "scored").glob("*.png"))
+    stamps = [path.stat().st_mtime_ns for path in drawn]
+    again = step.score(project, family, result, folder, pairs, settings, NOBODY)
+    assert again.equals(scored) and stamps == [path.stat().st_mtime_ns for path in drawn]
+    best = step.best_step(scored, result)
+    assert best == int(scored[scored["step"] > 0].sort_values("colour difference")["step"].iloc[0])
+    path = step.keep(project, result, best)
+    assert lora.fingerprint(path) == lora.fingerprint(step.checkpoints(result)[best])
+    assert step.sheet(folder, pairs, scored).width > 300
+    assert [c.name for c in step.criteria(result, settings, scored, path)][3] == "the LoRA is saved"
+
+
+def test_the_lora_loads_and_changes_what_is_drawn(trained):
+    project, family, _, _, _, result = trained
+    step.keep(project, result, 4)
+    family.reload()
+    told = {"seed": 1, "steps": 2, "guidance": 1.0, "references": (picture(9),)}
+    base = np.asarray(family.sample("Change background to forest", **told)).astype(int)
+    lora.stack(family, [(project.editor_lora, 1.0)])
+    assert abs(np.asarray(family.sample("Change background to forest", **told)).astype(int) - base).max() > 0
+    lora.unstack(family)
+
+
+def test_without_held_out_triplets_the_last_checkpoint_is_kept(trained):
+    project, family, folder, pairs, settings, result = trained
+    none = [replace(pair, held_out=False) for pair in pairs]
+    scored = step.score(project, family, result, folder, none, settings, NOBODY)
+    assert scored.empty and step.best_step(scored, result) == 4
+    assert "not measured" in step.criteria(result, settings, scored, project.editor_lora)[2].found
+
+
+def scores(**steps):
+    """A table of checkpoints: (face distance, colour difference, unchanged) of two held-out pictures each."""
+    return pd.DataFrame(
+        [
+            {"step": int(name[1:]), "source": f"s{n}", "target": f"t{n}", "face distance": face,
+             "colour difference": colour, "edit done": np.nan, "unchanged": same}
+            for name, (face, colour, same) in steps.items() for n in (1, 2)
+        ]
+    )  # fmt: skip
+
+
+def test_a_checkpoint_that_hands_the_source_back_is_never_the_best(trained):
+    """Where no judge knows whether an edit was done, the nearest face of all is the source's own."""
+    result = trained[-1]
+    scored = scores(s0=(0.30, 20.0, 0), s2=(0.25, 15.0, 0), s4=(0.0, 24.0, 1))
+    assert step.best_step(scored, result) == 2
+    assert step.best_step(scores(s0=(0.30, 20.0, 0), s2=(0.01, 19.9, 1), s4=(0.31, 20.5, 0)), result) == 4
+
+
+def test_a_near_copy_loses_to_what_lies_nearer_to_the_targets(trained):
+    scored = scores(s0=(0.30, 20.0, 0), s2=(0.27, 12.0, 0), s4=(0.20, 25.0, 0))
+    assert step.best_step(scored, trained[-1]) == 2
+    without_faces = scores(s0=(0.30, 20.0, 0), s2=(np.nan, 12.0, 0), s4=(0.1, 15.0, 0))
+    assert step.fit(step.by_step(without_faces)).index.tolist() == [4]  # the second lost the faces
+    assert step.nearness(step.by_step(without_faces))[4] == 0.75  # by colours alone
+
+
+def test_nothing_fit_is_no_success_and_the_number_of_pictures_is_said(trained):
+    project, _, _, _, settings, result = trained
+    scored = scores(s0=(0.30, 20.0, 0), s2=(0.0, 24.0, 1), s4=(0.0, 26.0, 1))
+    assert step.best_step(scored, result) == 2
+    found = step.criteria(result, settings, scored, project.editor_lora)[2]
+    assert not found.holds and "on 2 held-out triplets of 2 sources" in found.found
