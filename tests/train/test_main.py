@@ -8,7 +8,7 @@ from PIL import Image
 from flenlib import params
 from flenlib.dataset import triplets
 from flenlib.dataset.records import Dataset, ImageRecord
-from flenlib.predict.gpus import Card
+from flenlib.predict.gpus import GPU
 from flenlib.project import ROOT
 from flenlib.train import __main__ as program
 from flenlib.train import data, planning
@@ -172,7 +172,7 @@ def test_masks_are_found_by_name(tmp_path):
 
 
 def test_what_cannot_fit_is_refused_before_anything_is_loaded(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(planning, "pick_gpu", lambda device: Card("a card", 16, 97, 717))
+    monkeypatch.setattr(planning, "pick_gpu", lambda device: GPU("a card", 16, 97, 717))
     kohya(tmp_path / "data", head=2)
     told = {"model": "flux-dev", "precision": "bf16", "data": [str(tmp_path / "data")]}
     big = FAST | {"resolution": 1024, "batch_size": 1, "gradient_checkpointing": True, "optimizer": "adamw8bit"}
