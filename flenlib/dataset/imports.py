@@ -17,6 +17,12 @@ UNREAD = (
 )  # fmt: skip
 """Endings of picture files that are not read here."""
 
+_CUT = r"(half|(3 4|three quarters?)) (body|length|figure|shot)"
+"""A framing: how much of the body a picture shows. The same words ask for an angle when no such noun follows."""
+
+_NO_ANGLE = rf"{_CUT}|(side|back|front) ?(light(s|ing)?|lit)|in front of|(left|right) (hand|arm|leg|shoulder)"
+"""Phrases with the words of an angle that say framing, light, place or limb."""
+
 # Words are looked for in this order, in text whose punctuation became single spaces; the first that fits wins.
 _WORDS: dict[str, tuple[tuple[str, str], ...]] = {
     "angle": (
@@ -42,7 +48,7 @@ _WORDS: dict[str, tuple[tuple[str, str], ...]] = {
         ("t-pose", "t pose|tpose"),
         ("sitting", "sitting|seated|sits?"),
         ("standing", "standing|stands?|full ?body"),
-        ("portrait", "portrait|head ?shot|close ?up"),
+        ("portrait", rf"portrait|head ?shot|close ?up|{_CUT}|(upper body|medium) shot|(waist|chest|knees?) up"),
     ),
     "light": (
         ("sunset", "sunset|dusk|golden hour"),
@@ -140,8 +146,9 @@ def _from_words(text: str) -> dict[str, str]:
     text = re.sub(r"[\W_]+", " ", text.lower())
     guesses = {}
     for name, words in _WORDS.items():
+        said = re.sub(rf"\b({_NO_ANGLE})\b", ",", text) if name == "angle" else text
         for value, pattern in words:
-            if re.search(rf"\b({pattern})\b", text):
+            if re.search(rf"\b({pattern})\b", said):
                 guesses[name] = value
                 break
     return guesses

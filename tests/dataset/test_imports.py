@@ -73,6 +73,39 @@ def test_attributes_from_a_filename(tmp_path, name, guesses):
     assert imports.attributes_from_name(tmp_path / name) == guesses
 
 
+@pytest.mark.parametrize(
+    ("words", "angle"),
+    [
+        ("half-body shot", None),
+        ("maya_half_body", None),
+        ("half-length portrait", None),
+        ("3/4 length", None),
+        ("three-quarter shot, red dress", None),
+        ("close-up portrait", None),
+        ("waist-up shot", None),
+        ("full-body", None),
+        ("upper body shot, side lighting", None),
+        ("back lit, standing in front of a window", None),
+        ("waving the right hand", None),
+        ("half-body left", "half-left"),
+        ("front half-body shot", "front"),
+        ("half-body_from-behind", "back"),
+        ("half-body shot, half-right view", "half-right"),
+        ("3/4 view, half-body shot", "half-left"),
+        ("full body, three-quarter right", "half-right"),
+        ("grace_char, profile view, athletic wear, focused expression, side lighting", "profile-left"),
+        ("close-up, left side", "profile-left"),
+    ],
+)
+def test_a_framing_is_no_angle(tmp_path, words, angle):
+    (tmp_path / "a.txt").write_text(words)
+    found = imports.attributes_from_name(tmp_path / "a.png")
+    assert found.get("angle") == angle
+    cut = ("half body", "half length", "waist up", "close up", "3 4 length", "quarter shot")
+    if any(word in words.replace("-", " ").replace("_", " ").replace("/", " ") for word in cut):
+        assert found["pose"] == "portrait"
+
+
 def test_our_own_captions_are_read_back(tmp_path):
     wanted = itertools.product(prompts.ANGLES, prompts.EXPRESSIONS, prompts.POSES, prompts.BACKGROUNDS, prompts.LIGHTS)
     for angle, expression, pose, background, light in itertools.islice(wanted, 0, None, 7):
