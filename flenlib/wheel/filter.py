@@ -60,7 +60,8 @@ def distances(dataset: Dataset) -> dict[str, list[float | None]]:
 def sheet(dataset: Dataset, wanted: str) -> Image.Image:
     """Return a contact sheet of the pictures with one verdict, the nearest face first."""
     records = [r for r in dataset.images if verdict(r) == wanted]
-    records.sort(key=lambda r: str(r.measurements[FACE_DISTANCE]))
+    if wanted != NOT_MEASURED:
+        records.sort(key=lambda r: r.measurements[FACE_DISTANCE])
     titles = [f"{wanted} {r.measurements[FACE_DISTANCE]}" for r in records]
     return contact_sheet([dataset.path(r) for r in records], titles, columns=10, cell=96)
 
