@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import importlib.util
 import multiprocessing
+import re
+import sys
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -30,6 +33,8 @@ STYLE_LIMIT = 0.7
 
 _PARALLEL_FROM = 64
 """Pictures from which starting worker processes (about 2 s) costs less than it saves."""
+
+_GUARD = re.compile(r"^if __name__ ==", re.MULTILINE)
 
 _SHOWN_FROM = 16
 """Pictures from which the search shows a progress bar."""
@@ -76,13 +81,32 @@ def landmarks(image: Image.Image, face: Face) -> dict[str, list[tuple[int, int]]
 
 
 def find_many(images: Sequence[Image.Image], workers: int = 2) -> list[list[Face]]:
-    """Return `find_faces` of each picture, in order, in ``workers`` processes when there are enough pictures."""
+    """Return `find_faces` of each picture, in order, in ``workers`` processes when there are enough pictures.
+
+    In a script without a main guard it works in one process and prints so: a new process would run the script again.
+    """
     progress = {"total": len(images), "desc": "finding faces", "unit": "picture", "disable": len(images) < _SHOWN_FROM}
-    if workers < 2 or len(images) < _PARALLEL_FROM:
+    if workers < 2 or len(images) < _PARALLEL_FROM or _run_again():
         return [find_faces(image) for image in tqdm(images, **progress)]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         return list(tqdm(pool.map(find_faces, images, chunksize=8), **progress))
+
+
+def _run_again() -> bool:
+    """Say, and print, whether a new process would run the whole script that this one runs.
+
+    A spawned process imports the main module: harmless for ``python -m`` and notebooks, and for a script only where a
+    main guard keeps its work from being imported.
+    """
+    main = sys.modules["__main__"]
+    if main.__spec__ is not None or not hasattr(main, "__file__"):
+        return False
+    script = Path(main.__file__)  # of a script piped in, <stdin>
+    if script.is_file() and _GUARD.search(script.read_text(encoding="utf-8")):
+        return False
+    print(f'finding faces in one process: add `if __name__ == "__main__":` to {script.name} to use several')
+    return True
 
 
 @dataclass(frozen=True, eq=False)
