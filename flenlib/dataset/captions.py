@@ -29,12 +29,42 @@ def build(character: Character, picture: ImageRecord | Mapping[str, str | None])
     return prompts.caption(character.subject, **{"angle": None} | known)
 
 
+def has_trigger(caption: str, character: Character) -> bool:
+    """Say whether a caption holds the character's trigger as a word: without it nothing of it is learnt as theirs."""
+    return _triggers(caption, character.trigger) > 0
+
+
+def with_trigger(caption: str, character: Character) -> str:
+    """Return a caption as it is written, with the trigger added where it has none.
+
+    "A woman in a red dress" becomes "ohwx_char woman in a red dress": the first "a person" or "the <class noun>" gives
+    way to the character. Where there is no such noun, the trigger goes in front.
+    """
+    if has_trigger(caption, character):
+        return caption
+    nouns = "|".join(map(re.escape, ("person", character.class_noun)))
+    named, count = re.subn(
+        rf"\b(an?|the) ({nouns})(?!\w)", lambda _: character.subject, caption, count=1, flags=re.IGNORECASE
+    )
+    return named if count else f"{character.trigger}, {caption}"
+
+
+def renamed(caption: str, before: str, character: Character) -> str:
+    """Return a caption of the subject ``before``, such as ``"ohwx_char person"``, with the character's own name."""
+    for old, new in ((before, character.subject), (before.split()[0], character.trigger)):
+        caption = re.sub(rf"(?<!\w){re.escape(old)}(?!\w)", lambda _, new=new: new, caption)
+    return caption
+
+
 def lint(caption: str, character: Character) -> list[str]:
-    """Return what is wrong with a caption, one short sentence each; an empty list when it can be trained on."""
+    """Return what a person should know of a caption before it is trained on, one short sentence each.
+
+    Nothing is rewritten, and only a caption without the trigger cannot be trained on.
+    """
     if not caption.strip():
         return ["the caption is empty"]
     found = []
-    triggers = len(re.findall(rf"(?<!\w){re.escape(character.trigger)}(?!\w)", caption))
+    triggers = _triggers(caption, character.trigger)
     if triggers == 0:
         close = character.trigger.casefold() in caption.casefold()
         found.append(f"trigger {character.trigger!r} is missing" + (" (written differently)" if close else ""))
@@ -48,6 +78,10 @@ def lint(caption: str, character: Character) -> list[str]:
     if "\n" in caption.strip() or (not caption.isprintable() and "\n" not in caption):
         found.append("it holds line breaks or control characters")
     return found
+
+
+def _triggers(caption: str, trigger: str) -> int:
+    return len(re.findall(rf"(?<!\w){re.escape(trigger)}(?!\w)", caption))
 
 
 def write_txt(image: str | Path, caption: str) -> Path:

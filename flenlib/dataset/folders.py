@@ -43,7 +43,7 @@ def read_repeats(folder: str | Path, trigger: str) -> list[Item]:
         raise ValueError(f"{folder} holds no folders; put the pictures into one such as {folder.name}/10_{folder.name}")
     loose = [path.name for path in _pictures(folder)]
     if loose:
-        raise ValueError(f"{folder} holds {_few(loose)} outside any folder such as 10_name; move it into one")
+        raise ValueError(f"{folder} holds {few(loose)} outside any folder such as 10_name; move it into one")
     items = []
     for path in inside:
         repeats, concept = _name(path)
@@ -100,19 +100,19 @@ def check_captions(
     """
     without = [picture for picture, caption in captions if not (caption or "").strip()]
     if without:
-        raise ValueError(f"{without[0].parent}: {_few([p.name for p in without])} without a caption; write {wanted}")
+        raise ValueError(f"{without[0].parent}: {few([p.name for p in without])} without a caption; write {wanted}")
     word = re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)")
     other = [(picture, caption) for picture, caption in captions if trigger and not word.search(caption)]
     if other:
         picture, caption = other[0]
         raise ValueError(
-            f"{picture.parent}: {_few([p.name for p, _ in other])} with a caption without the trigger {trigger!r} "
+            f"{picture.parent}: {few([p.name for p, _ in other])} with a caption without the trigger {trigger!r} "
             f"(the first is {caption[:60]!r}); add it, or give the trigger the captions have"
         )
     return [(picture, caption.strip()) for picture, caption in captions]
 
 
-def _few(names: Sequence[str]) -> str:
+def few(names: Sequence[str]) -> str:
     """Return a few names and how many more there are."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flenlib.dataset import prompts
 from flenlib.dataset.captions import read_txt
-from flenlib.dataset.records import METADATA, Dataset
+from flenlib.dataset.records import METADATA, Dataset, ImageRecord
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 UNREAD = (
@@ -133,13 +133,26 @@ def attributes_from_name(path: str | Path) -> dict[str, str]:
     """
     path = Path(path)
     guesses = _from_words(path.stem) | _from_words(read_txt(path) or "")
-    if (path.parent / METADATA).is_file():
-        for record in Dataset.open(path.parent).images:
-            if record.filename == path.name:
-                guesses |= _from_words(record.caption)
-                said = [*record.attributes.items(), ("angle", record.angle), ("expression", record.expression)]
-                guesses |= {name: value for name, value in said if value in _CHOICES.get(name, ())}
+    if record := _record_beside(path):
+        guesses |= _from_words(record.caption)
+        said = [*record.attributes.items(), ("angle", record.angle), ("expression", record.expression)]
+        guesses |= {name: value for name, value in said if value in _CHOICES.get(name, ())}
     return guesses
+
+
+def caption_beside(path: str | Path) -> str:
+    """Return the caption a person gave a picture, in a ``metadata.json`` or else a .txt beside it; "" without one.
+
+    Raises ValueError for a damaged ``metadata.json`` or caption file.
+    """
+    record = _record_beside(Path(path))
+    return (record.caption if record else "") or read_txt(path) or ""
+
+
+def _record_beside(path: Path) -> ImageRecord | None:
+    if not (path.parent / METADATA).is_file():
+        return None
+    return next((record for record in Dataset.open(path.parent).images if record.filename == path.name), None)
 
 
 def _from_words(text: str) -> dict[str, str]:

@@ -76,6 +76,8 @@ def _tell(run: params.TrainRun, found: data.Data) -> None:
     """Print what will be drawn how often, of the whole and of each phase."""
     print(f"{len(found.samples)} pictures to learn from, {len(found.held_out)} held out")
     print(data.mix(found.samples).to_string())
+    for warning in data.warnings(run, found.samples):
+        print(warning)
     begin = 1
     for phase in run.train.phases:
         end = phase.until or run.train.steps

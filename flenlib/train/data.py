@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from flenlib.content import check_prompt
-from flenlib.dataset import folders, triplets
+from flenlib.dataset import captions, folders, triplets
 from flenlib.dataset.records import METADATA, Dataset
 from flenlib.measure.coverage import value_of
 from flenlib.params import TrainRun
@@ -51,6 +51,20 @@ def gather(run: TrainRun) -> Data:
     for sample in (*samples, *held_out):
         check_prompt(run.character, sample.caption)
     return Data(samples, held_out)
+
+
+def warnings(run: TrainRun, samples: Sequence[Sample]) -> Iterator[str]:
+    """Yield a sentence for each thing a person should know of the captions, with the pictures it is true of.
+
+    Instructions to an editor and captions of prior pictures are no captions of the character.
+    """
+    found: dict[str, list[str]] = {}
+    for sample in samples:
+        if sample.kind != PRIOR and not sample.references:
+            for warning in captions.lint(sample.caption, run.character):
+                found.setdefault(warning, []).append(Path(sample.image).name)
+    for warning, names in found.items():
+        yield f"captions: {warning} ({folders.few(names)})"
 
 
 def mix(samples: Sequence[Sample]) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.measure import faces as face
 from flenlib.measure import quality
 from flenlib.measure.angle import estimate_angle
-from flenlib.params import Curate
+from flenlib.params import Character, Curate
 from flenlib.project import ROOT, Project
 from flenlib.steps.record import Criterion
 
@@ -42,6 +42,7 @@ class _Candidate:
     estimated: bool = False
     """Whether its angle is an estimate, because neither its name nor a .txt or metadata.json beside it says one."""
     reasons: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def gather(project: Project, settings: Curate) -> Path:
@@ -128,7 +129,7 @@ def _write(project: Project, usable: list[_Candidate], settings: Curate) -> Data
     for candidate in usable:
         kept = _import(dataset.folder / candidate.filename, candidate)
         known = before.get(candidate.filename) if kept else None
-        record = known or _record(project, candidate, sha256(dataset.folder / candidate.filename))
+        record = known or _record(candidate, sha256(dataset.folder / candidate.filename))
         record.measurements["faces_found"] = candidate.faces
         dataset.add(record)
         _settle_words(project, dataset.path(record), record, candidate)
@@ -142,24 +143,37 @@ def _write(project: Project, usable: list[_Candidate], settings: Curate) -> Data
 
 
 def _settle_words(project: Project, path: Path, record: ImageRecord, candidate: _Candidate) -> None:
-    """Take over a caption edited in ``metadata.json`` or in the .txt; one that fits the profile no more is rebuilt.
+    """Take over what a person wrote, in ``metadata.json`` or the .txt here, else beside the raw picture; else build it.
 
-    An angle edited in ``metadata.json`` stands; one that is not known or was estimated gives way to what is said now.
+    The words stay as they are written; only a missing trigger is added. An angle edited in ``metadata.json`` stands;
+    one that is not known or was estimated gives way to what is said now.
     """
+    built = captions.build(project.character, candidate.attributes)
     written, beside = record.extra.get("caption_written"), captions.read_txt(path)
     if record.caption == written and beside and beside != written:
         record.caption = beside
     if record.angle is None or estimated(record):
-        built = record.caption == captions.build(project.character, record)
         record.angle = candidate.attributes.get("angle")
         record.attributes |= {"angle": record.angle} if record.angle else {}
         record.extra.pop("angle_estimated", None)
         record.extra |= {"angle_estimated": record.angle} if candidate.estimated else {}
-        record.caption = captions.build(project.character, record) if built else record.caption
-    if captions.lint(record.caption, project.character):
-        record.caption = captions.build(project.character, record)
+    edited = record.caption not in ("", record.extra.get("caption_made", built))
+    if not edited:
+        record.caption = imports.caption_beside(candidate.path) or built
+    elif "caption_of" in record.extra:
+        record.caption = captions.renamed(record.caption, record.extra["caption_of"], project.character)
+    _settle_trigger(project.character, record, candidate)
     captions.write_txt(path, record.caption)
-    record.extra["caption_written"] = record.caption
+    record.extra |= {"caption_written": record.caption, "caption_of": project.character.subject}
+    record.extra |= {} if edited else {"caption_made": record.caption}
+
+
+def _settle_trigger(character: Character, record: ImageRecord, candidate: _Candidate) -> None:
+    """Add the trigger to a caption without it, which could not be trained on, and note all there is to warn of."""
+    caption = captions.with_trigger(record.caption, character)
+    added = ["trigger added: the caption had none"] if caption != record.caption else []
+    record.caption = caption
+    candidate.warnings += (*added, *captions.lint(caption, character))
 
 
 def estimated(record: ImageRecord) -> bool:
@@ -186,14 +200,12 @@ def _original(target: Path) -> str | None:
         return None
 
 
-def _record(project: Project, candidate: _Candidate, digest: str) -> ImageRecord:
+def _record(candidate: _Candidate, digest: str) -> ImageRecord:
     attributes = dict(candidate.attributes)
-    own = captions.read_txt(candidate.path) or ""
-    usable = bool(own) and not captions.lint(own, project.character)
     return ImageRecord(
         filename=candidate.filename,
         sha256=digest,
-        caption=own if usable else captions.build(project.character, attributes),
+        caption="",
         angle=attributes.get("angle"),
         expression=attributes.get("expression"),
         quality="high",
@@ -240,7 +252,7 @@ def _table(candidates: list[_Candidate]) -> pd.DataFrame:
         rows.append(
             {"file": candidate.path.name, "faces": candidate.faces,
              "angle": f"{angle} (estimated)" if candidate.estimated else angle, "usable": not candidate.reasons,
-             "reasons": "; ".join(candidate.reasons)}
+             "reasons": "; ".join(candidate.reasons), "warnings": "; ".join(candidate.warnings)}
         )  # fmt: skip
     return pd.DataFrame(rows).set_index("file")
 
@@ -252,7 +264,7 @@ def _criteria(dataset: Dataset, project: Project, settings: Curate) -> list[Crit
     seen = ", ".join(angle if angle in said else f"{angle} (estimated)" for angle in sorted(angles)) or "none recorded"
     if len(angles) < settings.minimum_angles:
         seen += "; add other views, or say the angle in the name (maya_profile-left.jpg) or in a .txt beside it"
-    uncaptioned = [r.filename for r in dataset.images if captions.lint(r.caption, project.character)]
+    uncaptioned = [r.filename for r in dataset.images if not captions.has_trigger(r.caption, project.character)]
     held = sum(r.held_out for r in dataset.images)
     return [
         Criterion(f"at least {settings.minimum_usable} usable pictures", count >= settings.minimum_usable, f"{count}"),

@@ -49,6 +49,20 @@ def test_lint(caption, faults):
     assert captions.lint(caption, MAYA) == faults
 
 
+@pytest.mark.parametrize(
+    ("caption", "now"),
+    [
+        ("ohwx_maya, waist-up shot", "ohwx_maya, waist-up shot"),
+        ("A woman in red, waist-up shot", "ohwx_maya woman in red, waist-up shot"),
+        ("photo of the person and a person", "photo of ohwx_maya woman and a person"),
+        ("a womanly dress", "ohwx_maya, a womanly dress"),
+        ("photo of OHWX_Maya woman", "ohwx_maya, photo of OHWX_Maya woman"),
+    ],
+)
+def test_a_missing_trigger_is_added_and_no_word_lost(caption, now):
+    assert captions.with_trigger(caption, MAYA) == now and captions.has_trigger(now, MAYA)
+
+
 def test_txt_beside_the_image(tmp_path):
     assert captions.read_txt(tmp_path / "a.png") is None
     path = captions.write_txt(tmp_path / "a.png", " photo of Zoë \n")

@@ -50,6 +50,19 @@ def test_a_kohya_folder_is_trained_told_and_done_once(tiny_flux, tmp_path, capsy
     assert (tmp_path / "lora" / "lora.safetensors").stat().st_mtime_ns == before
 
 
+def test_what_is_odd_about_captions_is_said_once_for_all_pictures(tmp_path):
+    kohya(tmp_path / "data", maya_char=3)
+    kohya(tmp_path / "prior", trigger="a", person=1)
+    folder = next((tmp_path / "data").iterdir())
+    for n, path in enumerate(sorted(folder.glob("*.txt"))):
+        path.write_text("ohwx, waist-up shot, red dress" if n else "photo of ohwx person")
+    run = params.load(write(tmp_path, data=[str(tmp_path / "data")], prior=[str(tmp_path / "prior")]), params.TrainRun)
+    names = ", ".join(path.name for path in sorted(folder.glob("*.png"))[1:])
+    found = data.gather(run)
+    assert list(data.warnings(run, found.samples)) == [f"captions: class noun 'person' is missing ({names})"]
+    assert [s.caption for s in found.samples[1:2]] == ["ohwx, waist-up shot, red dress"], "as they are written"
+
+
 def test_an_editor_is_trained_on_triplets_and_measured_on_the_held_out_one(tiny_qwen_edit, tmp_path):
     folder = tmp_path / "corrections"
     pairs = []

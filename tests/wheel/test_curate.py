@@ -1,6 +1,7 @@
 """Step 1.1: what is usable is imported, what is not is left out with reasons, and the raw folder is only read."""
 
 import hashlib
+import json
 import shutil
 
 import pytest
@@ -131,9 +132,67 @@ def test_an_estimated_angle_that_is_corrected_is_corrected_in_the_caption(raw, t
     shutil.copy(next(raw.glob("*half-left_neutral*")), folder / "a.png")
     project = open_iteration(CHARACTER, root=tmp_path)
     assert "left" in step.curate(project, settings(folder)).dataset.images[0].caption
-    (folder / "a.txt").write_text("front view")
+    shutil.move(folder / "a.png", folder / "a_front.png")
     record = step.curate(project, settings(folder)).dataset.images[0]
     assert (record.angle, record.caption) == ("front", "photo of ohwx_char person, front view")
+
+
+SEED_002 = "ohwx_char, waist-up shot, wearing beige sweater and jeans, modern café background"
+
+
+def test_captions_are_kept_as_they_are_written_and_only_warned_of(raw, tmp_path):
+    folder = tmp_path / "captioned"
+    folder.mkdir()
+    written = {
+        "a": SEED_002,
+        "b": "A person with a red scarf, smiling",
+        "c": "half-body shot, red scarf",
+        "d": "ohwx_char person" + ", tall" * 60,
+    }
+    for (name, words), path in zip(written.items(), sorted(raw.glob("*_half*")), strict=True):
+        shutil.copy(path, folder / f"{name}.png")
+        (folder / f"{name}.txt").write_text(words)
+    shutil.copy(next(raw.glob("*front_angry*")), folder / "e_front.png")
+    project = open_iteration(CHARACTER, root=tmp_path)
+    for _ in range(2):  # running the step again changes nothing
+        curated = step.curate(project, settings(folder))
+        assert {r.filename: r.caption for r in curated.dataset.images} == {
+            "a.png": SEED_002,
+            "b.png": "ohwx_char person with a red scarf, smiling",
+            "c.png": "ohwx_char, half-body shot, red scarf",
+            "d.png": written["d"],
+            "e_front.png": "photo of ohwx_char person, front view",
+        }
+        warned = curated.table["warnings"].to_dict()
+        assert warned["a.png"] == "class noun 'person' is missing"
+        assert warned["b.png"] == "trigger added: the caption had none"
+        assert warned["c.png"] == "trigger added: the caption had none; class noun 'person' is missing"
+        assert warned["d.png"] == "too long: 122 words and marks, at most 75 are read"
+        assert warned["e_front.png"] == "" and curated.criteria[2].holds
+    assert (project.data("source") / "a.txt").read_text().strip() == SEED_002
+    (folder / "c.txt").write_text("ohwx_char, in a blue coat")  # rewritten later
+    assert step.curate(project, settings(folder)).dataset.get("c.png").caption == "ohwx_char, in a blue coat"
+
+
+def test_a_caption_in_a_metadata_file_beside_the_raw_pictures_is_kept(raw, tmp_path):
+    folder = tmp_path / "described"
+    folder.mkdir()
+    shutil.copy(next(raw.glob("*front_angry*")), folder / "a.png")
+    row = {"filename": "a.png", "caption": "ohwx_char, glaring, red dress", "angle": "front"}
+    (folder / "metadata.json").write_text(json.dumps({"dataset_version": "v1", "images": [row]}))
+    dataset = step.curate(open_iteration(CHARACTER, root=tmp_path), settings(folder)).dataset
+    assert dataset.images[0].caption == "ohwx_char, glaring, red dress"
+
+
+def test_a_persons_caption_follows_a_new_trigger(raw, tmp_path):
+    project = open_iteration(CHARACTER, root=tmp_path)
+    dataset = step.curate(project, settings(raw)).dataset
+    dataset.images[0].caption = "ohwx_char, laughing at ohwx_charlie"
+    dataset.save()
+    for _ in range(2):
+        assert step.curate(project, settings(raw)).dataset.images[0].caption == "ohwx_char, laughing at ohwx_charlie"
+    renamed = step.curate(open_iteration(CHARACTER | {"trigger": "zq7_mia"}, root=tmp_path), settings(raw)).dataset
+    assert renamed.images[0].caption == "zq7_mia, laughing at ohwx_charlie"
 
 
 def test_of_a_jpeg_and_a_png_of_one_picture_the_lossless_is_kept_and_a_larger_before_both(raw, tmp_path):
