@@ -22,12 +22,12 @@ from flenlib import mini, params
 from flenlib.dataset.images import read_provenance, save_picture
 from flenlib.dataset.prompts import edit_prompt, enrichment_plan
 from flenlib.dataset.records import Dataset
-from flenlib.draw import load
+from flenlib.draw.editor import open_editor
 from flenlib.draw.routes import Routes
 from flenlib.measure.identity import references
 from flenlib.measure.statistics import verdict
 from flenlib.mini import answers
-from flenlib.models import community, registry
+from flenlib.models import community
 from flenlib.project import Project, open_iteration
 from flenlib.train.cache import Sample
 from flenlib.train.loop import train
@@ -62,15 +62,14 @@ def triplets(project: Project, source: Dataset, edits: int) -> list[Sample]:
 
 def measured(root: Path, numbers: range, lora: Path, settings: params.CompareEditors) -> dict[str, pd.DataFrame]:
     """Return the table of every edit of the unseen people, by editor."""
-    editor = load.load_family("mini-qwen-edit", family="qwen_edit")
-    facts = registry.model_facts(editor)
+    editor = open_editor(params.Models())
     found = {editor_scores.BASE: Routes(), "lora": Routes([community.parse(str(lora))])}
     review = params.check("review_enriched", {})
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in found}
     for number in numbers:
         project, source = character(root, number)
-        jobs = adopt.plan(project, source, [], settings, facts)
-        drawn = adopt.draw(project, source, editor, found, jobs, settings, facts)
+        jobs = adopt.plan(project, source, [], settings, editor)
+        drawn = adopt.draw(project, editor, found, jobs, settings)
         known = references(source).training
         for name, paths in drawn.items():
             table = editor_scores.measure(source, jobs, paths, known, settings.slack, review)
@@ -95,10 +94,10 @@ def main() -> None:
         if lora is None:
             samples = [s for n in range(options.people) for s in triplets(*character(root, n), options.edits)]
             print(f"training on {len(samples)} triplets of {options.people} people", flush=True)
-            editor = load.load_family("mini-qwen-edit", family="qwen_edit")
+            editor = open_editor(params.Models())
             last = {"steps": options.steps, "checkpoint_every": options.steps, "sample_every": options.steps}
-            lora = train(editor, samples, params.check("train_editor", last), root / "lora").lora
-            registry.free(editor)
+            lora = train(editor.family, samples, params.check("train_editor", last), root / "lora").lora
+            editor.free()
         tables = measured(root, range(options.people, options.people + options.unseen), lora, settings)
     print(editor_scores.summary(tables).to_string())
     fewer = ("unchanged (share)", "artefacts (share)", "face distance")

@@ -104,7 +104,7 @@ def measure_autoencoder(table: Table, name: str, vae: torch.nn.Module, n: int) -
 
 def generate(n: int, steps: int) -> tuple[Flux, list[dict[str, str]], np.ndarray]:
     """Return the generator, what each of ``n`` prompts asked for, and the pictures drawn."""
-    generator = load.load_family("mini-flux", family="flux")
+    generator = load.load_family("mini-flux")
     rng, wanted, drawn = random.Random(0), [], []
     angles = itertools.cycle(
         ("front", "half-left", "front", "half-right", "profile-left", "front", "half-right", "profile-right")
@@ -158,7 +158,7 @@ EDITS = (
 
 def measure_editor(table: Table, judge: Judge, n: int, steps: int) -> tuple[QwenEdit, np.ndarray]:
     """Edit frontal pictures of unseen people; measure whether the edit is made and the person is still the same."""
-    editor = load.load_family("mini-qwen-edit", family="qwen_edit")
+    editor = load.load_family("mini-qwen-edit")
     sources = render_many([(person(FIRST + 1000 + i), Scene(seed=i)) for i in range(n)], SIDE)
     edited = []
     for i, (kind, value, _, _) in zip(range(n), itertools.cycle(EDITS)):

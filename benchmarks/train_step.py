@@ -36,18 +36,18 @@ from flenlib.train import flow, optimizers
 from flenlib.train.cache import Sample
 from flenlib.train.loop import train
 
-MODELS = {"mini-flux": "flux", "mini-qwen-edit": "qwen_edit"}
+MODELS = ("mini-flux", "mini-qwen-edit")
 WARM = 3
 
 
-def write_samples(folder: Path, family: str, size: int) -> list[Sample]:
+def write_samples(folder: Path, model: registry.Model) -> list[Sample]:
     """Write eight pictures and return them as samples; an editor's is edited from the next one."""
     pixels = np.random.default_rng(0)
     paths = [folder / f"{number}.png" for number in range(8)]
     for path in paths:
         small = Image.fromarray(pixels.integers(0, 256, (8, 8, 3), dtype=np.uint8))
-        small.resize((size, size), Image.Resampling.BICUBIC).save(path)
-    editor = family == "qwen_edit"
+        small.resize((model.resolution, model.resolution), Image.Resampling.BICUBIC).save(path)
+    editor = "editor" in model.family.roles
     return [
         Sample(path, "photo of ohwx_char person", references=(paths[number - 1],) if editor else ())
         for number, path in enumerate(paths)
@@ -56,7 +56,7 @@ def write_samples(folder: Path, family: str, size: int) -> list[Sample]:
 
 def prepared(model: str, device: str, settings: Train, samples: list[Sample]) -> tuple[Any, list[dict]]:
     """Load a family, encode the samples into memory, and attach the LoRA."""
-    family = load.load_family(model, family=MODELS[model], device=device)
+    family = load.load_family(model, device=device)
     encoded = []
     for sample in samples:
         references = [Image.open(path) for path in sample.references]
@@ -131,7 +131,7 @@ def measure(model: str, steps: int, device: str) -> dict[str, np.ndarray]:
     settings = Train(steps=steps + WARM, warmup=5, caption_dropout=0, checkpoint_every=10**6)
     taken: dict[str, list] = {"loop": [], "plain": [], "bare": []}
     with tempfile.TemporaryDirectory() as folder:
-        samples = write_samples(Path(folder), MODELS[model], registry.resolve(model, MODELS[model]).resolution)
+        samples = write_samples(Path(folder), registry.resolve(model))
         others = {
             "plain": plain(*prepared(model, device, settings, samples), settings),
             "bare": bare(*prepared(model, device, settings, samples), settings),
@@ -146,7 +146,7 @@ def measure(model: str, steps: int, device: str) -> dict[str, np.ndarray]:
                     taken[name].append(clocked(others[name].__next__))
             since[0] = now()
 
-        family = load.load_family(model, family=MODELS[model], device=device)
+        family = load.load_family(model, device=device)
         train(family, samples, settings, Path(folder) / "lora", on_event=in_turn)
     return {name: np.array(values[WARM:]) for name, values in taken.items()}
 

@@ -7,41 +7,47 @@ from pathlib import Path
 
 from flenlib.models import lora, placement, registry
 from flenlib.models.families.base import Family
+from flenlib.params import Models
 from flenlib.predict import plan
 from flenlib.predict.gpus import pick_gpu
 
 
 def load_family(
     name: str | Path,
+    role: str = "",
     *,
-    family: str,
     precision: str = "fp32",
     offload: str = "none",
     device: str = "auto",
     loras: Sequence[str | tuple[str | Path, float]] = (),
     transformer: bool = True,
 ) -> Family:
-    """Load a model of a family with finished LoRAs stacked on it (``path:0.8``, a hub id, or (path, weight)).
+    """Load a model for a role with finished LoRAs stacked on it (``path:0.8``, a hub id, or (path, weight)).
 
     Without the ``transformer`` it can only encode until ``load_transformer`` is called, and takes no LoRAs.
 
     Raises ValueError or FileNotFoundError for what was asked wrongly, and RuntimeError in one sentence for what cannot
     be had: gated, not found, no network, too large for this machine, damaged files.
     """
-    model = registry.resolve(name, family)
+    model = registry.resolve(name, role)
     where = placement.pick_device(device)
     placement.pick_dtype(precision, where)
     placement.check_offload(offload, precision)
     uses = [registry.lora_file(use) for use in loras]
     for path, _ in uses:
-        lora.check_family(path, family)
+        lora.check_family(path, model.family.name)
     if not Path(model.source).is_dir():
         if model.name in registry.KNOWN and transformer:
-            plan.sampling(family, precision=precision, offload=offload, gpu=pick_gpu(device=where)).check()
+            plan.sampling(model.family.name, precision=precision, offload=offload, gpu=pick_gpu(device=where)).check()
         registry.fetch(model.source, "model_index.json", name=model.name)
-    loaded = registry.FAMILIES[family].load(
+    family = model.family.load(
         model.source, precision=precision, offload=offload, device=device, transformer=transformer
     )
     if uses:
-        lora.stack(loaded, uses)
-    return loaded
+        lora.stack(family, uses)
+    return family
+
+
+def where(models: Models) -> dict[str, str]:
+    """Return the part of the settings that says where a model runs and at which precision."""
+    return {"precision": models.precision, "offload": models.offload, "device": models.device}

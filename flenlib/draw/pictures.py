@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from PIL import Image
 
@@ -24,7 +24,7 @@ from flenlib.project import Project
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to make: its file name and all that decides its pixels."""
+    """One picture to make: its file name and all that decides its pixels; ``picture`` is the parent's file."""
 
     filename: str
     prompt: str
@@ -32,12 +32,29 @@ class Job:
     settings: dict[str, Any]
     parent: ImageRecord | None = None
     attributes: dict[str, str] = field(default_factory=dict)
+    picture: Path | None = None
 
     @property
     def key(self) -> str:
         """A hash of all that decides the pixels: the same key means the same picture."""
         parts = (self.prompt, self.seed, self.settings, self.parent.sha256 if self.parent else None)
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+class Sampling(Protocol):
+    """The part of a section that says how a picture is sampled."""
+
+    steps: int
+    guidance: float
+
+
+class Draws(Protocol):
+    """Whoever draws the pictures of jobs: a generator or an editor. ``facts`` are what a record keeps of it."""
+
+    facts: dict[str, Any]
+
+    def draw(self, job: Job) -> Image.Image:
+        """Return the picture of a job."""
 
 
 def finished(path: Path, job: Job) -> bool:
@@ -65,7 +82,7 @@ def check_jobs(project: Project, jobs: Iterable[Job]) -> list[Job]:
     return jobs
 
 
-def make(project: Project, folder: Path, job: Job, draw: Callable[[Job], Image.Image], models: dict[str, Any]) -> Path:
+def make(project: Project, folder: Path, job: Job, model: Draws) -> Path:
     """Return the path of a job's picture, drawing it only when it is neither on disk yet nor among those set aside.
 
     Raises PermissionError for a prompt the character's profile does not allow.
@@ -77,7 +94,7 @@ def make(project: Project, folder: Path, job: Job, draw: Callable[[Job], Image.I
         os.replace(aside, path)
     if not finished(path, job):
         forget_copies(folder, job.filename)
-        save_picture(draw(job), path, provenance(project, job, models))
+        save_picture(model.draw(job), path, provenance(project, job, model.facts))
     return path
 
 
@@ -161,12 +178,3 @@ def prompt_jobs(
         for p in prompts
         for n in range(seeds_per_prompt)
     ]
-
-
-def sampler(generator: Any, steps: int, guidance: float) -> Callable[[Job], Image.Image]:
-    """Return the function that draws one job with a generator."""
-
-    def draw(job: Job) -> Image.Image:
-        return generator.sample(job.prompt, seed=job.seed, steps=steps, guidance=guidance)
-
-    return draw

@@ -20,6 +20,7 @@ from flenlib.dataset import triplets
 from flenlib.dataset.prompts import EDIT_KINDS, edit_prompt
 from flenlib.models import community, lora, registry
 from flenlib.models.community import ALWAYS, FINISH, Use
+from flenlib.models.families.base import Family
 from flenlib.params import Models
 from flenlib.project import Project
 from flenlib.steps.record import write_json
@@ -49,8 +50,11 @@ class Routes:
             raise ValueError(f"LoRAs can be run as 'stack' or 'sequence', not {mode!r}")
         self.uses, self.mode, self.depth = tuple(uses), mode, depth
         self._files = {use.text: registry.lora_file((use.path, use.weight)) for use in uses}
+
+    def check_family(self, family: str) -> None:
+        """Raise ValueError, naming the file and its keys, when a LoRA was made for another family."""
         for path, _ in self._files.values():
-            lora.check_family(path, "qwen_edit")
+            lora.check_family(path, family)
 
     def passes(self, kind: str, value: str, instead: str = "", *, angle: str = "") -> list[Pass]:
         """Return the passes of an edit such as ``("background", "forest")``.
@@ -84,7 +88,7 @@ class Routes:
         ]
 
     def draw(
-        self, editor: Any, kind: str, value: str, picture: Image.Image, instead: str = "",
+        self, editor: Family, kind: str, value: str, picture: Image.Image, instead: str = "",
         *, seed: int, steps: int, guidance: float, angle: str = "",
     ) -> Image.Image:  # fmt: skip
         """Return the picture after all passes of an edit, each from the same seed."""
@@ -100,7 +104,7 @@ class Routes:
         return {name: value for use in self.uses if use.name for name, value in community.KNOWN[use.name].scheduler}
 
     @contextmanager
-    def _sampling(self, editor: Any) -> Iterator[None]:
+    def _sampling(self, editor: Family) -> Iterator[None]:
         if not self.scheduler:
             yield
             return
@@ -111,7 +115,7 @@ class Routes:
         finally:
             editor.pipeline.scheduler = own
 
-    def put_on(self, editor: Any, stack: Stack) -> None:
+    def put_on(self, editor: Family, stack: Stack) -> None:
         """Stack LoRAs on the editor unless these very ones are there; without any LoRA in the routes, touch nothing."""
         if self.uses and [(use.file, use.weight) for use in editor.loras] != [(str(p), w) for p, w in stack]:
             lora.stack(editor, stack)
@@ -137,8 +141,8 @@ class Routes:
 def open_routes(project: Project, models: Models) -> Routes:
     """Return the routes the settings ask for; ``adopted`` stands for what the iteration before chose in step 2.3.
 
-    Raises ValueError or FileNotFoundError naming a LoRA that is unknown, missing, or of another family, and
-    FileNotFoundError when nothing was adopted yet.
+    Raises ValueError or FileNotFoundError naming a LoRA that is unknown or missing, and FileNotFoundError when nothing
+    was adopted yet.
     """
     texts, mode = [], models.editor_mode
     for text in models.editor_loras:

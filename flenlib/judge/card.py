@@ -13,30 +13,31 @@ from tqdm.auto import tqdm
 from flenlib.dataset.images import contact_sheet, open_image
 from flenlib.dataset.prompts import FACE_ANGLES, model_card
 from flenlib.dataset.records import Dataset
-from flenlib.draw import load
-from flenlib.draw.pictures import Job, check_jobs, drawn_by, make, prompt_jobs, sampler
+from flenlib.draw.generator import Generator, open_generator
+from flenlib.draw.pictures import Job, check_jobs, make, prompt_jobs
 from flenlib.measure.faces import Face, find_many
 from flenlib.measure.identity import References, references
 from flenlib.measure.quality import diversity
 from flenlib.measure.statistics import wilson
-from flenlib.models import registry
 from flenlib.params import Card, Models
 from flenlib.project import Project
 from flenlib.steps.record import Criterion
 
 
-def jobs(project: Project, settings: Card, models: dict[str, Any]) -> list[Job]:
-    """Return the card's jobs; the same settings give the same prompts and seeds whatever the LoRA, so cells pair."""
-    recipe = {"steps": settings.steps, "guidance": settings.guidance, "generator": drawn_by(models)}
+def jobs(project: Project, settings: Card, generator: Generator | None = None) -> list[Job]:
+    """Return the card's jobs; the same settings give the same prompts and seeds whatever the LoRA, so cells pair.
+
+    Without the ``generator`` they are its cells by name, and cannot be drawn.
+    """
+    recipe = generator.recipe(settings) if generator else {}
     return prompt_jobs(model_card(project.character.subject), settings.seeds_per_cell, settings.seed, recipe)
 
 
-def draw(project: Project, generator: Any, settings: Card, models: dict[str, Any], name: str) -> list[Path]:
+def draw(project: Project, generator: Generator, settings: Card, name: str) -> list[Path]:
     """Draw the card of one LoRA (or of the base model) into ``outputs/.../card_<name>/``; finished pictures stay."""
     folder = project.outputs / f"card_{name}"
-    todo = check_jobs(project, jobs(project, settings, models))
-    take = sampler(generator, settings.steps, settings.guidance)
-    return [make(project, folder, job, take, models) for job in tqdm(todo, desc=f"model card {name}", unit="picture")]
+    todo = check_jobs(project, jobs(project, settings, generator))
+    return [make(project, folder, job, generator) for job in tqdm(todo, desc=f"model card {name}", unit="picture")]
 
 
 def draw_all(
@@ -45,15 +46,9 @@ def draw_all(
     """Draw the card of several LoRAs (None: the base model alone), loading the generator for each; paths by name."""
     drawn = {}
     for name, path in loras.items():
-        stack = list(models.generator_loras)
-        if path is not None:
-            stack.append(f"{path}:{settings.lora_weight}")
-        generator = load.load_family(
-            models.generator, family="flux", precision=models.precision, offload=models.offload,
-            device=models.device, loras=stack,
-        )  # fmt: skip
-        drawn[name] = draw(project, generator, settings, registry.model_facts(generator), name)
-        registry.free(generator)
+        generator = open_generator(models, [] if path is None else [f"{path}:{settings.lora_weight}"])
+        drawn[name] = draw(project, generator, settings, name)
+        generator.free()
     return drawn
 
 
@@ -70,7 +65,7 @@ def measure_all(
     ``held_out_distance`` is to sources no training has seen; it is the one that counts.
     """
     known = references(source)
-    todo = jobs(project, settings, {})
+    todo = jobs(project, settings)
     tables = {}
     for name, pictures in paths.items():
         faces = find_many([open_image(path) for path in pictures])

@@ -1,4 +1,4 @@
-"""Names of models -> where they are, which family they are of, and loading them.
+"""Names of models -> where they are and which family they are of.
 
 A name is a registered one (``mini-flux``), a hub id (``black-forest-labs/FLUX.1-dev``) or a pipeline folder. Whatever
 can go wrong with a download is one RuntimeError of one sentence.
@@ -20,12 +20,14 @@ import huggingface_hub
 from huggingface_hub import errors
 
 from flenlib.models import lora, placement, shipped
-from flenlib.models.families.base import Family, collect
+from flenlib.models.families import FAMILIES, of_pipeline, register
+from flenlib.models.families.base import Family
 from flenlib.models.families.flux import Flux
 from flenlib.models.families.qwen_edit import QwenEdit
 
-FAMILIES: dict[str, type[Family]] = {"flux": Flux, "qwen_edit": QwenEdit}
-PIPELINES = {"FluxPipeline": "flux", "QwenImageEditPlusPipeline": "qwen_edit"}
+for _family in (Flux, QwenEdit):
+    register(_family)
+
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -34,7 +36,7 @@ class Model:
     """Where a model is and what its use is bound to; ``size_gib`` is the weights as published (0: not known)."""
 
     name: str
-    family: str
+    family: type[Family]
     source: str
     licence: str = "not stated"
     size_gib: float = 0.0
@@ -50,22 +52,21 @@ class Model:
 KNOWN = {
     model.name: model
     for model in (
-        Model("mini-flux", "flux", "", "Apache-2.0", 0.02, resolution=96),
-        Model("mini-qwen-edit", "qwen_edit", "", "Apache-2.0", 0.02, resolution=96),
-        Model("flux-dev", "flux", "black-forest-labs/FLUX.1-dev", "FLUX.1 [dev] Non-Commercial", 31.4, gated=True),
-        Model("qwen-image-edit-2509", "qwen_edit", "Qwen/Qwen-Image-Edit-2509", "Apache-2.0", 53.7),
+        Model("mini-flux", Flux, "", "Apache-2.0", 0.02, resolution=96),
+        Model("mini-qwen-edit", QwenEdit, "", "Apache-2.0", 0.02, resolution=96),
+        Model("flux-dev", Flux, "black-forest-labs/FLUX.1-dev", "FLUX.1 [dev] Non-Commercial", 31.4, gated=True),
+        Model("qwen-image-edit-2509", QwenEdit, "Qwen/Qwen-Image-Edit-2509", "Apache-2.0", 53.7),
     )
 }
 
 
-def resolve(name: str | Path, family: str) -> Model:
-    """Return the model a name, hub id or folder stands for.
+def resolve(name: str | Path, role: str = "") -> Model:
+    """Return the model a name, hub id or folder stands for, to be used as ``generator`` or ``editor`` (or whichever).
 
-    Raises ValueError for an unknown name (naming the nearest) or a model of another family, FileNotFoundError for a
-    missing folder.
+    Which family a hub id is of is read from its ``model_index.json``, which is downloaded. Raises ValueError for an
+    unknown name (naming the nearest) or a model that cannot play the role, FileNotFoundError for a missing folder,
+    RuntimeError for an index that cannot be had.
     """
-    if family not in FAMILIES:
-        raise ValueError(f"family is {family!r}; it must be one of {', '.join(FAMILIES)}")
     name = str(name)
     folder = Path(name).expanduser()
     if name in KNOWN or name in _by_source():
@@ -75,31 +76,26 @@ def resolve(name: str | Path, family: str) -> Model:
     elif name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise FileNotFoundError(f"model folder {name} does not exist; known models: {', '.join(KNOWN)}")
     elif _HUB_ID.fullmatch(name):
-        model = Model(name, family, name)
+        model = Model(name, _family_of(fetch(name, "model_index.json"), name), name)
     else:
         close = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(KNOWN)}"
         raise ValueError(f"model {name!r} is not known; {hint} (a hub id or a pipeline folder serves too)")
-    if model.family != family:
-        raise ValueError(f"model {name!r} is a {model.family} and a {family} is needed here; known: {_names(family)}")
+    if role and role not in model.family.roles:
+        able = ", ".join(each.name for each in KNOWN.values() if role in each.family.roles)
+        raise ValueError(f"model {name!r} is a {model.family.name}, which cannot be used as {role}; use one of {able}")
     return model if model.source else replace(model, source=str(shipped.folder(model.name)))
 
 
 def model_facts(family: Family) -> dict[str, Any]:
     """Return what a record keeps of a model: name, source, precision, hash, loras (file, sha256, weight each)."""
     return {
-        "name": resolve(family.source, family.name).name,
+        "name": _name_of(family.source),
         "source": family.source,
         "precision": family.precision,
         "hash": weights_hash(family.source),
         "loras": [asdict(stacked) for stacked in family.loras],
     }
-
-
-def free(family: Family) -> None:
-    """Give back the memory a loaded family takes, on the card too; the family cannot be used afterwards."""
-    family.pipeline = None
-    collect()
 
 
 def weights_hash(source: str) -> str:
@@ -182,24 +178,35 @@ def _folder_model(folder: Path) -> Model:
     index = folder / "model_index.json"
     if not index.is_file():
         raise ValueError(f"{folder} is not a pipeline folder: it has no model_index.json")
+    family = _family_of(index, str(folder))
+    size = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**30
+    resolution = placement.pipeline_facts(str(folder)).get("resolution", 1024)
+    return Model(_name_of(str(folder)), family, str(folder), size_gib=size, resolution=resolution)
+
+
+def _family_of(index: Path, name: str) -> type[Family]:
+    """Return the family of a pipeline from its index."""
     try:
         kind = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
     except (json.JSONDecodeError, KeyError, TypeError):
         raise ValueError(f"{index} is damaged; download or save the pipeline again") from None
-    if kind not in PIPELINES:
-        raise ValueError(f"{folder} is a {kind}; the kit loads {' and '.join(PIPELINES)}")
-    facts = placement.pipeline_facts(str(folder))
-    size = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**30
-    name = facts.get("name", folder.resolve().name)
-    return Model(name, PIPELINES[kind], str(folder), size_gib=size, resolution=facts.get("resolution", 1024))
+    family = of_pipeline(kind)
+    if family is None:
+        known = " and ".join(each.pipeline_class.__name__ for each in FAMILIES.values())
+        raise ValueError(f"{name} is a {kind}; the kit loads {known}")
+    return family
+
+
+def _name_of(source: str) -> str:
+    """Return what the model of a hub id or folder is called."""
+    if source in _by_source():
+        return _by_source()[source].name
+    folder = Path(source)
+    return placement.pipeline_facts(source).get("name", folder.resolve().name) if folder.is_dir() else source
 
 
 def _by_source() -> dict[str, Model]:
     return {model.source: model for model in KNOWN.values() if model.source}
-
-
-def _names(family: str) -> str:
-    return ", ".join(model.name for model in KNOWN.values() if model.family == family)
 
 
 def _first_line(error: Exception) -> str:

@@ -44,8 +44,8 @@ class Character(Section):
 class Models(Section):
     """Which models run, where, and at which precision."""
 
-    generator: str = Field(default="mini-flux", description="registered name, hub id, or local folder (flux family)")
-    editor: str = Field(default="mini-qwen-edit", description="registered name, hub id or local folder (qwen_edit)")
+    generator: str = Field(default="mini-flux", description="registered name, hub id, or local folder")
+    editor: str = Field(default="mini-qwen-edit", description="registered name, hub id or local folder")
     generator_loras: list[str] = Field(
         default=[], description="LoRA files or hub ids under the character's, 'path:0.8'"
     )
@@ -198,7 +198,6 @@ class TrainRun(Section):
 
     character: Character
     model: str = Field(default="mini-flux", description="registered name, hub id or local folder")
-    family: Literal["flux", "qwen_edit"] = Field(default="flux", description="which of the two the model is")
     precision: Literal["fp32", "bf16", "int8", "nf4"] = Field(default="fp32", description="of the base weights")
     offload: Literal["none", "model", "group"] = "none"
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1")

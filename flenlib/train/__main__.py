@@ -18,7 +18,6 @@ from flenlib import params
 from flenlib.content import check_prompt
 from flenlib.dataset.images import open_image
 from flenlib.draw import load
-from flenlib.models.families.qwen_edit import NEGATIVE_PROMPT
 from flenlib.project import open_iteration
 from flenlib.train import data, planning
 from flenlib.train.loop import train
@@ -47,16 +46,14 @@ def _train(run: params.TrainRun) -> None:
     previews = _previews(run, found)
     device = f"cuda:{rank}" if rank and run.device == "auto" and torch.cuda.is_available() else run.device
     most = max((len(sample.references) for sample in found.samples), default=0)
-    plan = planning.expected(run.model, run.family, run.precision, run.offload, run.train, device, most)
+    plan = planning.expected(run.model, run.precision, run.offload, run.train, device, most)
     identity = None
     if first:
         kept = [sample.image for sample in found.held_out]
         identity = identity_of([open_image(path) for path in kept], [path.name for path in kept])
         _tell(run, found)
         print("\n".join([*_not_measured(run, found, identity), plan]))
-    family = load.load_family(
-        run.model, family=run.family, precision=run.precision, offload=run.offload, device=device, transformer=False
-    )
+    family = load.load_family(run.model, precision=run.precision, offload=run.offload, device=device, transformer=False)
     result = train(
         family,
         found.samples,
@@ -65,7 +62,6 @@ def _train(run: params.TrainRun) -> None:
         held_out=found.held_out,
         previews=previews,
         identity=identity,
-        caption_empty=NEGATIVE_PROMPT if run.family == "qwen_edit" else "",
     )
     if first:
         loss = result.log["loss"].tail(20).mean()
@@ -104,8 +100,7 @@ def _previews(run: params.TrainRun, found: data.Data) -> list[Preview]:
         chosen = list(shown.values())[:PREVIEWS]
         return [Preview(s.caption, run.train.seed + n, s.references, **options) for n, s in enumerate(chosen)]
     references = tuple(Path(path).expanduser() for path in run.references)
-    if run.family == "qwen_edit" and not references:
-        references = next(iter(shown.values())).references
+    references = references or next(iter(shown.values())).references
     texts = [check_prompt(run.character, prompt) for prompt in run.prompts]
     return [Preview(text, run.train.seed + n, references, **options) for n, text in enumerate(texts)]
 

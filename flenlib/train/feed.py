@@ -61,13 +61,12 @@ class Feed:
         cache: Cache,
         samples: Sequence[Sample],
         settings: Train,
-        caption_empty: str,
         on_encoded: Callable[[int], object],
     ) -> None:
         self.settings = settings
         self.entries: list[Entry] = []
         for number, sample in enumerate(tqdm(samples, desc="encode", leave=False), start=1):
-            self.entries += entries(cache, sample, settings, caption_empty)
+            self.entries += entries(cache, sample, settings)
             on_encoded(number)
         self.shapes = [_shape(read(entry.image, entry.text)) for entry in self.entries]
         self.weighted = any(entry.weight != 1 for entry in self.entries)
@@ -125,7 +124,7 @@ class Feed:
         return self._last[1]
 
 
-def entries(cache: Cache, sample: Sample, settings: Train, caption_empty: str) -> list[Entry]:
+def entries(cache: Cache, sample: Sample, settings: Train) -> list[Entry]:
     """Encode a sample in every way it is drawn and return these: one a resolution that suits it, mirrored ones too.
 
     Every sample is drawn equally often for its repeats, however many resolutions suit it. Raises ValueError when a
@@ -134,7 +133,7 @@ def entries(cache: Cache, sample: Sample, settings: Train, caption_empty: str) -
     if settings.flip and sample.references:
         raise ValueError(f"flip mirrors {sample.image} and not the reference pictures it is edited from; turn flip off")
     text = cache.text(sample.caption, sample.references)
-    empty = cache.text(caption_empty, sample.references) if settings.caption_dropout else text
+    empty = cache.text(cache.family.caption_empty, sample.references) if settings.caption_dropout else text
     wanted = settings.resolution or [0]
     suiting = suiting_sizes(open_image(sample.image).size, wanted) if len(wanted) > 1 else wanted
     made = []

@@ -57,7 +57,6 @@ def train(
     identity: Identity | None = None,
     on_event: OnEvent | None = None,
     stop_after: int | None = None,
-    caption_empty: str = "",
     cache_folder: str | Path | None = None,
 ) -> Result:
     """Train one LoRA into ``folder`` and return it; called again with the same arguments it goes on or returns at once.
@@ -66,8 +65,8 @@ def train(
     without its transformer is encoded with first, then lets its text encoders go and loads the transformer.
     ``held_out`` samples are only measured, ``identity`` says how far a preview's face is from the character's.
     ``on_event(kind, facts)`` is told of every "encoded", "sample", "watch", "checkpoint" and "step". ``stop_after``
-    saves and returns after that step. ``caption_empty`` replaces dropped captions. ``cache_folder`` can be shared
-    between runs and is ``<folder>/cache`` by default.
+    saves and returns after that step. ``cache_folder`` can be shared between runs and is ``<folder>/cache`` by
+    default.
 
     Raises ValueError for no samples or for settings, samples or a model other than those the folder was begun with;
     RuntimeError naming the step when the loss is no longer finite, when the disk is full, or when another process
@@ -86,7 +85,7 @@ def train(
         if accelerator.is_main_process:
             facts = {
                 "settings": settings.model_dump(),
-                "caption_empty": caption_empty,
+                "caption_empty": family.caption_empty,
                 "samples": _sample_facts(samples),
             }
             checkpoints.check_same(folder, facts | {"model": _model_facts(family)} | _transformer_facts(family))
@@ -96,9 +95,7 @@ def train(
             store = Cache(cache_folder or folder / "cache", family)
             with accelerator.main_process_first(), torch.no_grad():
                 encoded = {"total": len(samples)}
-                feed = Feed(
-                    store, samples, settings, caption_empty, lambda n: on_event("encoded", encoded | {"done": n})
-                )
+                feed = Feed(store, samples, settings, lambda n: on_event("encoded", encoded | {"done": n}))
                 watch = Watch(folder, store, settings, held_out, previews, identity)
             _make_room(family)
             if accelerator.is_main_process:

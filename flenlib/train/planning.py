@@ -12,7 +12,6 @@ from flenlib.predict.plan import plan
 
 def expected(
     model: str,
-    family: str,
     precision: str,
     offload: str,
     settings: Train,
@@ -25,12 +24,12 @@ def expected(
     resolution, hours are of equal shares of all. Raises RuntimeError, with the nearest settings that fit, for a
     published model that cannot be trained here.
     """
-    source = registry.resolve(model, family).source
-    if Path(source).is_dir() and placement.pipeline_facts(source):
+    found = registry.resolve(model)
+    if Path(found.source).is_dir() and placement.pipeline_facts(found.source):
         return f"{model} is small: it trains on any machine"
     plans = [
         plan(
-            family,
+            found.family.name,
             precision=precision,
             offload=offload,
             resolution=resolution,

@@ -18,8 +18,8 @@ from flenlib.dataset.images import contact_sheet, open_image, read_provenance
 from flenlib.dataset.label_folders import forget_copies
 from flenlib.dataset.prompts import FACE_ANGLES, enrichment_plan
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
-from flenlib.draw.pictures import Job, check_jobs, drawn_by, finished, keep_planned, make, put_record, seed_of
-from flenlib.draw.routes import Routes
+from flenlib.draw.editor import Editor
+from flenlib.draw.pictures import Job, check_jobs, finished, keep_planned, make, put_record, seed_of
 from flenlib.measure import quality
 from flenlib.measure.faces import Face, ReferenceSet, find_faces
 from flenlib.measure.identity import FACE_DISTANCE, KEPT, references, verdict
@@ -61,13 +61,9 @@ QUESTIONS = {"background": "background", "lighting": "light", "style": "style"}
 """Which attribute an edit of a kind is to change; a camera edit changes the angle or the height."""
 
 
-def plan(
-    project: Project, source: Dataset, settings: Enrich, models: dict[str, Any], routes: Routes | None = None
-) -> list[Job]:
+def plan(project: Project, source: Dataset, settings: Enrich, editor: Editor) -> list[Job]:
     """Return the first-try jobs: ``edits_per_source`` for every source picture that is not held out."""
-    recipe = {"steps": settings.steps, "guidance": settings.guidance, "editor": drawn_by({**models, "loras": []})}
-    routes = routes or Routes()
-    jobs = []
+    jobs, recipe = [], editor.recipe(settings)
     for record in (r for r in source.images if not r.held_out):
         stem = record.filename.rsplit(".", 1)[0]
         edits = enrichment_plan(
@@ -76,47 +72,33 @@ def plan(
         for kind, value in edits:
             name = f"{stem}__{kind}_{value.replace(' ', '-')}.png"
             shown = after(record, kind, value)
-            seed, route = seed_of(settings.seed, name, 0), routes.recipe(kind, value, angle=shown.get("angle", ""))
-            options = recipe | {"passes": route}
-            jobs.append(Job(name, route[0]["prompt"], seed, options, record, shown))
+            route = editor.routes.recipe(kind, value, angle=shown.get("angle", ""))
+            seed, options = seed_of(settings.seed, name, 0), recipe | {"passes": route}
+            jobs.append(Job(name, route[0]["prompt"], seed, options, record, shown, source.path(record)))
     return sorted(jobs, key=lambda job: str([each["loras"] for each in job.settings["passes"]]))
 
 
-def enrich(
-    project: Project,
-    source: Dataset,
-    editor: Any,
-    settings: Enrich,
-    models: dict[str, Any],
-    routes: Routes | None = None,
-) -> Enriched:
-    """Draw the plan with an editor (five verbs) into ``enriched/<version>``, gate by identity, and record lineage.
+def enrich(project: Project, source: Dataset, editor: Editor, settings: Enrich) -> Enriched:
+    """Draw the plan with an editor into ``enriched/<version>``, gate by identity, and record lineage.
 
     An edit is drawn again with another seed, up to ``tries`` in all, until step 1.3's policy would call it good: its
     face within its kind's threshold and not lost, the edit done (where that can be told), a turned head without a face
     to measure not smeared. The best try is kept: the edit done, then the nearest face, then the sharper; the others
-    stay in ``tries/``. ``routes`` say which LoRAs the editor uses for which kind of edit.
+    stay in ``tries/``.
     """
-    routes, accept = routes or Routes(), identity_policy(Review())
-    for said in community.check_sampling(routes.uses, settings.steps, settings.guidance):
+    accept = identity_policy(Review())
+    for said in community.check_sampling(editor.routes.uses, settings.steps, settings.guidance):
         print(said)
     reference = references(source).training
     thresholds = {kind: reference.threshold(settings.slack, kind) for kind in settings.kinds}
-    jobs = check_jobs(project, plan(project, source, settings, models, routes))
+    jobs = check_jobs(project, plan(project, source, settings, editor))
     dataset = Dataset.open(project.data("enriched"), create=True)
     keep_planned(dataset, jobs)
-
-    def draw(job: Job) -> Image.Image:
-        kind, value = job.attributes["edit"], job.attributes["edit_value"]
-        how = {"seed": job.seed, "steps": settings.steps, "guidance": settings.guidance}
-        how["angle"] = job.attributes.get("angle", "")
-        return routes.draw(editor, kind, value, open_image(source.path(job.parent)), **how)
-
     for job in tqdm(jobs, desc="editing", unit="edit"):
         tries: list[tuple[dict[str, Any], Path, Job]] = []
         for number in range(settings.tries):
             again = replace(job, filename=f"{Path(job.filename).stem}__{number}.png", seed=job.seed + number)
-            path = make(project, dataset.folder / "tries", again, draw, models)
+            path = make(project, dataset.folder / "tries", again, editor)
             found = look(source.path(job.parent), open_image(path), job, reference, thresholds[job.attributes["edit"]])
             tries.append((found, path, again))
             if accept(ImageRecord(job.filename, attributes=job.attributes, measurements=found))[0] == "good":
@@ -127,7 +109,8 @@ def enrich(
             forget_copies(dataset.folder, job.filename)
             link_or_copy(path, target)
         kept = replace(kept, filename=job.filename)
-        record = put_record(dataset, kept, target, "edit", models, _caption(project, job), routes.depth)
+        caption = captions.build(project.character, job.attributes)
+        record = put_record(dataset, kept, target, "edit", editor.facts, caption, editor.routes.depth)
         record.measurements |= found | {"tries": len(tries)}
         dataset.save()
     return Enriched(dataset, thresholds, _criteria(dataset, source, settings))
@@ -231,10 +214,6 @@ def distances_by_kind(dataset: Dataset) -> dict[str, list[float | None]]:
         value = record.measurements[FACE_DISTANCE]
         found.setdefault(record.attributes["edit"], []).append(None if value == NOT_MEASURED else value)
     return found
-
-
-def _caption(project: Project, job: Job) -> str:
-    return captions.build(project.character, job.attributes)
 
 
 def _criteria(dataset: Dataset, source: Dataset, settings: Enrich) -> list[Criterion]:

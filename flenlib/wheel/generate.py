@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tqdm.auto import tqdm
 
 from flenlib.dataset import captions
 from flenlib.dataset.images import read_provenance
 from flenlib.dataset.prompts import novel_prompts
 from flenlib.dataset.records import Dataset
-from flenlib.draw.pictures import Job, check_jobs, drawn_by, keep_planned, make, prompt_jobs, put_record, sampler
+from flenlib.draw.generator import Generator
+from flenlib.draw.pictures import Job, check_jobs, keep_planned, make, prompt_jobs, put_record
 from flenlib.params import Generate
 from flenlib.project import Project
 from flenlib.steps.record import Criterion
 
 
-def plan(project: Project, settings: Generate, models: dict[str, Any]) -> list[Job]:
+def plan(project: Project, settings: Generate, generator: Generator) -> list[Job]:
     """Return the jobs of step 1.5: every novel prompt at several seeds."""
-    recipe = {"steps": settings.steps, "guidance": settings.guidance, "generator": drawn_by(models)}
     prompts = novel_prompts(project.character.subject, settings.prompts, settings.seed)
-    return prompt_jobs(prompts, settings.seeds_per_prompt, settings.seed, recipe)
+    return prompt_jobs(prompts, settings.seeds_per_prompt, settings.seed, generator.recipe(settings))
 
 
-def generate(project: Project, generator: Any, settings: Generate, models: dict[str, Any], depth: int = 1) -> Dataset:
-    """Draw the plan into ``synthetic/<version>`` with a generator (five verbs, LoRA already stacked).
+def generate(project: Project, generator: Generator, settings: Generate, depth: int = 1) -> Dataset:
+    """Draw the plan into ``synthetic/<version>`` with a generator that has its LoRA stacked already.
 
     ``depth`` is the lineage depth of what is drawn: one more than the deepest picture the LoRA learned from.
     """
-    jobs = check_jobs(project, plan(project, settings, models))
+    jobs = check_jobs(project, plan(project, settings, generator))
     dataset = Dataset.open(project.data("synthetic"), create=True)
     keep_planned(dataset, jobs)
     for job in tqdm(jobs, desc="generating", unit="picture"):
-        path = make(project, dataset.folder, job, sampler(generator, settings.steps, settings.guidance), models)
+        path = make(project, dataset.folder, job, generator)
         caption = captions.build(project.character, job.attributes)
-        put_record(dataset, job, path, "generated", models, caption).depth = depth
+        put_record(dataset, job, path, "generated", generator.facts, caption).depth = depth
         dataset.save()
     return dataset
 

@@ -61,9 +61,10 @@ def train_sentence(family: str) -> str:
 
 def models_table(asked: Models) -> pd.DataFrame:
     """Return the two models an iteration asks for. Raises what `registry.resolve` raises for an unknown one."""
-    found = [registry.resolve(asked.generator, "flux"), registry.resolve(asked.editor, "qwen_edit")]
-    columns = ["name", "family", "licence", "size_gib", "gated", "resolution"]
-    return pd.DataFrame([{column: getattr(model, column) for column in columns} for model in found]).set_index("name")
+    found = [registry.resolve(name, role) for role, name in _roles(asked)]
+    columns = ["name", "licence", "size_gib", "gated", "resolution"]
+    rows = [{"family": model.family.name} | {column: getattr(model, column) for column in columns} for model in found]
+    return pd.DataFrame(rows).set_index("name")
 
 
 def criteria(asked: Models) -> list[Criterion]:
@@ -71,22 +72,25 @@ def criteria(asked: Models) -> list[Criterion]:
 
     When not, the sentence says what would, or what to do: a gated model is found here and not after hours of edits.
     """
-    found = []
-    device = placement.pick_device(asked.device)
-    for name, family in ((asked.generator, "flux"), (asked.editor, "qwen_edit")):
-        model = registry.resolve(name, family)
-        text, fits = f"{model.size_gib:.2f} GiB of weights", True
-        if model.name in registry.KNOWN and not model.name.startswith("mini-"):
-            found_plan = plan.sampling(
-                family, precision=asked.precision, offload=asked.offload, gpu=pick_gpu(device=device)
-            )
-            text, fits = found_plan.sentence, found_plan.fits
-        found.append(
-            Criterion(f"{model.name} fits this machine at {asked.precision}, offload {asked.offload}", fits, text)
-        )
-        if not Path(model.source).is_dir():
-            found.append(_on_hub(model))
-    return found
+    return [criterion for role, name in _roles(asked) for criterion in _model_criteria(asked, role, name)]
+
+
+def _roles(asked: Models) -> list[tuple[str, str]]:
+    return [("generator", asked.generator), ("editor", asked.editor)]
+
+
+def _model_criteria(asked: Models, role: str, name: str) -> list[Criterion]:
+    try:
+        model = registry.resolve(name, role)
+    except RuntimeError as error:  # a hub id whose index cannot be had
+        return [Criterion(f"{name} may be loaded from the hub", False, str(error))]
+    text, fits = f"{model.size_gib:.2f} GiB of weights", True
+    if model.name in registry.KNOWN and not model.name.startswith("mini-"):
+        gpu = pick_gpu(device=placement.pick_device(asked.device))
+        found = plan.sampling(model.family.name, precision=asked.precision, offload=asked.offload, gpu=gpu)
+        text, fits = found.sentence, found.fits
+    fit = Criterion(f"{model.name} fits this machine at {asked.precision}, offload {asked.offload}", fits, text)
+    return [fit] if Path(model.source).is_dir() else [fit, _on_hub(model)]
 
 
 def _on_hub(model: registry.Model) -> Criterion:

@@ -16,8 +16,10 @@ from flenlib.dataset.folders import check_captions
 from flenlib.dataset.images import contact_sheet, open_image
 from flenlib.dataset.prompts import caption
 from flenlib.dataset.records import Dataset, ImageRecord
+from flenlib.draw.generator import Generator
 from flenlib.measure import plots
 from flenlib.measure.coverage import value_of
+from flenlib.models.families.base import Family
 from flenlib.params import Train
 from flenlib.project import Project
 from flenlib.steps.record import Criterion
@@ -81,7 +83,7 @@ def previews(project: Project, seed: int) -> list[Preview]:
 
 def train_character(
     project: Project,
-    generator: Any,
+    generator: Generator,
     samples: Sequence[Sample],
     settings: Train,
     version: str,
@@ -107,13 +109,15 @@ def train_character(
             "held_out": kept,
             "identity": identity_of([open_image(s.image) for s in kept], [s.name for s in kept]),
         }
-    result = train_or_set_aside(generator, samples, settings, path.parent, **options)
+    result = train_or_set_aside(generator.family, samples, settings, path.parent, **options)
     if result.lora != path:
         raise RuntimeError(f"training wrote {result.lora}, expected {path}")
     return result
 
 
-def train_or_set_aside(family: Any, samples: Sequence[Sample], settings: Train, folder: Path, **options: Any) -> Result:
+def train_or_set_aside(
+    family: Family, samples: Sequence[Sample], settings: Train, folder: Path, **options: Any
+) -> Result:
     """Train into a folder as `flenlib.train.loop.train` does; a run on another model, samples or settings is set aside.
 
     It is renamed to ``<folder>.<number>``, so nothing trained is lost. A family whose text encoders an interrupted
@@ -130,7 +134,7 @@ def train_or_set_aside(family: Any, samples: Sequence[Sample], settings: Train, 
         return train(family, list(samples), settings, folder, **options)
 
 
-def _ready(family: Any) -> None:
+def _ready(family: Family) -> None:
     if not family.can_encode_text:
         family.reload(transformer=False)
 

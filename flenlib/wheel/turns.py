@@ -25,7 +25,8 @@ import pandas as pd
 from flenlib import params
 from flenlib.dataset.images import sha256
 from flenlib.dataset.records import Dataset
-from flenlib.draw import load
+from flenlib.draw.editor import open_editor
+from flenlib.draw.generator import open_generator
 from flenlib.judge import card as cards
 from flenlib.judge import compare
 from flenlib.measure.identity import KEPT, verdict
@@ -70,9 +71,9 @@ def start(project: Project, iteration: Iteration) -> tuple[Dataset, Dataset]:
     """Return the sources and reviewed edits all policies share, making them once."""
     first = Project(project.root / "outputs" / project.character.name / "turns" / "start", project.character, "v1")
     source = curate.curate(first, iteration.curate).dataset
-    editor = load.load_family(iteration.models.editor, family="qwen_edit", **_where(iteration))
-    enriched = enrich.enrich(first, source, editor, iteration.enrich, registry.model_facts(editor)).dataset
-    registry.free(editor)
+    editor = open_editor(iteration.models)
+    enriched = enrich.enrich(first, source, editor, iteration.enrich).dataset
+    editor.free()
     settings = iteration.review_enriched
     journal = labels.collect(enriched, settings, labels.identity_policy(settings))
     labels.apply(enriched, journal, settings, first.outputs)
@@ -167,7 +168,7 @@ def first_and_last(project: Project, iteration: Iteration, turns: int, source: D
         paths, ends = {}, (1, turns)
         for number in ends:
             drawn = Path(_result(_turn_of(project, policy, number))["lora"]).parents[1] / "card_v1"
-            paths[f"turn {number}"] = [drawn / job.filename for job in cards.jobs(project, iteration.card, {})]
+            paths[f"turn {number}"] = [drawn / job.filename for job in cards.jobs(project, iteration.card)]
         tables = cards.measure_all(project, iteration.card, source, paths)
         found = compare.compare(tables, *(f"turn {number}" for number in ends))
         sentences.append(f"{policy.name}: {found.sentence}; diversity {found.diversity_ratio:.0%} of the first turn's")
@@ -194,12 +195,11 @@ def plot(frame: pd.DataFrame) -> Plot:
 
 def _draw(project: Project, iteration: Iteration, policy: Policy, source: Dataset, lora: Path, depth: int) -> Dataset:
     """Draw with a turn's LoRA, filter, select by the stated policy, and return the labelled synthetic dataset."""
-    stack = [*iteration.models.generator_loras, f"{lora}:{iteration.generate.lora_weight}"]
-    generator = load.load_family(iteration.models.generator, family="flux", loras=stack, **_where(iteration))
+    generator = open_generator(iteration.models, [f"{lora}:{iteration.generate.lora_weight}"])
     number = int(project.iteration[1:])
     settings = iteration.generate.model_copy(update={"seed": iteration.generate.seed + number})
-    generate.generate(project, generator, settings, registry.model_facts(generator), depth=depth)
-    registry.free(generator)
+    generate.generate(project, generator, settings, depth=depth)
+    generator.free()
     synthetic = filter.filter_identity(project, source, iteration.filter, policy.guards).dataset
     strict = select.strict_policy(synthetic, [r for r in source.images if not r.held_out], iteration.review_synthetic)
     journal = labels.collect(synthetic, iteration.review_synthetic, strict)
@@ -221,9 +221,9 @@ def _trained(
     own = Project(turn.root.parent / "loras" / key, turn.character, "v1")
     lora = own.lora("v1")
     if not lora.is_file():
-        generator = load.load_family(iteration.models.generator, family="flux", transformer=False, **_where(iteration))
+        generator = open_generator(iteration.models, transformer=False)
         train_character(own, generator, learnt, iteration.train, "v1")
-        registry.free(generator)
+        generator.free()
     paths = cards.draw_all(own, iteration.models, iteration.card, {"v1": lora})
     return lora, cards.measure_all(own, iteration.card, source, paths)["v1"]
 
@@ -251,16 +251,8 @@ def _turn_of(project: Project, policy: Policy, number: int) -> Project:
     return Project(root, project.character, f"v{number}")
 
 
-def _where(iteration: Iteration) -> dict[str, str]:
-    return {
-        "precision": iteration.models.precision,
-        "offload": iteration.models.offload,
-        "device": iteration.models.device,
-    }
-
-
 def _weights(iteration: Iteration) -> str:
-    return registry.weights_hash(registry.resolve(iteration.models.generator, "flux").source)
+    return registry.weights_hash(registry.resolve(iteration.models.generator).source)
 
 
 def _file(project: Project) -> Path:

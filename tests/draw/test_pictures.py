@@ -22,33 +22,33 @@ def project(tmp_path):
 
 
 class Drawer:
+    facts = MODELS
+
     def __init__(self):
         self.drawn = []
 
-    def __call__(self, job):
+    def draw(self, job):
         self.drawn.append(job.filename)
         return Image.new("RGB", (16, 16), (job.seed % 255, 0, 0))
 
 
 def test_a_finished_picture_is_not_drawn_again_and_a_damaged_or_other_one_is(project, tmp_path):
     draw, job = Drawer(), Job("a.png", "photo of ohwx_char person", 7, {"steps": 2})
-    path = pictures.make(project, tmp_path / "out", job, draw, MODELS)
-    pictures.make(project, tmp_path / "out", job, draw, MODELS)
+    path = pictures.make(project, tmp_path / "out", job, draw)
+    pictures.make(project, tmp_path / "out", job, draw)
     assert draw.drawn == ["a.png"]
     other = Job("a.png", "photo of ohwx_char person", 8, {"steps": 2})
-    pictures.make(project, tmp_path / "out", other, draw, MODELS)
+    pictures.make(project, tmp_path / "out", other, draw)
     assert len(draw.drawn) == 2
     whole = path.read_bytes()
     for number, damaged in enumerate((b"", whole[: len(whole) // 2])):
         path.write_bytes(damaged)
-        pictures.make(project, tmp_path / "out", other, draw, MODELS)
+        pictures.make(project, tmp_path / "out", other, draw)
         assert len(draw.drawn) == 3 + number
 
 
 def test_provenance_says_who_made_it_without_folders_of_this_machine(project, tmp_path):
-    path = pictures.make(
-        project, tmp_path, Job("a.png", "photo of ohwx_char person", 7, {"steps": 2}), Drawer(), MODELS
-    )
+    path = pictures.make(project, tmp_path, Job("a.png", "photo of ohwx_char person", 7, {"steps": 2}), Drawer())
     told = read_provenance(path)
     assert told["made_by"] == "mini-flux" and told["seed"] == 7 and told["character_kind"] == "fictional"
     assert b"trainedAlgorithmicMedia" in path.read_bytes()
@@ -61,7 +61,7 @@ def test_refused_before_anything_is_drawn(project, tmp_path):
     with pytest.raises(PermissionError, match="adult_content off"):
         pictures.check_jobs(project, jobs)
     with pytest.raises(PermissionError, match="refused"):
-        pictures.make(project, tmp_path, jobs[1], draw, MODELS)
+        pictures.make(project, tmp_path, jobs[1], draw)
     assert draw.drawn == []
 
 
@@ -73,7 +73,7 @@ def test_what_the_plan_drops_leaves_the_dataset_and_its_folders_and_comes_back_w
     def turn(planned):
         pictures.keep_planned(dataset, planned)
         for job in planned:
-            path = pictures.make(project, dataset.folder, job, draw, MODELS)
+            path = pictures.make(project, dataset.folder, job, draw)
             pictures.put_record(dataset, job, path, "generated", MODELS, "c")
         dataset.save()
         return labels.collect(dataset, told, None)
@@ -95,13 +95,13 @@ def test_what_the_plan_drops_leaves_the_dataset_and_its_folders_and_comes_back_w
 
 def test_a_copy_a_person_edited_outlives_a_picture_that_is_drawn_again(project, tmp_path):
     first, again = (Job("a.png", "photo of ohwx_char person", seed, {}) for seed in (0, 1))
-    pictures.make(project, tmp_path, first, Drawer(), MODELS)
+    pictures.make(project, tmp_path, first, Drawer())
     for folder in ("good", "corrections"):
         (tmp_path / folder).mkdir()
     shutil.copy(tmp_path / "a.png", tmp_path / "good" / "a.png")
     Image.new("RGB", (16, 16), "white").save(tmp_path / "corrections" / "a.png")
     edited = (tmp_path / "corrections" / "a.png").read_bytes()
-    pictures.make(project, tmp_path, again, Drawer(), MODELS)
+    pictures.make(project, tmp_path, again, Drawer())
     assert not list(tmp_path.glob("good/*")) and not list(tmp_path.glob("corrections/*"))
     assert (tmp_path / "set_aside" / "corrections__a.png").read_bytes() == edited
 

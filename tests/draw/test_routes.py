@@ -10,6 +10,7 @@ from flenlib.dataset import triplets
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.dataset.triplets import Triplet
 from flenlib.draw import routes
+from flenlib.draw.editor import open_editor
 from flenlib.draw.pictures import Job, put_record
 from flenlib.draw.routes import Routes
 from flenlib.models import community, lora
@@ -106,12 +107,13 @@ def test_a_view_is_asked_for_by_the_angle_to_be_shown(files):
     assert views.recipe("camera", "slightly left", angle="half-left") != views.recipe("camera", "slightly left")[1:]
 
 
-def test_a_lora_of_another_family_is_refused_by_its_keys(tiny_flux, tmp_path):
+def test_a_lora_of_another_family_is_refused_by_its_keys(tiny_flux, tiny_qwen_edit, tmp_path):
     flux = load(tiny_flux, "flux")
     lora.attach(flux, 2, 2, "all-linear", seed=0)
     path = flux.save(tmp_path / "wrong.safetensors", metadata={})
+    wrong = Routes([community.parse(str(path))])
     with pytest.raises(ValueError, match=r"wrong.safetensors was made for flux"):
-        Routes([community.parse(str(path))])
+        open_editor(params.Models(editor=str(tiny_qwen_edit)), wrong)
     with pytest.raises(ValueError, match="not 'both'"):
         Routes([], "both")
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from flenlib import params
 from flenlib.dataset.images import open_image, read_provenance
+from flenlib.draw.generator import open_generator
 from flenlib.judge import card
 from flenlib.models import lora
 from flenlib.project import open_iteration
@@ -39,8 +40,8 @@ def test_generator_loras_lie_under_the_characters_on_every_card(tiny_flux, tmp_p
 def test_step_15_draws_every_prompt_at_every_seed_and_keeps_its_depth(tiny_flux, tmp_path):
     project = open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional"}, root=tmp_path)
     settings = params.check("generate", {"prompts": 3, "seeds_per_prompt": 2, "steps": 1})
-    models = {"name": "tiny", "hash": "h", "precision": "fp32", "loras": []}
-    dataset = generate.generate(project, load(tiny_flux, "flux"), settings, models, depth=2)
+    generator = open_generator(params.Models(generator=str(tiny_flux), device="cpu"))
+    dataset = generate.generate(project, generator, settings, depth=2)
     assert len(dataset.images) == 6 and len({(r.prompt, r.seed) for r in dataset.images}) == 6
     assert {r.depth for r in dataset.images} == {2}
     assert [c.holds for c in generate.criteria(dataset)] == [False, False, False, True]

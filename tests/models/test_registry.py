@@ -21,52 +21,67 @@ def one_sentence(error):
     [
         ("flux-dev", "black-forest-labs/FLUX.1-dev"),
         ("black-forest-labs/FLUX.1-dev", "black-forest-labs/FLUX.1-dev"),
-        ("somebody/their-flux", "somebody/their-flux"),
     ],
 )
 def test_names_and_hub_ids(name, source):
-    model = registry.resolve(name, "flux")
-    assert model.source == source and model.family == "flux" and model.page == f"https://huggingface.co/{source}"
+    model = registry.resolve(name, "generator")
+    assert model.source == source and model.family.name == "flux" and model.page == f"https://huggingface.co/{source}"
+
+
+def test_the_family_of_a_hub_id_is_read_from_its_index(monkeypatch, tmp_path):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    for name, kind in (("flux", "FluxPipeline"), ("editor", "QwenImageEditPlusPipeline"), ("other", "SanaPipeline")):
+        cached = tmp_path / f"models--somebody--their-{name}"
+        for file, text in {
+            "refs/main": "abc",
+            "snapshots/abc/model_index.json": f'{{"_class_name": "{kind}"}}',
+        }.items():
+            (cached / file).parent.mkdir(parents=True, exist_ok=True)
+            (cached / file).write_text(text)
+    assert registry.resolve("somebody/their-flux", "generator").family.name == "flux"
+    assert registry.resolve("somebody/their-editor").family.name == "qwen_edit"
+    with pytest.raises(ValueError, match="somebody/their-other is a SanaPipeline; the kit loads FluxPipeline"):
+        registry.resolve("somebody/their-other")
 
 
 def test_a_hub_id_of_the_published_models_keeps_its_facts():
-    assert registry.resolve("black-forest-labs/FLUX.1-dev", "flux").gated
-    assert registry.resolve("Qwen/Qwen-Image-Edit-2509", "qwen_edit").licence == "Apache-2.0"
+    assert registry.resolve("black-forest-labs/FLUX.1-dev").gated
+    assert registry.resolve("Qwen/Qwen-Image-Edit-2509").licence == "Apache-2.0"
 
 
 @pytest.mark.parametrize(
-    "name, family, error, words",
+    "name, role, error, words",
     [
-        ("mini-fluks", "flux", ValueError, "did you mean 'mini-flux'"),
-        ("zzzzzzzz", "flux", ValueError, "is not known; known: mini-flux"),
-        ("", "flux", ValueError, "is not known"),
-        ("qwen-image-edit-2509", "flux", ValueError, "is a qwen_edit and a flux is needed here"),
-        ("mini-flux", "fluxx", ValueError, "family is 'fluxx'; it must be one of flux, qwen_edit"),
-        ("/nowhere/flux", "flux", FileNotFoundError, "model folder /nowhere/flux does not exist"),
-        ("./nowhere", "flux", FileNotFoundError, "does not exist"),
-        ("data/models/flux", "flux", FileNotFoundError, "does not exist"),
+        ("mini-fluks", "generator", ValueError, "did you mean 'mini-flux'"),
+        ("zzzzzzzz", "generator", ValueError, "is not known; known: mini-flux"),
+        ("", "generator", ValueError, "is not known"),
+        ("flux-dev", "editor", ValueError, "is a flux, which cannot be used as editor; use one of mini-qwen-edit"),
+        ("/nowhere/flux", "generator", FileNotFoundError, "model folder /nowhere/flux does not exist"),
+        ("./nowhere", "generator", FileNotFoundError, "does not exist"),
+        ("data/models/flux", "generator", FileNotFoundError, "does not exist"),
     ],
 )
-def test_names_that_stand_for_nothing(name, family, error, words):
+def test_names_that_stand_for_nothing(name, role, error, words):
     with pytest.raises(error, match=words) as caught:
-        registry.resolve(name, family)
+        registry.resolve(name, role)
     assert one_sentence(caught)
 
 
-def test_folders(tiny_flux, tiny_qwen_edit, tmp_path):
-    model = registry.resolve(tiny_flux, "flux")
+def test_folders(tiny_flux, tmp_path):
+    model = registry.resolve(tiny_flux)
     assert (model.name, model.resolution, model.source) == ("tiny-flux", 64, str(tiny_flux)) and model.size_gib > 0
-    with pytest.raises(ValueError, match="is a qwen_edit and a flux is needed"):
-        registry.resolve(tiny_qwen_edit, "flux")
+    with pytest.raises(ValueError, match="is a flux, which cannot be used as editor"):
+        registry.resolve(tiny_flux, "editor")
     with pytest.raises(ValueError, match=r"has no model_index\.json"):
-        registry.resolve(tmp_path, "flux")
+        registry.resolve(tmp_path)
     index = tmp_path / "model_index.json"
     index.write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
     with pytest.raises(ValueError, match="is a StableDiffusionPipeline; the kit loads FluxPipeline"):
-        registry.resolve(tmp_path, "flux")
+        registry.resolve(tmp_path)
     index.write_text("{")
     with pytest.raises(ValueError, match=r"model_index\.json is damaged"):
-        registry.resolve(tmp_path, "flux")
+        registry.resolve(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["flux", "qwen_edit"])
@@ -77,7 +92,7 @@ def test_load_family_with_loras_and_what_a_record_keeps(kind, tiny_flux, tiny_qw
     excite(trainer)
     path = trainer.save(tmp_path / "char.safetensors", metadata={})
     drawn = sample(trainer)
-    family = load_family(folder, family=kind, device="cpu", loras=[f"{path}:0.25", (path, 0.75)])
+    family = load_family(folder, device="cpu", loras=[f"{path}:0.25", (path, 0.75)])
     assert abs(sample(family) - drawn).max() <= 1
     facts = registry.model_facts(family)
     assert facts["name"] == f"tiny-{kind.replace('_', '-')}" and len(facts["hash"]) == 64 and json.dumps(facts)
@@ -91,7 +106,7 @@ def test_published_and_mini_folders_are_the_same_code(tiny_flux, tiny_qwen_edit,
     for kind, folder in (("flux", tiny_flux), ("qwen_edit", tiny_qwen_edit)):
         plain = tmp_path / kind
         shutil.copytree(folder, plain, ignore=shutil.ignore_patterns("flenlib.json"))
-        family = load_family(plain, family=kind, device="cpu")
+        family = load_family(plain, device="cpu")
         assert family.resolution == 1024
         family.condition_area, family.reference_area, family.text_length = 32 * 32, 64 * 64, 32
         image = family.sample(
@@ -111,7 +126,7 @@ def test_published_and_mini_folders_are_the_same_code(tiny_flux, tiny_qwen_edit,
 )
 def test_settings_that_do_not_exist(options, words, tiny_flux):
     with pytest.raises(ValueError, match=words):
-        load_family(tiny_flux, family="flux", **options)
+        load_family(tiny_flux, **options)
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])
@@ -124,14 +139,14 @@ def test_damaged_weights(damage, tiny_flux, tmp_path):
     else:
         weights.unlink()
     with pytest.raises(RuntimeError, match=f"tiny-flux cannot be loaded from {folder}") as caught:
-        load_family(folder, family="flux", device="cpu")
+        load_family(folder, device="cpu")
     assert one_sentence(caught)
 
 
 @pytest.mark.parametrize("use", ["nowhere.safetensors:0.8", "/nowhere/char.safetensors", "loras/char.safetensors"])
 def test_missing_lora_files(use, tiny_flux):
     with pytest.raises(FileNotFoundError, match=r"LoRA file .* does not exist"):
-        load_family(tiny_flux, family="flux", device="cpu", loras=[use])
+        load_family(tiny_flux, device="cpu", loras=[use])
 
 
 @pytest.mark.parametrize(
@@ -151,7 +166,7 @@ def test_missing_lora_files(use, tiny_flux):
 def test_what_the_hub_may_answer(status, code, words, hub):
     hub.update(status=status, code=code, message="no")
     with pytest.raises(RuntimeError, match=words) as caught:
-        load_family("somebody/their-flux", family="flux", device="cpu")
+        load_family("somebody/their-flux", device="cpu")
     assert one_sentence(caught)
 
 
@@ -159,7 +174,7 @@ def test_no_network(monkeypatch, tmp_path):
     for name, value in {"HF_HUB_OFFLINE": True, "HF_HUB_CACHE": str(tmp_path)}.items():
         monkeypatch.setattr(huggingface_hub.constants, name, value)
     with pytest.raises(RuntimeError, match=r"is not in the cache .* and the hub cannot be reached") as caught:
-        load_family("somebody/their-flux", family="flux", device="cpu")
+        load_family("somebody/their-flux", device="cpu")
     assert one_sentence(caught)
     with pytest.raises(RuntimeError, match="somebody/their-lora is not in the cache"):
         registry.lora_file("somebody/their-lora/char.safetensors:0.5")

@@ -161,7 +161,7 @@ def test_hours_are_those_of_the_mix_of_sizes(monkeypatch):
     hours = {}
     for sizes in ([512], [1024], [512, 1024]):
         settings = params.check("train", FITTING | {"resolution": sizes})
-        told = planning.expected("flux-dev", "flux", "nf4", "none", settings, "cpu")
+        told = planning.expected("flux-dev", "nf4", "none", settings, "cpu")
         hours[tuple(sizes)] = float(re.search(r"about ([\d.]+) h without", told)[1])
     assert hours[512, 1024] == pytest.approx((hours[512,] + hours[1024,]) / 2, abs=0.1)
     assert hours[512,] < hours[512, 1024] < hours[1024,]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from flenlib import params
+from flenlib.models import registry
 from flenlib.predict.plan import plan
 
 FOLDER = Path(__file__).parents[2] / "params" / "train"
@@ -16,7 +17,7 @@ GPUS = {"4090": "RTX 4090 24 GB", "80gb": "A100 80 GB"}
 def test_a_preset_fits_the_card_it_is_for(path):
     run = params.load(path, params.TrainRun)
     told = plan(
-        run.family,
+        registry.resolve(run.model).family.name,
         precision=run.precision,
         offload=run.offload,
         resolution=max(run.train.resolution),

@@ -73,7 +73,7 @@ def test_every_picture_keeps_its_own_caption_when_shuffled(family, tmp_path):
         want[parts["latents"].numpy().tobytes()] = parts["text"].numpy().tobytes()
     assert len(want) == len(set(want.values())) == 7
     random.Random(0).shuffle(samples)
-    made = Feed(store, samples, Train(batch_size=3, caption_dropout=0.0), "", lambda done: None)
+    made = Feed(store, samples, Train(batch_size=3, caption_dropout=0.0), lambda done: None)
     seen = set()
     for number in range(12):
         batch = made.batch(number, flow.generator(number))
@@ -86,9 +86,9 @@ def test_every_picture_keeps_its_own_caption_when_shuffled(family, tmp_path):
 def test_dropout_takes_the_words_and_keeps_the_picture(family, tmp_path):
     store = Cache(tmp_path / "cache", family)
     sample = Sample(picture(tmp_path / "a.png", 1), "photo of ohwx person")
-    made = Feed(store, [sample], Train(caption_dropout=1.0), "nothing", lambda done: None)
+    made = Feed(store, [sample], Train(caption_dropout=1.0), lambda done: None)
     batch = made.batch(0, flow.generator(0))
-    assert torch.equal(batch["text"][0], family.encode(text="nothing")["text"])
+    assert torch.equal(batch["text"][0], family.encode(text=family.caption_empty)["text"])
 
 
 def test_an_editor_learns_with_its_references(tiny_qwen_edit, tmp_path):
@@ -97,7 +97,7 @@ def test_an_editor_learns_with_its_references(tiny_qwen_edit, tmp_path):
     one, two = picture(tmp_path / "a.png", 1), picture(tmp_path / "b.png", 2)
     assert store.text("make it smile", [one]) != store.text("make it smile", [two])
     samples = [Sample(one, "smile", references=(two,)), Sample(two, "make it smile, please", references=(one,))]
-    made = Feed(store, samples, Train(batch_size=2, caption_dropout=0.0), "", lambda done: None)
+    made = Feed(store, samples, Train(batch_size=2, caption_dropout=0.0), lambda done: None)
     batch = made.batch(0, flow.generator(0))
     assert len(batch["latents"]) == len(batch["reference"]) == len(batch["text"]) == 2
 

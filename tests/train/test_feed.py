@@ -19,7 +19,7 @@ def family(tiny_flux):
 
 def make(family, folder, samples, **settings):
     store = Cache(folder / "cache", family)
-    return Feed(store, samples, Train(caption_dropout=0.0, **settings), "", lambda done: None)
+    return Feed(store, samples, Train(caption_dropout=0.0, **settings), lambda done: None)
 
 
 def drawn(made, numbers):
@@ -95,7 +95,7 @@ def test_a_cache_written_by_another_autoencoder_is_not_used(tiny_flux, tmp_path)
     changed = open_flux(tiny_flux)
     with torch.no_grad():
         next(changed.pipeline.vae.parameters()).add_(1e-3)
-    made = Feed(Cache(tmp_path / "cache", changed), samples, Train(caption_dropout=0.0), "", lambda done: None)
+    made = Feed(Cache(tmp_path / "cache", changed), samples, Train(caption_dropout=0.0), lambda done: None)
     assert not {entry.image for entry in made.entries} & old.keys()
     assert {entry.text for entry in made.entries} == set(old.values()), "the text encoders are the same"
 

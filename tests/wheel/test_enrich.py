@@ -8,6 +8,7 @@ from PIL import Image, ImageFilter
 from flenlib import params
 from flenlib.dataset.images import open_image
 from flenlib.dataset.records import NOT_MEASURED, Dataset
+from flenlib.draw.editor import Editor
 from flenlib.draw.pictures import Job
 from flenlib.measure.identity import references
 from flenlib.mini.people import person
@@ -44,7 +45,7 @@ def run(project, editor, **more):
     settings = params.check(
         "enrich", {"edits_per_source": 1, "kinds": ["background"], "steps": 1, "slack": 1.25, **more}
     )
-    return enrich.enrich(project, Dataset.open(project.data("source")), editor, settings, MODELS)
+    return enrich.enrich(project, Dataset.open(project.data("source")), Editor(editor, MODELS), settings)
 
 
 def test_drift_is_asked_for_again_and_the_nearest_try_is_kept(project):
@@ -99,7 +100,7 @@ def test_of_smeared_tries_the_sharper_is_kept():
 
 def test_camera_edits_change_the_recorded_angle(project):
     settings = params.check("enrich", {"edits_per_source": 4, "kinds": ["camera"]})
-    jobs = enrich.plan(project, Dataset.open(project.data("source")), settings, MODELS)
+    jobs = enrich.plan(project, Dataset.open(project.data("source")), settings, Editor(None, MODELS))
     turned = {(j.parent.angle, j.attributes["edit_value"]): j.attributes for j in jobs}
     assert turned["front", "slightly left"]["angle"] == "half-left"
     assert turned["half-left", "slightly right"]["angle"] == "front"

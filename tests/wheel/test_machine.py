@@ -32,7 +32,10 @@ def test_a_model_that_may_be_loaded_says_from_where(monkeypatch, tmp_path):
     missing = machine.criteria(asked)[-1]
     assert not missing.holds and "the hub cannot be reached: connect to the network" in missing.found
     cached = tmp_path / "models--somebody--their-editor"
-    for file, text in {"refs/main": "abc", "snapshots/abc/model_index.json": "{}"}.items():
+    for file, text in {
+        "refs/main": "abc",
+        "snapshots/abc/model_index.json": '{"_class_name": "QwenImageEditPlusPipeline"}',
+    }.items():
         (cached / file).parent.mkdir(parents=True)
         (cached / file).write_text(text)
     last = machine.criteria(asked)[-1]

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from flenlib.draw.generator import Generator
 from flenlib.models.families.flux import Flux
 from flenlib.params import Train
 from flenlib.project import open_iteration
@@ -23,7 +24,7 @@ def test_a_caption_that_is_empty_or_without_the_trigger_is_not_learnt(tiny_flux,
     for caption, said in (("", "0.png without a caption"), ("photo of somebody", "without the trigger 'ohwx'")):
         wrong = [replace(samples[0], caption=caption), samples[1]]
         with pytest.raises(ValueError, match=said):
-            character.train_character(project, open_flux(tiny_flux), wrong, SETTINGS, "v1")
+            character.train_character(project, Generator(open_flux(tiny_flux), {}), wrong, SETTINGS, "v1")
     assert not project.lora("v1").parent.exists()
 
 

@@ -25,11 +25,15 @@ class Family:
     """One loaded pipeline. A subclass names its classes and says how to encode, predict and sample."""
 
     name: ClassVar[str]
+    roles: ClassVar[tuple[str, ...]]
+    """What it can be used for: ``generator`` draws a text, ``editor`` changes a picture as it is told."""
     lora_prefix: ClassVar[str]
     pipeline_class: ClassVar[type]
     transformer_class: ClassVar[type]
     encoders: ClassVar[tuple[str, ...]]
     """The pipeline's text encoders."""
+    caption_empty: ClassVar[str] = ""
+    """What it is told in place of a caption that is dropped, and in place of a negative prompt."""
 
     def __init__(self, pipeline: Any, source: str, precision: str, offload: str, device: torch.device) -> None:
         self.pipeline = pipeline
@@ -107,6 +111,11 @@ class Family:
         collect()
         options = {"precision": self.precision, "offload": self.offload, "device": str(self.device)}
         self.pipeline = type(self).load(self.source, **options, transformer=transformer).pipeline
+
+    def free(self) -> None:
+        """Give back the memory it takes, on the GPU too; it cannot be used afterwards."""
+        self.pipeline = None
+        collect()
 
     @property
     def can_encode_text(self) -> bool:

@@ -24,6 +24,7 @@ class Flux(Family):
     """A FluxPipeline with the five verbs: load, encode, predict, sample, save."""
 
     name = "flux"
+    roles = ("generator",)
     lora_prefix = "transformer."
     pipeline_class = FluxPipeline
     transformer_class = FluxTransformer2DModel

@@ -23,18 +23,17 @@ from flenlib.models import lora
 from flenlib.models.families.base import Family
 from flenlib.models.families.qwen_processor import load_processor, reference_areas
 
-NEGATIVE_PROMPT = " "
-"""Without a negative prompt the pipeline ignores its guidance."""
-
 
 class QwenEdit(Family):
     """A QwenImageEditPlusPipeline with the five verbs: load, encode, predict, sample, save."""
 
     name = "qwen_edit"
+    roles = ("editor",)
     lora_prefix = "diffusion_model."
     pipeline_class = QwenImageEditPlusPipeline
     transformer_class = QwenImageTransformer2DModel
     encoders = ("text_encoder",)
+    caption_empty = " "  # without a negative prompt the pipeline ignores its guidance
 
     def __init__(self, *loaded: Any) -> None:
         super().__init__(*loaded)
@@ -52,7 +51,7 @@ class QwenEdit(Family):
     def text_settings(self) -> dict[str, Any]:
         """What decides, beside its encoders, what an instruction and its references are encoded to."""
         template = self.pipeline.prompt_template_encode
-        return {"template": template, "areas": [self.condition_area, self.reference_area], "empty": NEGATIVE_PROMPT}
+        return {"template": template, "areas": [self.condition_area, self.reference_area], "empty": self.caption_empty}
 
     @torch.no_grad()
     def encode(
@@ -109,7 +108,7 @@ class QwenEdit(Family):
         ``text`` and ``text_mask`` of the instruction, ``negative_text`` and ``negative_text_mask`` of the empty one.
         """
         inputs = self.encode(text=text, references=references)
-        negative = self.encode(text=NEGATIVE_PROMPT, references=references)
+        negative = self.encode(text=self.caption_empty, references=references)
         names = ("text", "text_mask")
         return {name: inputs[name] for name in names} | {f"negative_{name}": negative[name] for name in names}
 
@@ -134,7 +133,7 @@ class QwenEdit(Family):
         _need(references)
         if conditions is None:
             self._need_encoders()
-            inputs: dict[str, Any] = {"prompt": text, "negative_prompt": NEGATIVE_PROMPT if guidance > 1 else None}
+            inputs: dict[str, Any] = {"prompt": text, "negative_prompt": self.caption_empty if guidance > 1 else None}
         else:
             inputs = _embeds(conditions, self.device, self.dtype, guidance > 1)
         wide, high = calculate_dimensions(self.reference_area, references[-1].width / references[-1].height)

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from PIL import Image
 from tqdm.auto import tqdm
 
 from flenlib.dataset import triplets
-from flenlib.dataset.images import open_image
 from flenlib.dataset.prompts import edit_prompt, edits_offered, enrichment_plan
 from flenlib.dataset.records import Dataset
 from flenlib.dataset.triplets import Triplet
 from flenlib.draw import routes
-from flenlib.draw.pictures import Job, check_jobs, drawn_by, make, seed_of
+from flenlib.draw.editor import Editor
+from flenlib.draw.pictures import Job, check_jobs, make, seed_of
 from flenlib.draw.routes import Routes
 from flenlib.measure.statistics import FEWEST_PAIRS, Interval, verdict
 from flenlib.models import community, lora
@@ -74,7 +72,7 @@ def candidates(project: Project, models: Models, settings: CompareEditors) -> di
 
 
 def plan(
-    project: Project, source: Dataset, pairs: Sequence[Triplet], settings: CompareEditors, models: dict[str, Any]
+    project: Project, source: Dataset, pairs: Sequence[Triplet], settings: CompareEditors, editor: Editor
 ) -> list[Job]:
     """Return the edits every editor draws: of all sources, held-out ones too, none that is among the triplets.
 
@@ -82,7 +80,6 @@ def plan(
     instruction. A source has fewer than ``edits_per_source`` when no more are left. Raises ValueError when more are
     asked for than the kinds offer.
     """
-    recipe = {"steps": settings.steps, "guidance": settings.guidance, "editor": drawn_by({**models, "loras": []})}
     folder, kinds = project.data("corrections"), tuple(settings.kinds)
     known, jobs = set(triplets.keys(folder, pairs)), []
     for record in source.images:
@@ -93,15 +90,15 @@ def plan(
         fresh = [edit for edit, key in zip(every, keys, strict=True) if key not in known]
         for kind, value in fresh[: settings.edits_per_source]:
             name = f"{Path(record.filename).stem}__{kind}_{value.replace(' ', '-')}.png"
-            seed, options = seed_of(settings.seed, name), recipe | {"passes": []}
-            jobs.append(Job(name, edit_prompt(kind, value), seed, options, record, after(record, kind, value)))
+            seed, options = seed_of(settings.seed, name), editor.recipe(settings) | {"passes": []}
+            shown, picture = after(record, kind, value), source.path(record)
+            jobs.append(Job(name, edit_prompt(kind, value), seed, options, record, shown, picture))
     return jobs
 
 
 def draw(
-    project: Project, source: Dataset, editor: Any, found: Mapping[str, Routes], jobs: Sequence[Job],
-    settings: CompareEditors, models: dict[str, Any],
-) -> dict[str, list[Path]]:  # fmt: skip
+    project: Project, editor: Editor, found: Mapping[str, Routes], jobs: Sequence[Job], settings: CompareEditors
+) -> dict[str, list[Path]]:
     """Draw every job with every editor into ``outputs/.../editors/<name>/``; finished pictures stay.
 
     What a LoRA's page asks for beside it and has not is printed. Raises ValueError for a LoRA distilled to other steps.
@@ -112,25 +109,19 @@ def draw(
         for said in community.check_sampling(way.uses, settings.steps, settings.guidance):
             print(f"{name}: {said}")
     for name, way in found.items():
-        if editor.loras:
-            lora.unstack(editor)
-        facts = models | {"loras": way.facts()}
-
-        def one(job: Job, way: Routes = way) -> Image.Image:
-            kind, value = job.attributes["edit"], job.attributes["edit_value"]
-            options = {"seed": job.seed, "steps": settings.steps, "guidance": settings.guidance}
-            angle = job.attributes.get("angle", "")
-            return way.draw(editor, kind, value, open_image(source.path(job.parent)), angle=angle, **options)
-
-        folder, todo = project.outputs / "editors" / name, []
-        for job in jobs:
-            said = job.attributes
-            route = way.recipe(said["edit"], said["edit_value"], angle=said.get("angle", ""))
-            todo.append(replace(job, prompt=route[0]["prompt"], settings={**job.settings, "passes": route}))
-        drawn[name] = [
-            make(project, folder, job, one, facts) for job in tqdm(todo, desc=f"editing: {name}", unit="edit")
-        ]
+        if editor.family.loras:
+            lora.unstack(editor.family)
+        other, folder = editor.using(way), project.outputs / "editors" / name
+        todo = tqdm([_through(way, job) for job in jobs], desc=f"editing: {name}", unit="edit")
+        drawn[name] = [make(project, folder, job, other) for job in todo]
     return drawn
+
+
+def _through(way: Routes, job: Job) -> Job:
+    """Return a job as it is drawn by the LoRAs of an editor."""
+    edit, angle = (job.attributes["edit"], job.attributes["edit_value"]), job.attributes.get("angle", "")
+    route = way.recipe(*edit, angle=angle)
+    return replace(job, prompt=route[0]["prompt"], settings={**job.settings, "passes": route})
 
 
 def choose(tables: Mapping[str, pd.DataFrame], settings: CompareEditors) -> Choice:

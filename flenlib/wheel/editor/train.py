@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from PIL import Image
@@ -14,17 +13,18 @@ from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.images import contact_sheet, open_image, save_picture
 from flenlib.dataset.records import NOT_MEASURED
 from flenlib.dataset.triplets import Triplet
+from flenlib.draw.editor import Editor
 from flenlib.draw.pictures import seed_of
 from flenlib.measure.faces import ReferenceSet
 from flenlib.measure.identity import distance
 from flenlib.measure.quality import diversity, unchanged
 from flenlib.models import lora
-from flenlib.models.families.qwen_edit import NEGATIVE_PROMPT
 from flenlib.params import TrainEditor
 from flenlib.project import Project
 from flenlib.steps.record import Criterion
 from flenlib.train.cache import Sample
 from flenlib.train.loop import Result
+from flenlib.train.watch import OnEvent
 from flenlib.wheel.editor.corrections import done_of
 from flenlib.wheel.train import loss_ends, train_or_set_aside
 
@@ -51,7 +51,12 @@ def samples(folder: Path, pairs: Sequence[Triplet], held_out: bool = False) -> l
 
 
 def train_editor(
-    project: Project, editor: Any, folder: Path, pairs: Sequence[Triplet], settings: TrainEditor, on_event: Any = None
+    project: Project,
+    editor: Editor,
+    folder: Path,
+    pairs: Sequence[Triplet],
+    settings: TrainEditor,
+    on_event: OnEvent | None = None,
 ) -> Result:
     """Train the editor's LoRA into ``outputs/.../editor_training/`` from the base editor; a finished one returns.
 
@@ -59,9 +64,9 @@ def train_editor(
     without its transformer lets its text encoders go while it trains.
     """
     options = {"held_out": samples(folder, pairs, held_out=True), "on_event": on_event}
-    options |= {"cache_folder": project.outputs / "cache", "caption_empty": NEGATIVE_PROMPT}
+    options |= {"cache_folder": project.outputs / "cache"}
     where = project.outputs / "editor_training"
-    return train_or_set_aside(editor, samples(folder, pairs), settings, where, **options)
+    return train_or_set_aside(editor.family, samples(folder, pairs), settings, where, **options)
 
 
 def checkpoints(result: Result) -> dict[int, Path | None]:
@@ -73,7 +78,7 @@ def checkpoints(result: Result) -> dict[int, Path | None]:
 
 def score(
     project: Project,
-    editor: Any,
+    editor: Editor,
     result: Result,
     folder: Path,
     pairs: Sequence[Triplet],
@@ -88,26 +93,26 @@ def score(
 
     What of the editor was let go for training is loaded again when there is something to draw.
     """
-    rows = []
+    rows, family = [], editor.family
     held = [pair for pair in pairs if pair.held_out]
     work = [(step, path, pair) for step, path in checkpoints(result).items() for pair in held]
     for step, path, pair in tqdm(work, desc="scoring checkpoints", unit="picture"):
         source, target = pair.paths(folder)
         drawn = result.lora.parent / "scored" / f"step_{step:06d}_{target.stem}.png"
         if not drawn.is_file():
-            if not editor.can_encode_text:
-                editor.reload()
-            editor.load_transformer()
+            if not family.can_encode_text:
+                family.reload()
+            family.load_transformer()
             wanted = [] if path is None else [(path, 1.0)]
-            if [use.file for use in editor.loras] != [str(p) for p, _ in wanted]:
-                lora.stack(editor, wanted)
+            if [use.file for use in family.loras] != [str(p) for p, _ in wanted]:
+                lora.stack(family, wanted)
             seed = seed_of(settings.seed, target.name)
             options = {
                 "steps": settings.sampling_steps,
                 "guidance": settings.guidance,
                 "references": (open_image(source),),
             }
-            picture = editor.sample(pair.edit_prompt, seed=seed, **options)
+            picture = family.sample(pair.edit_prompt, seed=seed, **options)
             facts = {"made_by": "editor", "prompt": pair.edit_prompt, "seed": seed, "step": step}
             save_picture(picture, drawn, facts | {"character": project.character.name})
         original, picture, right = (open_image(path) for path in (source, drawn, target))

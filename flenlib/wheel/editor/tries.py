@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from PIL import Image
 from tqdm.auto import tqdm
 
 from flenlib.dataset.images import open_image
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
-from flenlib.draw.pictures import Job, check_jobs, drawn_by, keep_planned, make, put_record, seed_of
-from flenlib.draw.routes import Routes
+from flenlib.draw.editor import Editor
+from flenlib.draw.pictures import Job, check_jobs, keep_planned, make, put_record, seed_of
 from flenlib.measure.faces import ReferenceSet
 from flenlib.measure.identity import FACE_DISTANCE, distance
 from flenlib.measure.quality import unchanged
@@ -30,23 +28,22 @@ IMPROVED = (
 
 
 def jobs(
-    source: Dataset, enriched: Dataset, cases: Sequence[ImageRecord], settings: Corrections, models: dict[str, Any],
-    routes: Routes | None = None,
-) -> list[Job]:  # fmt: skip
+    source: Dataset, enriched: Dataset, cases: Sequence[ImageRecord], settings: Corrections, editor: Editor
+) -> list[Job]:
     """Return the tries of every case: a reviewer's prompt, or the improved ones in turn, each at its own seed.
 
-    They go through the LoRAs of step 1.2's ``routes``; a reviewer's prompt is asked as it was written.
+    They go through the editor's LoRAs; a reviewer's prompt is asked as it was written.
     """
-    recipe = {"steps": settings.steps, "guidance": settings.guidance, "editor": drawn_by({**models, "loras": []})}
-    decided, planned, routes = decisions_on(enriched), [], routes or Routes()
+    recipe, decided, planned = editor.recipe(settings), decisions_on(enriched), []
     for record in cases:
         said, edit = decided.get(record.filename), (record.attributes["edit"], record.attributes["edit_value"])
         prompts = [said.prompt] if said and said.prompt else [p.format(prompt=record.prompt) for p in IMPROVED]
+        parent = source_of(source, record)
         for number in range(settings.tries):
             name = f"{Path(record.filename).stem}__{number}.png"
             seed, prompt = seed_of(settings.seed, record.filename, number), prompts[number % len(prompts)]
-            how = recipe | {"passes": routes.recipe(*edit, prompt)}
-            planned.append(Job(name, prompt, seed, how, source_of(source, record), record.attributes))
+            how = recipe | {"passes": editor.routes.recipe(*edit, prompt)}
+            planned.append(Job(name, prompt, seed, how, parent, record.attributes, source.path(parent)))
     return planned
 
 
@@ -55,30 +52,22 @@ def draw(
     source: Dataset,
     enriched: Dataset,
     cases: Sequence[ImageRecord],
-    editor: Any,
+    editor: Editor,
     settings: Corrections,
-    models: dict[str, Any],
     reference: ReferenceSet,
-    routes: Routes | None = None,
 ) -> Dataset:
     """Draw the tries into ``corrections/<version>/tries`` and measure them; finished pictures stay.
 
-    ``routes`` are step 1.2's, so that an adopted editor tries again with what it drew with.
+    The editor's routes are step 1.2's, so that an adopted editor tries again with what it drew with.
     """
-    tries, routes = Dataset.open(project.data("corrections") / "tries", create=True), routes or Routes()
-    planned = check_jobs(project, jobs(source, enriched, cases, settings, models, routes))
+    tries = Dataset.open(project.data("corrections") / "tries", create=True)
+    planned = check_jobs(project, jobs(source, enriched, cases, settings, editor))
     keep_planned(tries, planned)
-    how = {"steps": settings.steps, "guidance": settings.guidance}
-
-    def one(job: Job) -> Image.Image:
-        edit = (job.attributes["edit"], job.attributes["edit_value"])
-        return routes.draw(editor, *edit, open_image(source.path(job.parent)), job.prompt, seed=job.seed, **how)
-
     for job in tqdm(planned, desc="trying again", unit="picture"):
-        path = make(project, tries.folder, job, one, models)
+        path = make(project, tries.folder, job, editor)
         case = next(r for r in cases if job.filename.startswith(f"{Path(r.filename).stem}__"))
-        record = put_record(tries, job, path, "edit", models, case.caption, routes.depth)
-        picture, original = open_image(path), source.path(job.parent)
+        record = put_record(tries, job, path, "edit", editor.facts, case.caption, editor.routes.depth)
+        picture, original = open_image(path), job.picture
         found = distance(picture, reference)
         record.extra["corrects"] = case.filename
         record.measurements |= {

@@ -9,6 +9,7 @@ from flenlib.dataset.images import open_image, read_provenance, save_picture
 from flenlib.dataset.records import Dataset
 from flenlib.dataset.triplets import Triplet
 from flenlib.draw import routes
+from flenlib.draw.editor import Editor
 from flenlib.draw.routes import Routes
 from flenlib.measure.identity import references
 from flenlib.mini import answers
@@ -31,7 +32,7 @@ def told(**more):
 def measured(project, editors, source=None, review=REVIEW):
     """Return (tables, jobs) of editors given as functions of (picture, job)."""
     source = source or sets(project)[0]
-    jobs = adopt.plan(project, source, [], told(), MODELS)
+    jobs = adopt.plan(project, source, [], told(), Editor(None, MODELS))
     reference, tables = references(source).training, {}
     for name, draw in editors.items():
         paths = []
@@ -157,7 +158,7 @@ def test_sources_that_no_training_saw_are_told_apart(project):
 def test_no_triplets_edit_is_compared(project):
     """Not one that was learnt, not one a checkpoint was chosen by, and not one imported from another folder."""
     source, _ = sets(project)
-    first = adopt.plan(project, source, [], told(), MODELS)
+    first = adopt.plan(project, source, [], told(), Editor(None, MODELS))
     folder = project.data("corrections")
     learnt, held, imported = first[:3]
     again = project.data("corrections") / "imports" / "a.png"
@@ -167,16 +168,16 @@ def test_no_triplets_edit_is_compared(project):
         Triplet(triplets.relative(source.path(held.parent), folder), held.prompt, "y.png", held_out=True),
         Triplet("imports/a.png", f" {imported.prompt.upper()}", "z.png"),
     ]
-    second = adopt.plan(project, source, pairs, told(), MODELS)
+    second = adopt.plan(project, source, pairs, told(), Editor(None, MODELS))
     names = {job.filename for job in second}
     assert len(second) == len(first) == 12 and not names & {job.filename for job in (learnt, held, imported)}
 
 
 def test_as_many_edits_are_drawn_as_the_kinds_offer(project):
     source, _ = sets(project)
-    assert len(adopt.plan(project, source, [], told(edits_per_source=4), MODELS)) == 4 * 12
+    assert len(adopt.plan(project, source, [], told(edits_per_source=4), Editor(None, MODELS))) == 4 * 12
     with pytest.raises(ValueError, match=r"edits_per_source 9 is more than the 8 edits of kinds background, lighting"):
-        adopt.plan(project, source, [], told(edits_per_source=9), MODELS)
+        adopt.plan(project, source, [], told(edits_per_source=9), Editor(None, MODELS))
 
 
 def test_strategies_need_what_they_name(project):
@@ -196,7 +197,7 @@ def trained(project, tiny_qwen_edit):
     excite(editor)
     editor.save(project.editor_lora, metadata={})
     lora.unstack(editor)
-    return project, editor
+    return project, Editor(editor, MODELS)
 
 
 def test_the_four_strategies(trained):
@@ -249,14 +250,14 @@ def test_every_editor_draws_every_job_once(trained, capsys):
     source, _ = sets(project)
     settings = told(strategies=["use"], steps=1, guidance=1.0, community=[f"relight={project.editor_lora}:0.5"])
     models = params.check("models", {})
-    found, jobs = adopt.candidates(project, models, settings), adopt.plan(project, source, [], settings, MODELS)[:2]
-    drawn = adopt.draw(project, source, editor, found, jobs, settings, MODELS)
+    found, jobs = adopt.candidates(project, models, settings), adopt.plan(project, source, [], settings, editor)[:2]
+    drawn = adopt.draw(project, editor, found, jobs, settings)
     assert "relight-0.5: the page of relight asks for a lightning LoRA beside it" in capsys.readouterr().out
     assert {name: len(paths) for name, paths in drawn.items()} == {"base": 2, "relight-0.5": 2}
     assert scores.sheet(source, jobs, drawn).width > 300
     stamps = [path.stat().st_mtime_ns for paths in drawn.values() for path in paths]
-    again = adopt.draw(project, source, editor, found, jobs, settings, MODELS)
+    again = adopt.draw(project, editor, found, jobs, settings)
     assert stamps == [path.stat().st_mtime_ns for paths in again.values() for path in paths]
     with pytest.raises(ValueError, match="'lightning-4' samples in 4 steps"):
         fast = told(strategies=["use"], steps=1, guidance=1.0, community=[f"lightning-4={project.editor_lora}"])
-        adopt.draw(project, source, editor, adopt.candidates(project, models, fast), jobs, fast, MODELS)
+        adopt.draw(project, editor, adopt.candidates(project, models, fast), jobs, fast)

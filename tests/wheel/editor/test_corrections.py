@@ -8,6 +8,7 @@ from flenlib import params
 from flenlib.dataset import layouts, triplets
 from flenlib.dataset.images import open_image, read_provenance, save_picture
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
+from flenlib.draw.editor import Editor
 from flenlib.measure.identity import FACE_DISTANCE, references
 from flenlib.mini import answers
 from flenlib.project import open_iteration
@@ -115,7 +116,7 @@ def test_a_person_who_has_not_corrected_enough_is_asked_in_one_sentence(project)
     journal.append(record.filename, "needs_correction", reviewer="human", sha256=record.sha256, prompt="better words")
     cases = corrections.open_cases(enriched, told(hand="person"), made)
     assert [r.filename for r in cases] == [record.filename]
-    jobs = retry.jobs(source, enriched, cases, told(hand="person", tries=2), MODELS)
+    jobs = retry.jobs(source, enriched, cases, told(hand="person", tries=2), Editor(None, MODELS))
     assert [j.prompt for j in jobs] == ["better words"] * 2 and jobs[0].seed != jobs[1].seed
 
 
@@ -263,7 +264,7 @@ def tried(project):
     asked = told(hand="tries", tries=3)
     cases = corrections.open_cases(enriched, asked, [])[:3]
     reference = references(source).training
-    tries = retry.draw(project, source, enriched, cases, Stubborn(), asked, MODELS, reference)
+    tries = retry.draw(project, source, enriched, cases, Editor(Stubborn(), MODELS), asked, reference)
     for record in tries.images:
         record.measurements["edit_done"] = NOT_MEASURED
     return source, enriched, asked, tries
@@ -311,13 +312,14 @@ def test_tries_are_drawn_through_the_routes_of_step_12_and_know_their_depth(proj
     source, enriched = sets(project)
     asked = told(hand="tries", tries=1)
     cases = corrections.open_cases(enriched, asked, [])[:1]
-    editor = Stubborn()
-    tries = retry.draw(project, source, enriched, cases, editor, asked, MODELS, references(source).training, Deep())
-    assert editor.asked == ["background forest: do it. Do not change the face"]
+    stubborn = Stubborn()
+    editor, reference = Editor(stubborn, MODELS, Deep()), references(source).training
+    tries = retry.draw(project, source, enriched, cases, editor, asked, reference)
+    assert stubborn.asked == ["background forest: do it. Do not change the face"]
     assert [r.depth for r in tries.images] == [4]
     assert read_provenance(tries.path(tries.images[0]))["settings"]["passes"][0]["loras"] == ["own"]
-    retry.draw(project, source, enriched, cases, editor, asked, MODELS, references(source).training, Deep())
-    assert len(editor.asked) == 1, "a finished try stays"
+    retry.draw(project, source, enriched, cases, editor, asked, reference)
+    assert len(stubborn.asked) == 1, "a finished try stays"
     tries.images[0].label = {"label": "good", "reasons": [], "reviewer": "human"}
     (made,) = corrections.picked(project, source, enriched, tries, asked)
     assert made.depth == 4 and Dataset.open(project.data("corrections")).images[0].depth == 4

@@ -11,9 +11,9 @@ from flenlib import params
 from flenlib.dataset import triplets
 from flenlib.dataset.images import save_picture
 from flenlib.dataset.triplets import Triplet
+from flenlib.draw.editor import open_editor
 from flenlib.measure.faces import ReferenceSet
 from flenlib.models import lora
-from flenlib.models.families.qwen_edit import QwenEdit
 from flenlib.project import open_iteration
 from flenlib.wheel.editor import train as step
 from tests.models.common import picture
@@ -26,7 +26,7 @@ SETTINGS = {"steps": 4, "batch_size": 2, "warmup": 1, "checkpoint_every": 2, "va
 
 @pytest.fixture(scope="module")
 def trained(tiny_qwen_edit, tmp_path_factory):
-    """A trained tiny editor: (project, family, folder, pairs, settings, result)."""
+    """A trained tiny editor: (project, editor, folder, pairs, settings, result)."""
     project = open_iteration(CHARACTER, root=tmp_path_factory.mktemp("home"))
     folder = project.data("corrections")
     pairs = []
@@ -36,9 +36,9 @@ def trained(tiny_qwen_edit, tmp_path_factory):
         pairs.append(Triplet(f"s{n}.png", "Change background to forest", f"t{n}.png", kind="background"))
     pairs[4] = replace(pairs[4], held_out=True)
     triplets.write(folder, pairs)
-    family = QwenEdit.load(tiny_qwen_edit, device="cpu", transformer=False)
+    editor = open_editor(params.Models(editor=str(tiny_qwen_edit), device="cpu"), transformer=False)
     settings = params.check("train_editor", SETTINGS)
-    return project, family, folder, pairs, settings, step.train_editor(project, family, folder, pairs, settings)
+    return project, editor, folder, pairs, settings, step.train_editor(project, editor, folder, pairs, settings)
 
 
 def test_held_out_triplets_are_never_learnt_and_references_always_are(trained):
@@ -51,14 +51,14 @@ def test_held_out_triplets_are_never_learnt_and_references_always_are(trained):
 
 
 def test_checkpoints_are_scored_on_what_was_held_out_and_the_best_is_kept(trained):
-    project, family, folder, pairs, settings, result = trained
-    assert not family.can_encode_text, "let go for training; what scoring draws with is loaded again"
-    scored = step.score(project, family, result, folder, pairs, settings, NOBODY)
+    project, editor, folder, pairs, settings, result = trained
+    assert not editor.family.can_encode_text, "let go for training; what scoring draws with is loaded again"
+    scored = step.score(project, editor, result, folder, pairs, settings, NOBODY)
     assert list(scored["step"]) == [0, 2, 4] and set(scored["target"]) == {"t4.png"}
     assert scored["colour difference"].notna().all() and scored["edit done"].isna().all()
     drawn = sorted((result.lora.parent / "scored").glob("*.png"))
     stamps = [path.stat().st_mtime_ns for path in drawn]
-    again = step.score(project, family, result, folder, pairs, settings, NOBODY)
+    again = step.score(project, editor, result, folder, pairs, settings, NOBODY)
     assert again.equals(scored) and stamps == [path.stat().st_mtime_ns for path in drawn]
     best = step.best_step(scored, result)
     assert best == int(scored[scored["step"] > 0].sort_values("colour difference")["step"].iloc[0])
@@ -69,7 +69,8 @@ def test_checkpoints_are_scored_on_what_was_held_out_and_the_best_is_kept(traine
 
 
 def test_the_lora_loads_and_changes_what_is_drawn(trained):
-    project, family, _, _, _, result = trained
+    project, editor, _, _, _, result = trained
+    family = editor.family
     step.keep(project, result, 4)
     family.reload()
     told = {"seed": 1, "steps": 2, "guidance": 1.0, "references": (picture(9),)}
@@ -80,9 +81,9 @@ def test_the_lora_loads_and_changes_what_is_drawn(trained):
 
 
 def test_without_held_out_triplets_the_last_checkpoint_is_kept(trained):
-    project, family, folder, pairs, settings, result = trained
+    project, editor, folder, pairs, settings, result = trained
     none = [replace(pair, held_out=False) for pair in pairs]
-    scored = step.score(project, family, result, folder, none, settings, NOBODY)
+    scored = step.score(project, editor, result, folder, none, settings, NOBODY)
     assert scored.empty and step.best_step(scored, result) == 4
     assert "not measured" in step.criteria(result, settings, scored, project.editor_lora)[2].found
 

@@ -1,0 +1,49 @@
+"""A model in the role of the generator: it draws pictures of texts, with the character's LoRA or without."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from flenlib.draw.load import load_family, where
+from flenlib.draw.pictures import Job, Sampling, drawn_by
+from flenlib.models import registry
+from flenlib.models.families.base import Family
+from flenlib.params import Models
+
+
+@dataclass
+class Generator:
+    """A loaded model that draws the pictures of jobs; ``facts`` are what a record keeps of it, LoRAs included."""
+
+    family: Family
+    facts: dict[str, Any]
+
+    def recipe(self, settings: Sampling) -> dict[str, Any]:
+        """Return the settings of a job, which decide its pixels together with its prompt and seed."""
+        return {"steps": settings.steps, "guidance": settings.guidance, "generator": drawn_by(self.facts)}
+
+    def draw(self, job: Job) -> Image.Image:
+        """Return the picture of a job."""
+        how = {"steps": job.settings["steps"], "guidance": job.settings["guidance"]}
+        return self.family.sample(job.prompt, seed=job.seed, **how)
+
+    def free(self) -> None:
+        """Give back the memory the model takes; the generator cannot be used afterwards."""
+        self.family.free()
+
+
+def open_generator(
+    models: Models, loras: Sequence[str | tuple[str | Path, float]] = (), transformer: bool = True
+) -> Generator:
+    """Load the generator the settings name, with their ``generator_loras`` and these stacked on it.
+
+    Without the ``transformer``, as a training begins, it is the base model without any LoRA. Raises as `load_family`.
+    """
+    stack = [*models.generator_loras, *loras] if transformer else []
+    family = load_family(models.generator, "generator", loras=stack, transformer=transformer, **where(models))
+    return Generator(family, registry.model_facts(family))
