@@ -10,8 +10,11 @@ import pandas as pd
 from flenlib.models import placement, registry
 from flenlib.params import Models
 from flenlib.predict import plan
-from flenlib.predict.gpus import pick_gpu
+from flenlib.predict.gpus import GPU, pick_gpu
 from flenlib.steps.record import Criterion
+
+EXAMPLE_GPU = "RTX 4090 24 GB"
+"""The GPU that predictions are made for on a machine without one."""
 
 
 def machine_table(report: dict[str, Any]) -> pd.DataFrame:
@@ -34,16 +37,28 @@ def sentence(report: dict[str, Any]) -> str:
 
 
 def fit_table() -> pd.DataFrame:
-    """Return the GiB each published model is predicted to need to sample here, and whether this machine has them."""
-    gpu = pick_gpu()
+    """Return the GiB of GPU memory and of RAM each published model is predicted to need to sample, and whether it fits.
+
+    The GPU is this machine's, or a named one where there is none: the last column's heading says which.
+    """
+    gpu, heading = _gpu_in_question()
     rows = []
     for family in registry.FAMILIES:
         for precision in ("bf16", "int8", "nf4"):
-            for offload in ("none",) if gpu.cpu else placement.offloads(precision):
+            for offload in placement.offloads(precision):
                 found = plan.sampling(family, precision=precision, offload=offload, gpu=gpu)
                 rows.append({"family": family, "precision": precision, "offload": offload,
-                             "needs GiB": round(found.peak_gib, 1), "fits": "yes" if found.fits else "no"})  # fmt: skip
+                             "needs GiB": round(found.peak_gib, 1), "GiB of RAM": round(found.ram_gib, 1),
+                             heading: "yes" if found.fits else "no"})  # fmt: skip
     return pd.DataFrame(rows).set_index(["family", "precision", "offload"])
+
+
+def _gpu_in_question() -> tuple[GPU, str]:
+    """Return the GPU predictions are made for, and the heading of the column that says whether a model fits it."""
+    gpu = pick_gpu()
+    if gpu.cpu:
+        return pick_gpu(EXAMPLE_GPU), f"fits an {EXAMPLE_GPU} (no GPU here)"
+    return gpu, f"fits {gpu.name}"
 
 
 def train_table(family: str) -> pd.DataFrame:
@@ -52,11 +67,10 @@ def train_table(family: str) -> pd.DataFrame:
 
 
 def train_sentence(family: str) -> str:
-    """Return what training a published model takes on this machine, or the nearest settings that fit."""
-    gpu = pick_gpu()
-    if gpu.cpu:
-        return f"{family}: training the published model needs a GPU; the mini studio trains here"
-    return plan.plan(family, precision="bf16", gpu=gpu).sentence
+    """Return what training a published model takes on this machine's GPU, or a named one, and what would fit."""
+    gpu, _ = _gpu_in_question()
+    found = plan.plan(family, precision="bf16", gpu=gpu).sentence
+    return f"no GPU here, so only the mini studio trains; {found}" if pick_gpu().cpu else found
 
 
 def models_table(asked: Models) -> pd.DataFrame:
@@ -87,8 +101,11 @@ def _model_criteria(asked: Models, role: str, name: str) -> list[Criterion]:
     text, fits = f"{model.size_gib:.2f} GiB of weights", True
     if model.name in registry.KNOWN and not model.name.startswith("mini-"):
         gpu = pick_gpu(device=placement.pick_device(asked.device))
-        found = plan.sampling(model.family.name, precision=asked.precision, offload=asked.offload, gpu=gpu)
+        how = {"precision": asked.precision, "offload": asked.offload}
+        found = plan.sampling(model.family.name, **how, gpu=gpu)
         text, fits = found.sentence, found.fits
+        if gpu.cpu and not fits:
+            text = f"no GPU here; {plan.sampling(model.family.name, **how, gpu=EXAMPLE_GPU).sentence}"
     fit = Criterion(f"{model.name} fits this machine at {asked.precision}, offload {asked.offload}", fits, text)
     return [fit] if Path(model.source).is_dir() else [fit, _on_hub(model)]
 

@@ -1,8 +1,10 @@
 """Notebook 00's criteria: a model of the hub that may not be loaded is found before any work is done."""
 
 import huggingface_hub
+import torch
 
 from flenlib import params
+from flenlib.predict import gpus
 from flenlib.wheel import machine
 
 GATED = {"status": 403, "code": "GatedRepo", "message": "no"}
@@ -40,3 +42,24 @@ def test_a_model_that_may_be_loaded_says_from_where(monkeypatch, tmp_path):
         (cached / file).write_text(text)
     last = machine.criteria(asked)[-1]
     assert last.holds and last.found.startswith("https://huggingface.co/somebody/their-editor")
+
+
+def test_a_machine_without_a_gpu_says_what_the_published_models_need_on_one(hub, monkeypatch):
+    hub.update(GATED)
+    monkeypatch.setattr(gpus.placement, "pick_device", lambda *_: torch.device("cpu"))
+    table = machine.fit_table()
+    column = "fits an RTX 4090 24 GB (no GPU here)"
+    assert table.columns[-1] == column
+    assert table.loc[("flux", "nf4", "none"), "needs GiB"] < 24 < table.loc[("flux", "bf16", "none"), "needs GiB"]
+    assert table.loc[("flux", "nf4", "none"), column] == "yes" != table.loc[("flux", "bf16", "none"), column]
+    assert table.loc[("qwen_edit", "nf4", "model"), "GiB of RAM"] > 0
+    asked = params.check("models", {"generator": "flux-dev", "precision": "int8", "device": "cpu"})
+    monkeypatch.setattr(gpus.placement, "memory_gib", lambda: 16.0)
+    fit = machine.criteria(asked)[0]
+    assert not fit.holds and fit.found.startswith("no GPU here; ") and "19.8 GiB" in fit.found
+    assert "RTX 4090 24 GB has 24 GiB" in machine.train_sentence("flux") and "no GPU" in machine.train_sentence("flux")
+
+
+def test_a_machine_with_a_gpu_is_asked_about_its_own(monkeypatch):
+    monkeypatch.setattr(machine, "pick_gpu", lambda *_: gpus.GPU("L40S", 44.4))
+    assert machine.fit_table().loc[("flux", "bf16", "none"), "fits L40S"] == "yes"
