@@ -26,7 +26,12 @@ SOURCES = ("source", "pictures")
 STEPS = (
     Step("00_check_machine", ("models",)),
     Step("11_curate_source", ("curate",), (("raw", "folder"),), (SOURCES,)),
-    Step("12_enrich", ("models", "enrich"), (SOURCES, ("editor", "adopted")), (("enriched", "measurements"),)),
+    Step(
+        "12_enrich",
+        ("models", "enrich", "review_enriched"),
+        (SOURCES, ("editor", "adopted")),
+        (("enriched", "measurements"),),
+    ),
     Step(
         "13_review_enriched",
         ("review_enriched",),

@@ -78,15 +78,15 @@ def plan(project: Project, source: Dataset, settings: Enrich, editor: Editor) ->
     return sorted(jobs, key=lambda job: str([each["loras"] for each in job.settings["passes"]]))
 
 
-def enrich(project: Project, source: Dataset, editor: Editor, settings: Enrich) -> Enriched:
+def enrich(project: Project, source: Dataset, editor: Editor, settings: Enrich, review: Review) -> Enriched:
     """Draw the plan with an editor into ``enriched/<version>``, gate by identity, and record lineage.
 
-    An edit is drawn again with another seed, up to ``tries`` in all, until step 1.3's policy would call it good: its
-    face within its kind's threshold and not lost, the edit done (where that can be told), a turned head without a face
-    to measure not smeared. The best try is kept: the edit done, then the nearest face, then the sharper; the others
-    stay in ``tries/``.
+    An edit is drawn again with another seed, up to ``tries`` in all, until step 1.3's policy, as ``review`` sets it,
+    would call it good: its face within its kind's threshold and not lost, the edit done (where that can be told), a
+    turned head without a face to measure not smeared. The best try is kept: the edit done, then the nearest face, then
+    the sharper; the others stay in ``tries/``.
     """
-    accept = identity_policy(Review())
+    accept = identity_policy(review)
     for said in community.check_sampling(editor.routes.uses, settings.steps, settings.guidance):
         print(said)
     reference = references(source).training

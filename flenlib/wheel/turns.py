@@ -72,9 +72,9 @@ def start(project: Project, iteration: Iteration) -> tuple[Dataset, Dataset]:
     first = Project(project.root / "outputs" / project.character.name / "turns" / "start", project.character, "v1")
     source = curate.curate(first, iteration.curate).dataset
     editor = open_editor(iteration.models)
-    enriched = enrich.enrich(first, source, editor, iteration.enrich).dataset
-    editor.free()
     settings = iteration.review_enriched
+    enriched = enrich.enrich(first, source, editor, iteration.enrich, settings).dataset
+    editor.free()
     journal = labels.collect(enriched, settings, labels.identity_policy(settings))
     labels.apply(enriched, journal, settings, first.outputs)
     return source, enriched

@@ -41,11 +41,17 @@ def project(tmp_path):
     return project
 
 
-def run(project, editor, **more):
+def run(project, editor, review=None, **more):
     settings = params.check(
         "enrich", {"edits_per_source": 1, "kinds": ["background"], "steps": 1, "slack": 1.25, **more}
     )
-    return enrich.enrich(project, Dataset.open(project.data("source")), Editor(editor, MODELS), settings)
+    return enrich.enrich(
+        project,
+        Dataset.open(project.data("source")),
+        Editor(editor, MODELS),
+        settings,
+        params.check("review_enriched", review or {}),
+    )
 
 
 def test_drift_is_asked_for_again_and_the_nearest_try_is_kept(project):
@@ -62,6 +68,22 @@ def test_drift_is_asked_for_again_and_the_nearest_try_is_kept(project):
 
     once = run(project, Renderer(drifts=True), tries=1).dataset
     assert all(r.measurements["face_distance"] > r.measurements["threshold"] for r in once.images)
+
+
+class Behind(Renderer):
+    """Draws the back of a head, of which no face can be expected in a style edit."""
+
+    def sample(self, text, **_):
+        self.calls.append(text)
+        return Image.fromarray(render(person(1_000_123), Scene(angle="back", style="sketch", seed=len(self.calls))))
+
+
+def test_the_gate_asks_what_the_review_will_ask(project, monkeypatch):
+    monkeypatch.setattr(enrich, "edit_done", lambda *_: 1)
+    settings = {"tries": 2, "kinds": ["style"]}
+    assert {r.measurements["tries"] for r in run(project, Behind(drifts=False), **settings).dataset.images} == {1}
+    strict = run(project, Behind(drifts=False), {"accept_unmeasured": False}, **settings).dataset
+    assert {r.measurements["tries"] for r in strict.images} == {2}
 
 
 def test_every_edit_is_linked_and_says_what_it_should_show(project):
