@@ -81,7 +81,9 @@ class Curate(Section):
 class Enrich(Section):
     """Step 1.2."""
 
-    edits_per_source: int = Field(default=5, gt=0, description="edits drawn for each source")
+    edits_per_source: int = Field(
+        default=0, ge=0, description="edits drawn of each source; 0: five, or as many as make 50 in all"
+    )
     kinds: list[Literal["background", "lighting", "style", "camera"]] = Field(
         default=["background", "lighting", "style", "camera"],
         min_length=1,

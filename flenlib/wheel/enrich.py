@@ -16,7 +16,7 @@ from flenlib.dataset import captions
 from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.images import contact_sheet, open_image, read_provenance
 from flenlib.dataset.label_folders import forget_copies
-from flenlib.dataset.prompts import FACE_ANGLES, enrichment_plan
+from flenlib.dataset.prompts import FACE_ANGLES, edits_offered, enrichment_plan
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.draw.editor import Editor
 from flenlib.draw.pictures import Job, check_jobs, finished, keep_planned, make, put_record, seed_of
@@ -61,14 +61,38 @@ QUESTIONS = {"background": "background", "lighting": "light", "style": "style"}
 """Which attribute an edit of a kind is to change; a camera edit changes the angle or the height."""
 
 
+WANTED, USUAL = 50, 5
+"""The edits step 1.2 should come to, and those of one source picture as long as that is enough."""
+
+
+def edits_a_source(source: Dataset, settings: Enrich) -> int:
+    """Return how many edits of each source picture are drawn.
+
+    When the settings leave it open, that is `USUAL`, or more where it takes more to reach `WANTED`, but never more than
+    the kinds of edit offer.
+    """
+    sources = sum(not r.held_out for r in source.images)
+    enough = max(USUAL, math.ceil(WANTED / max(sources, 1)))
+    return settings.edits_per_source or min(edits_offered(tuple(settings.kinds)), enough)
+
+
+def plan_sentence(source: Dataset, settings: Enrich) -> str:
+    """Return how many edits will be drawn, and what to do when they cannot be enough."""
+    sources, each = sum(not r.held_out for r in source.images), edits_a_source(source, settings)
+    planned = f"{sources} source pictures x {each} edits: {sources * each} to draw"
+    if sources * each >= WANTED:
+        return planned
+    offered = edits_offered(tuple(settings.kinds))
+    more = f"raise edits_per_source (up to {offered})" if each < offered else "add kinds of edit"
+    return f"{planned}, and the step wants {WANTED}: add source pictures, or {more}"
+
+
 def plan(project: Project, source: Dataset, settings: Enrich, editor: Editor) -> list[Job]:
-    """Return the first-try jobs: ``edits_per_source`` for every source picture that is not held out."""
-    jobs, recipe = [], editor.recipe(settings)
+    """Return the first-try jobs: `edits_a_source` for every source picture that is not held out."""
+    jobs, recipe, each = [], editor.recipe(settings), edits_a_source(source, settings)
     for record in (r for r in source.images if not r.held_out):
         stem = record.filename.rsplit(".", 1)[0]
-        edits = enrichment_plan(
-            settings.edits_per_source, seed_of(settings.seed, record.filename), tuple(settings.kinds)
-        )
+        edits = enrichment_plan(each, seed_of(settings.seed, record.filename), tuple(settings.kinds))
         for kind, value in edits:
             name = f"{stem}__{kind}_{value.replace(' ', '-')}.png"
             shown = after(record, kind, value)
@@ -223,7 +247,7 @@ def _criteria(dataset: Dataset, source: Dataset, settings: Enrich) -> list[Crite
     kinds = {r.attributes["edit"] for r in dataset.images}
     linked = sum(r.parent in known for r in dataset.images)
     return [
-        Criterion("at least 50 enriched pictures", len(dataset.images) >= 50, f"{len(dataset.images)}"),
+        Criterion(f"at least {WANTED} enriched pictures", len(dataset.images) >= WANTED, f"{len(dataset.images)}"),
         Criterion(
             "identity kept in 70 % of the pictures that show a face or should", share >= 0.7,
             f"{share:.0%} of {len(judged)}; {len(dataset.images) - len(judged)} not measured",

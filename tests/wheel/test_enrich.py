@@ -1,13 +1,14 @@
 """Step 1.2's gate, with the renderer as the editor: drift is asked for again, the nearest try stays, lineage holds."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image, ImageFilter
 
 from flenlib import params
 from flenlib.dataset.images import open_image
-from flenlib.dataset.records import NOT_MEASURED, Dataset
+from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.draw.editor import Editor
 from flenlib.draw.pictures import Job
 from flenlib.measure.identity import references
@@ -118,6 +119,28 @@ def test_only_a_turned_head_without_a_face_to_measure_is_judged_by_its_sharpness
 def test_of_smeared_tries_the_sharper_is_kept():
     tries = [{"face_distance": NOT_MEASURED, "edit_done": 1, labels.SHARPNESS_KEPT: kept} for kept in (0.2, 0.6, 0.4)]
     assert min(tries, key=enrich._faults) is tries[1]
+
+
+def sources(count, held_out=2):
+    return Dataset(Path(), "v1", [ImageRecord(f"{n}.png", angle="front", held_out=n < held_out) for n in range(count)])
+
+
+@pytest.mark.parametrize(
+    ("count", "settings", "each", "sentence"),
+    [
+        (12, {}, 5, "10 source pictures x 5 edits: 50 to draw"),
+        (10, {}, 7, "8 source pictures x 7 edits: 56 to draw"),
+        (20, {}, 5, "18 source pictures x 5 edits: 90 to draw"),
+        (10, {"edits_per_source": 5}, 5, "add source pictures, or raise edits_per_source (up to 15)"),
+        (10, {"kinds": ["style"]}, 3, "24 to draw, and the step wants 50: add source pictures, or add kinds of edit"),
+        (4, {}, 15, "2 source pictures x 15 edits: 30 to draw, and the step wants 50"),
+    ],
+)
+def test_as_many_edits_are_planned_as_make_fifty_or_it_is_said(count, settings, each, sentence):
+    settings, source = params.check("enrich", settings), sources(count)
+    jobs = enrich.plan(None, source, settings, Editor(None, MODELS))
+    assert len(jobs) == each * (count - 2)
+    assert sentence in enrich.plan_sentence(source, settings)
 
 
 def test_camera_edits_change_the_recorded_angle(project):
