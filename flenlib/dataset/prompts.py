@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 ANGLES = ("front", "half-left", "profile-left", "half-right", "profile-right", "back")
@@ -44,6 +45,52 @@ _EDIT_TEMPLATES = {
     "camera": "Change camera angle to {value}, maintain appearance",
     "expression": "Change expression to {value}, keep person identical",
 }
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How a generator is asked, as templates: the card's body poses, novel portraits and body poses, and places."""
+
+    card_bodies: Mapping[str, str]
+    novel: str
+    novel_body: str
+    places: Mapping[str, str]
+
+
+GRAMMAR = Wording(
+    {
+        "t-pose": "full body photo of {subject} in T-pose, front view, clean background",
+        "standing": "full body photo of {subject} standing, front view, clean background",
+        "sitting": "full body photo of {subject} sitting on a chair, profile-left view, clean background",
+    },
+    "photo of {subject}, {expression}, {angle} view, {place}, {light}",
+    "full body photo of {subject} {pose}, {angle} view, {place}",
+    {background: f"{background} background" for background in BACKGROUNDS},
+)
+"""The words of `caption`, the only ones the mini studio's models have learnt."""
+
+PLAIN = Wording(
+    {
+        "t-pose": "full body photo of {subject} in T-pose, front view, white background",
+        "standing": "full body photo of {subject} standing, front view, neutral pose, clean background",
+        "sitting": "full body photo of {subject} sitting on a chair, side view, clean background",
+    },
+    "{angle} view of {subject}, {expression}, {place}, {light}",
+    "full body photo of {subject} {pose} {place}, {angle} view",
+    {
+        "clean": "in front of a clean background",
+        "studio": "in a photo studio",
+        "forest": "in a forest",
+        "beach": "on a beach",
+        "urban": "in a city street",
+        "spaceship": "in a spaceship",
+        "library": "in a library",
+        "desert": "in a desert",
+    },
+)
+"""The words of the process document's model card and novel prompts, for models that understand English."""
+
+WORDINGS = {"grammar": GRAMMAR, "plain": PLAIN}
 
 
 @dataclass(frozen=True)
@@ -143,7 +190,7 @@ def enrichment_plan(per_source: int, seed: int, kinds: tuple[str, ...] = EDIT_KI
             plan.append((kind, choices[kind].pop()))
 
 
-def model_card(subject: str) -> list[Prompt]:
+def model_card(subject: str, wording: Wording) -> list[Prompt]:
     """Return the 23 standard prompts: 5 angles x 4 expressions, then T-pose, standing and sitting."""
     prompts = []
     for angle, expression in itertools.product(ANGLES[:5], EXPRESSIONS):
@@ -151,12 +198,12 @@ def model_card(subject: str) -> list[Prompt]:
         wanted = (("angle", angle), ("expression", expression), ("pose", "portrait"))
         prompts.append(Prompt(text, wanted, f"{angle}_{expression}"))
     for pose, angle in (("t-pose", "front"), ("standing", "front"), ("sitting", "profile-left")):
-        text = caption(subject, pose=pose, angle=angle, background="clean")
+        text = wording.card_bodies[pose].format(subject=subject)
         prompts.append(Prompt(text, (("angle", angle), ("pose", pose)), pose))
     return prompts
 
 
-def novel_prompts(subject: str, count: int, seed: int) -> list[Prompt]:
+def novel_prompts(subject: str, count: int, seed: int, wording: Wording) -> list[Prompt]:
     """Return ``count`` prompts for new pictures: novel angles, expressions, scenes and poses in turn, none twice.
 
     Raises ValueError when ``count`` exceeds what the vocabulary can say.
@@ -171,18 +218,25 @@ def novel_prompts(subject: str, count: int, seed: int) -> list[Prompt]:
     prompts = []
     for number in range(count):
         if number % 8 == 7 and bodies:
-            angle, pose, background = bodies.pop()
-            text = caption(subject, pose=pose, angle=angle, background=background)
-            wanted = (("angle", angle), ("pose", pose), ("background", background))
+            wanted = dict(zip(("angle", "pose", "background"), bodies.pop(), strict=True))
+            template = wording.novel_body
         else:
             angle, expression, background, light = portraits.pop()
-            text = caption(subject, angle=angle, expression=expression, background=background, light=light)
-            wanted = (
-                ("angle", angle),
-                ("expression", expression),
-                ("pose", "portrait"),
-                ("background", background),
-                ("light", light),
-            )
-        prompts.append(Prompt(text, wanted, f"novel_{number:03d}"))
+            wanted = {"angle": angle, "expression": expression, "pose": "portrait", "background": background}
+            wanted["light"] = light
+            template = wording.novel
+        text = template.format(subject=subject, **_words(wanted, wording))
+        prompts.append(Prompt(text, tuple(wanted.items()), f"novel_{number:03d}"))
     return prompts
+
+
+def _words(wanted: dict[str, str], wording: Wording) -> dict[str, str]:
+    """Return what attributes are called in a prompt, by the names templates use."""
+    expression, light = wanted.get("expression", ""), wanted.get("light", "")
+    return {
+        "angle": wanted["angle"],
+        "expression": _EXPRESSION_WORDS.get(expression, expression),
+        "pose": _POSE_WORDS.get(wanted["pose"], ""),
+        "place": wording.places[wanted["background"]],
+        "light": _LIGHT_WORDS.get(light, ""),
+    }

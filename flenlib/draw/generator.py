@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from flenlib.dataset.prompts import PLAIN, WORDINGS, Wording
 from flenlib.draw.load import load_family, where
 from flenlib.draw.pictures import Job, Sampling, drawn_by
 from flenlib.models import registry
@@ -22,6 +23,8 @@ class Generator:
 
     family: Family
     facts: dict[str, Any]
+    wording: Wording = PLAIN
+    """The words it is asked in."""
 
     def recipe(self, settings: Sampling) -> dict[str, Any]:
         """Return the settings of a job, which decide its pixels together with its prompt and seed."""
@@ -46,4 +49,5 @@ def open_generator(
     """
     stack = [*models.generator_loras, *loras] if transformer else []
     family = load_family(models.generator, "generator", loras=stack, transformer=transformer, **where(models))
-    return Generator(family, registry.model_facts(family))
+    wording = WORDINGS[registry.resolve(models.generator).wording]
+    return Generator(family, registry.model_facts(family), wording)

@@ -11,7 +11,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from flenlib.dataset.images import contact_sheet, open_image
-from flenlib.dataset.prompts import FACE_ANGLES, model_card
+from flenlib.dataset.prompts import FACE_ANGLES, PLAIN, model_card
 from flenlib.dataset.records import Dataset
 from flenlib.draw.generator import Generator, open_generator
 from flenlib.draw.pictures import Job, check_jobs, make, prompt_jobs
@@ -30,7 +30,8 @@ def jobs(project: Project, settings: Card, generator: Generator | None = None) -
     Without the ``generator`` they are its cells by name, and cannot be drawn.
     """
     recipe = generator.recipe(settings) if generator else {}
-    return prompt_jobs(model_card(project.character.subject), settings.seeds_per_cell, settings.seed, recipe)
+    wording = generator.wording if generator else PLAIN
+    return prompt_jobs(model_card(project.character.subject, wording), settings.seeds_per_cell, settings.seed, recipe)
 
 
 def draw(project: Project, generator: Generator, settings: Card, name: str) -> list[Path]:

@@ -67,7 +67,7 @@ def coverage(records: Sequence[Described], fields: Sequence[str] = FIELDS) -> pa
 
 def card_cells() -> list[dict[str, str]]:
     """Return the 23 cells of the model card, each as a dict such as ``{"angle": "front", "pose": "t-pose"}``."""
-    return [prompt.wanted() for prompt in prompts.model_card("")]
+    return [prompt.wanted() for prompt in prompts.model_card("", prompts.PLAIN)]
 
 
 def gaps(records: Sequence[Described], wanted: Sequence[Mapping[str, str]] | None = None) -> list[dict[str, str]]:

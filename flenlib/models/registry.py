@@ -42,6 +42,8 @@ class Model:
     size_gib: float = 0.0
     gated: bool = False
     resolution: int = 1024
+    wording: str = "plain"
+    """How it is asked: a name in ``dataset.prompts.WORDINGS``."""
 
     @property
     def page(self) -> str:
@@ -52,7 +54,7 @@ class Model:
 KNOWN = {
     model.name: model
     for model in (
-        Model("mini-flux", Flux, "", "Apache-2.0", 0.02, resolution=96),
+        Model("mini-flux", Flux, "", "Apache-2.0", 0.02, resolution=96, wording="grammar"),
         Model("mini-qwen-edit", QwenEdit, "", "Apache-2.0", 0.02, resolution=96),
         Model("flux-dev", Flux, "black-forest-labs/FLUX.1-dev", "FLUX.1 [dev] Non-Commercial", 31.4, gated=True),
         Model("qwen-image-edit-2509", QwenEdit, "Qwen/Qwen-Image-Edit-2509", "Apache-2.0", 53.7),
@@ -181,7 +183,9 @@ def _folder_model(folder: Path) -> Model:
     family = _family_of(index, str(folder))
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**30
     resolution = placement.pipeline_facts(str(folder)).get("resolution", 1024)
-    return Model(_name_of(str(folder)), family, str(folder), size_gib=size, resolution=resolution)
+    name = _name_of(str(folder))
+    wording = KNOWN[name].wording if name in KNOWN else "plain"
+    return Model(name, family, str(folder), size_gib=size, resolution=resolution, wording=wording)
 
 
 def _family_of(index: Path, name: str) -> type[Family]:

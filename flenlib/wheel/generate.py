@@ -17,7 +17,7 @@ from flenlib.steps.record import Criterion
 
 def plan(project: Project, settings: Generate, generator: Generator) -> list[Job]:
     """Return the jobs of step 1.5: every novel prompt at several seeds."""
-    prompts = novel_prompts(project.character.subject, settings.prompts, settings.seed)
+    prompts = novel_prompts(project.character.subject, settings.prompts, settings.seed, generator.wording)
     return prompt_jobs(prompts, settings.seeds_per_prompt, settings.seed, generator.recipe(settings))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from flenlib import params
 from flenlib.dataset.images import open_image, read_provenance
-from flenlib.draw.generator import open_generator
+from flenlib.draw.generator import Generator, open_generator
 from flenlib.judge import card
 from flenlib.models import lora
 from flenlib.project import open_iteration
@@ -45,3 +45,14 @@ def test_step_15_draws_every_prompt_at_every_seed_and_keeps_its_depth(tiny_flux,
     assert len(dataset.images) == 6 and len({(r.prompt, r.seed) for r in dataset.images}) == 6
     assert {r.depth for r in dataset.images} == {2}
     assert [c.holds for c in generate.criteria(dataset)] == [False, False, False, True]
+
+
+def test_the_card_is_asked_in_the_words_of_the_model(tmp_path):
+    project = open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional"}, root=tmp_path)
+    settings = params.check("card", {"seeds_per_cell": 1, "steps": 1})
+    mini = open_generator(params.check("models", {"generator": "mini-flux", "device": "cpu"}))
+    published = Generator(mini.family, mini.facts)
+    sitting = {name: card.jobs(project, settings, each)[-1] for name, each in (("mini", mini), ("other", published))}
+    assert sitting["mini"].prompt.endswith("sitting on a chair, profile-left view, clean background")
+    assert sitting["other"].prompt.endswith("sitting on a chair, side view, clean background")
+    assert sitting["mini"].attributes == sitting["other"].attributes

@@ -178,3 +178,10 @@ def test_no_network(monkeypatch, tmp_path):
     assert one_sentence(caught)
     with pytest.raises(RuntimeError, match="somebody/their-lora is not in the cache"):
         registry.lora_file("somebody/their-lora/char.safetensors:0.5")
+
+
+def test_a_model_says_in_which_words_it_is_asked(tmp_path):
+    assert registry.resolve("mini-flux").wording == "grammar"
+    copy = shutil.copytree(registry.resolve("mini-flux").source, tmp_path / "copy")
+    assert registry.resolve(copy).wording == "grammar"
+    assert registry.resolve("black-forest-labs/FLUX.1-dev").wording == "plain"
