@@ -25,43 +25,41 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import nn
 
 from flenlib.models import lora, placement
-from flenlib.models.families.base import collect
-from flenlib.models.families.flux import Flux
-from flenlib.models.families.qwen_edit import QwenEdit
+from flenlib.models.families.base import Family, collect
 from flenlib.models.quantise import kept, quantised
+from flenlib.models.registry import FAMILIES
 from flenlib.params import Train
-from flenlib.predict import costs, plan, published
+from flenlib.predict import costs, plan
 from flenlib.predict.weights import weights
 from flenlib.train import optimizers
 
 SIZES = {"flux": [(512, 768), (1024, 1024)], "qwen_edit": [(1024, 1024)]}
-FAMILIES = {"flux": Flux, "qwen_edit": QwenEdit}
 GIB = 2**30
 
 
-def build(family: str, precision: str, device: torch.device, layers: Any = None, heads: int = 24) -> nn.Module:
+def build(name: str, precision: str, device: torch.device, layers: Any = None, heads: int = 24) -> nn.Module:
     """Return a transformer with random weights at a precision, made and quantised one layer at a time on its device."""
-    dtype = placement.pick_dtype(precision, device)
+    family, dtype = FAMILIES[name], placement.pick_dtype(precision, device)
     with torch.device("meta"):
-        model = published.transformer(family, layers, heads).to(dtype).requires_grad_(False)
-    for name, module in list(model.named_modules()):
+        model = family.published_transformer(layers, heads).to(dtype).requires_grad_(False)
+    for layer, module in list(model.named_modules()):
         if not module._parameters:
             continue
         module.to_empty(device=device, recurse=False)
         for parameter in module.parameters(recurse=False):
             nn.init.normal_(parameter, mean=0.0 if isinstance(module, nn.Linear) else 1.0, std=0.02)
         if type(module) is nn.Linear and precision in ("int8", "nf4"):
-            if not kept(name, placement.spared(family, "transformer", precision)):
-                model.set_submodule(name, quantised(module, precision, device))
-            elif precision == "nf4" and kept(name, placement.EIGHT_BITS[family]):
-                model.set_submodule(name, quantised(module, "int8", device))
-    if family == "qwen_edit":  # its rotary table is no parameter, and still on meta
+            if not kept(layer, family.spared("transformer", precision)):
+                model.set_submodule(layer, quantised(module, precision, device))
+            elif precision == "nf4" and kept(layer, family.eight_bits):
+                model.set_submodule(layer, quantised(module, "int8", device))
+    if name == "qwen_edit":  # its rotary table is no parameter, and still on meta
         table = type(model.pos_embed)
         model.pos_embed = table(theta=10000, axes_dim=list(model.config.axes_dims_rope), scale_rope=True)
     return model
 
 
-def family_of(name: str, model: nn.Module, precision: str, device: torch.device) -> Any:
+def family_of(name: str, model: nn.Module, precision: str, device: torch.device) -> Family:
     """Return the family around a transformer, without the parts a training step does not use."""
     kind = FAMILIES[name]
     parts = ["vae", *kind.encoders, "tokenizer", *(["tokenizer_2"] if name == "flux" else ["processor"])]
@@ -77,12 +75,12 @@ def batch_of(name: str, config: Any, size: tuple[int, int], reference: int) -> d
     made = {
         "latents": torch.randn(1, rows * columns, config.in_channels),
         "grid": torch.tensor([[rows, columns]]),
-        "text": torch.randn(1, plan.TEXT_TOKENS[name], config.joint_attention_dim),
+        "text": torch.randn(1, FAMILIES[name].text_tokens, config.joint_attention_dim),
     }
     if name == "flux":
         return made | {"pooled": torch.randn(1, config.pooled_projection_dim)}
     return made | {
-        "text_mask": torch.ones(1, plan.TEXT_TOKENS[name], dtype=torch.long),
+        "text_mask": torch.ones(1, FAMILIES[name].text_tokens, dtype=torch.long),
         "reference": torch.randn(1, side * side, config.in_channels),
         "reference_grid": torch.tensor([[[side, side]]]),
     }
@@ -152,8 +150,9 @@ def product_rate(device: torch.device, side: int = 8192) -> float:
 
 def row(name: str, size: tuple[int, int], precision: str, device: torch.device, steps: int, rate: float) -> dict:
     """Return one line of the table; a gpu that is too small is a result too."""
-    expected = plan.plan(name, precision=precision, resolution=size, gpu=plan.pick_gpu(device=device))
-    predicted = expected.phases["train"] - weights(name)["vae"].bytes("bf16") / GIB
+    family = FAMILIES[name]
+    expected = plan.plan(family, precision=precision, resolution=size, gpu=plan.pick_gpu(device=device))
+    predicted = expected.phases["train"] - weights(family)["vae"].bytes("bf16") / GIB
     line = {"model": name, "size": f"{size[0]}x{size[1]}", "precision": precision, "predicted GiB": round(predicted, 1)}
     try:
         found = measure(name, size, precision, device, steps=steps)
@@ -161,9 +160,9 @@ def row(name: str, size: tuple[int, int], precision: str, device: torch.device, 
         return line | {"s/step": "out of memory"}
     finally:
         collect()
-    reference = expected.settings.references * plan.REFERENCE_AREA // plan.PIXELS_A_TOKEN
-    target = size[0] * size[1] // plan.PIXELS_A_TOKEN
-    shape = costs.Shape(name, target, reference, plan.TEXT_TOKENS[name], 1, 16, "attention+mlp")
+    reference = expected.settings.references * family.native**2 // family.pixels_a_token
+    target = size[0] * size[1] // family.pixels_a_token
+    shape = costs.Shape(family, target, reference, FAMILIES[name].text_tokens, 1, 16, "attention+mlp")
     floor = costs.step(shape, True).flops / rate
     return line | {
         "s/step": round(found["seconds"], 3),

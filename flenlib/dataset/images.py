@@ -19,6 +19,9 @@ from flenlib.dataset.files import write_atomic
 MAXIMUM_PIXELS = 64_000_000
 """A picture with more pixels than this is refused before it is decoded."""
 
+WIDEST = 2.0
+"""The longest side over the shorter one that `fit` leaves; what lies beyond is cropped."""
+
 NOT_MODELS = ("", "camera", "import", "person", "renderer")
 """Values of ``provenance["made_by"]`` that are not a trained model; every other value is a model's name."""
 
@@ -144,6 +147,18 @@ class Sheet(Image.Image):
 
     def _repr_png_(self) -> None:
         return None
+
+
+def fit(picture: Image.Image, resolution: int) -> Image.Image:
+    """Return the picture at about ``resolution`` squared pixels in its own shape, sides on a coarse grid.
+
+    The grid is a sixteenth of the resolution, and at least 16 pixels, so that pictures of like shape make batches.
+    What does not fit is cropped evenly at the sides and, since heads are at the top, mostly from the bottom.
+    """
+    grid = max(16, resolution // 16)
+    ratio = min(max(picture.width / picture.height, 1 / WIDEST), WIDEST) ** 0.5
+    size = tuple(max(grid, round(side / grid) * grid) for side in (resolution * ratio, resolution / ratio))
+    return ImageOps.fit(picture, size, Image.Resampling.LANCZOS, centering=(0.5, 0.25))
 
 
 def contact_sheet(

@@ -51,7 +51,7 @@ class Routes:
         self.uses, self.mode, self.depth = tuple(uses), mode, depth
         self._files = {use.text: registry.lora_file((use.path, use.weight)) for use in uses}
 
-    def check_family(self, family: str) -> None:
+    def check_family(self, family: type[Family]) -> None:
         """Raise ValueError, naming the file and its keys, when a LoRA was made for another family."""
         for path, _ in self._files.values():
             lora.check_family(path, family)

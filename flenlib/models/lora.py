@@ -1,6 +1,6 @@
 """LoRA, DoRA and LoKr on any family: attach a trainable one, stack finished ones for sampling, tell files apart.
 
-What a file holds, and how it is written, is in ``lora_export``.
+What a file holds, and how it is written, is in ``lora_file``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers.utils import logging as diffusers_logging
@@ -24,27 +24,14 @@ from safetensors.torch import load_file
 from torch import nn
 
 from flenlib.models.community import split_weight
+from flenlib.models.families import FAMILIES
+
+if TYPE_CHECKING:
+    from flenlib.models.families.base import Family
 
 ADAPTER = "trained"
 """peft cannot take "train": it names a method of every module."""
 KINDS = ("lora", "dora", "lokr")
-_ATTENTION = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
-_JOINT = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out")
-_FLUX_MLP = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2")
-_QWEN_MLP = ("img_mlp.net.0.proj", "img_mlp.net.2", "txt_mlp.net.0.proj", "txt_mlp.net.2")
-TARGETS: dict[str, dict[str, tuple[str, ...]]] = {
-    "flux": {"attention": _ATTENTION, "attention+mlp": _ATTENTION + _JOINT + _FLUX_MLP, "all-linear": ("*",)},
-    "qwen_edit": {"attention": _ATTENTION, "attention+mlp": _ATTENTION + _JOINT + _QWEN_MLP, "all-linear": ("*",)},
-}
-"""Endings of module names within the transformer's blocks; ``*`` is every Linear there.
-
-At rank 16 of the published models: flux 18.7 M, 44.8 M and 85.9 M parameters; qwen_edit 23.6 M, 106 M and 147 M.
-"""
-
-_MARKS = {
-    "flux": re.compile(r"single_(transformer_)?blocks|double_blocks|ff_context|guidance_in|time_text_embed\.guidance"),
-    "qwen_edit": re.compile(r"(img|txt)_(mlp|mod)|transformer_blocks[._](2\d|[3-9]\d)[._]"),
-}
 
 
 @dataclass(frozen=True)
@@ -56,38 +43,23 @@ class Stacked:
     weight: float
 
 
-class Family(Protocol):
-    """What this module needs of a family."""
-
-    name: str
-    lora_prefix: str
-    precision: str
-    offload: str
-    device: torch.device
-    pipeline: Any
-    loras: list[Stacked]
-
-    @property
-    def transformer(self) -> Any:
-        """The part LoRAs are put on."""
-
-
-def target_modules(family: Family, targets: str | Sequence[str]) -> list[str]:
+def target_modules(family: type[Family], transformer: nn.Module, targets: str | Sequence[str]) -> list[str]:
     """Return the full names of the Linear layers a preset, or a list of name endings, stands for.
 
     Raises ValueError for an unknown preset, and for an ending that matches nothing in this model.
     """
-    presets = TARGETS[family.name]
     if isinstance(targets, str):
-        if targets not in presets:
-            raise ValueError(f"targets is {targets!r}; it must be one of {', '.join(presets)}, or a list of layers")
-        targets = presets[targets]
-    linear = [n for n, m in family.transformer.named_modules() if isinstance(m, nn.Linear) and "blocks." in n]
+        if targets not in family.targets:
+            known = ", ".join(family.targets)
+            raise ValueError(f"targets is {targets!r}; it must be one of {known}, or a list of layers")
+        targets = family.targets[targets]
+    within = re.compile(rf"({'|'.join(family.blocks)})\.\d+\.")
+    linear = [n for n, m in transformer.named_modules() if isinstance(m, nn.Linear) and within.match(n)]
     if tuple(targets) == ("*",):
         return linear
     for ending in targets:
         if not any(f".{name}".endswith(f".{ending}") for name in linear):
-            known = ", ".join(sorted({re.sub(r"^.*blocks\.\d+\.", "", name) for name in linear}))
+            known = ", ".join(sorted({within.sub("", name) for name in linear}))
             raise ValueError(f"LoRA target {ending!r} matches nothing in the {family.name} transformer; it has {known}")
     return [name for name in linear if any(f".{name}".endswith(f".{ending}") for ending in targets)]
 
@@ -105,7 +77,7 @@ def attach(
     check_kind(kind, family.precision, family.offload)
     if family.loras or attached(family):
         raise ValueError(f"this {family.name} already carries a LoRA; call unstack(family) before attaching another")
-    names = target_modules(family, targets)
+    names = target_modules(type(family), transformer, targets)
     transformer.requires_grad_(False)
     transformer.add_adapter(new_config(kind, rank, alpha, names), adapter_name=ADAPTER)
     generator = torch.Generator("cpu").manual_seed(seed)
@@ -175,7 +147,7 @@ def stack(family: Family, uses: Sequence[tuple[str | Path, float]]) -> None:
     """
     kinds = []
     for path, _ in uses:
-        check_family(path, family.name)
+        check_family(path, type(family))
         kinds.append(kind_of(path))
     if "lokr" in kinds and len(kinds) > 1:
         raise ValueError(f"{uses[kinds.index('lokr')][0]} is a lokr, which can only be used by itself; give it alone")
@@ -250,8 +222,8 @@ def parse_use(use: str) -> tuple[str, float]:
     return path, 1.0 if weight is None else weight
 
 
-def family_of(path: str | Path) -> str | None:
-    """Return the family a LoRA file was made for, from its header or its keys; None when neither says.
+def families_of(path: str | Path) -> list[type[Family]]:
+    """Return the families a LoRA file fits, from its header or its keys; none when neither says.
 
     Raises FileNotFoundError for a missing file and ValueError for one that is not a LoRA in safetensors.
     """
@@ -265,12 +237,9 @@ def family_of(path: str | Path) -> str | None:
         raise ValueError(f"{path} is not a whole safetensors file ({error}); download or train it again") from None
     if not any("lora" in key or "lokr" in key for key in keys):
         raise ValueError(f"{path} is not a LoRA: its keys look like {keys[0]!r}" if keys else f"{path} is empty")
-    architecture = header.get("modelspec.architecture", "").lower()
-    for family, word in (("flux", "flux"), ("qwen_edit", "qwen")):
-        if word in architecture:
-            return family
-    joined = "\n".join(keys)
-    return next((family for family, mark in _MARKS.items() if mark.search(joined)), None)
+    architecture, joined = header.get("modelspec.architecture", "").lower(), "\n".join(keys)
+    named = [family for family in FAMILIES.values() if family.architecture.partition("-")[0] in architecture]
+    return named or [family for family in FAMILIES.values() if family.lora_marks.search(joined)]
 
 
 def kind_of(path: str | Path) -> str:
@@ -282,14 +251,17 @@ def kind_of(path: str | Path) -> str:
     return "dora" if re.search(r"\.(lora_magnitude_vector|dora_scale)\b", keys) else "lora"
 
 
-def check_family(path: str | Path, family: str) -> None:
+def check_family(path: str | Path, family: type[Family]) -> None:
     """Raise ValueError, naming the file and its keys, when a LoRA file was made for another family."""
-    found = family_of(path)
-    if found in (family, None):
+    found = families_of(path)
+    if not found or family in found:
         return
     with safe_open(path, framework="pt") as file:
         key = next(iter(file.keys()))
-    raise ValueError(f"LoRA {path} was made for {found} (its keys look like {key!r}) and cannot be used with {family}")
+    others = " or ".join(each.name for each in found)
+    raise ValueError(
+        f"LoRA {path} was made for {others} (its keys look like {key!r}) and cannot be used with {family.name}"
+    )
 
 
 def fingerprint(path: str | Path) -> str:

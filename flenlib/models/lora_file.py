@@ -6,8 +6,8 @@ A file holds, for each layer, with the family's prefix:
     dora   the same, .lora_magnitude_vector for peft and diffusers, and .dora_scale for ComfyUI
     lokr   .lokr_w1  .lokr_w2 (or .lokr_w2_a and .lokr_w2_b)  .alpha
 
-The prefix is ``transformer.`` for flux and ``diffusion_model.`` for qwen_edit: with ``.alpha`` in the file, diffusers
-reads each family under that name only, and ComfyUI, which knows alpha from ``.alpha`` alone, reads both.
+With ``.alpha`` in the file, diffusers reads each family under its own prefix only, and ComfyUI, which knows alpha from
+``.alpha`` alone, reads all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft.utils.integrations import dequantize_module_weight
@@ -24,8 +24,11 @@ from safetensors.torch import save_file
 
 from flenlib.models import lora
 
+if TYPE_CHECKING:
+    from flenlib.models.families.base import Family
 
-def write(family: lora.Family, path: str | Path, metadata: dict[str, str]) -> Path:
+
+def write(family: Family, path: str | Path, metadata: dict[str, str]) -> Path:
     """Write the trainable LoRA as ``.safetensors`` (float32), all of it or nothing, and return the path.
 
     The header carries ``modelspec.*`` and ``ss_*`` facts and ``metadata``, whose values are text.
@@ -39,7 +42,7 @@ def write(family: lora.Family, path: str | Path, metadata: dict[str, str]) -> Pa
     alpha = float(config.alpha if kind == "lokr" else config.lora_alpha)
     header = {
         "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": {"flux": "flux-1-dev/lora", "qwen_edit": "qwen-image-edit-plus/lora"}[family.name],
+        "modelspec.architecture": f"{family.architecture}/lora",
         "modelspec.implementation": "diffusers",
         "modelspec.title": path.stem,
         "ss_network_module": "lycoris.kohya" if kind == "lokr" else "networks.lora",
@@ -51,7 +54,7 @@ def write(family: lora.Family, path: str | Path, metadata: dict[str, str]) -> Pa
     return save_whole(_tensors(family, kind, alpha, alpha / config.r), path, header)
 
 
-def _tensors(family: lora.Family, kind: str, alpha: float, scaling: float) -> dict[str, torch.Tensor]:
+def _tensors(family: Family, kind: str, alpha: float, scaling: float) -> dict[str, torch.Tensor]:
     tensors = {}
     for name, parameter in lora.parameters(family).items():
         key = family.lora_prefix + lora.key_of(name)

@@ -8,35 +8,21 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from flenlib.models.quantise import quantise
 
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+    from flenlib.models.families.base import Family
+
 PRECISIONS = ("fp32", "bf16", "int8", "nf4")
 OFFLOADS = ("none", "model", "group")
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "bitsandbytes", "face_recognition", "papermill")
-
-KEEP = {
-    "flux": {
-        "transformer": ("x_embedder", "context_embedder", "time_text_embed", "norm_out", "proj_out"),
-        "text_encoder_2": (".wo",),
-    },
-    "qwen_edit": {
-        "transformer": ("norm_out", "img_in", "txt_in", "proj_out", "time_text_embed"),
-        "text_encoder": ("lm_head",),
-    },
-}
-"""The parts that are quantised, and in each the layers that never are (T5's ``wo`` and a head as in transformers)."""
-
-EIGHT_BITS = {"flux": (), "qwen_edit": ("img_mod", "txt_mod")}
-"""Layers of the transformer that stay at int8 when the rest is nf4.
-
-With ``KEEP`` this is DiffSynth-Studio's list of what nf4 should spare in Qwen-Image. It leaves these in bfloat16: a
-third of the model, 12.7 GiB of it, with which no training fits a 24 GiB gpu.
-"""
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -83,12 +69,14 @@ def make_current(device: torch.device) -> None:
         torch.cuda.set_device(device)
 
 
-def spared(family: str, part: str, precision: str) -> tuple[str, ...]:
-    """Return the layers of a part of a pipeline that are not quantised to a precision."""
-    return KEEP[family][part] + (EIGHT_BITS[family] if part == "transformer" and precision == "nf4" else ())
-
-
-def place(pipeline: Any, parts: Sequence[str], family: str, precision: str, offload: str, device: torch.device) -> None:
+def place(
+    pipeline: DiffusionPipeline,
+    parts: Sequence[str],
+    family: type[Family],
+    precision: str,
+    offload: str,
+    device: torch.device,
+) -> None:
     """Quantise newly loaded ``parts`` of a pipeline, put them on their device and set up offload.
 
     Parts come from the disk into RAM, where they need no room of their own, and to the gpu layer by layer.
@@ -96,10 +84,10 @@ def place(pipeline: Any, parts: Sequence[str], family: str, precision: str, offl
     offload to, and both are ignored. Also called, without parts, after some were taken away.
     """
     if precision in ("int8", "nf4"):
-        for name in KEEP[family].keys() & set(parts):
-            quantise(getattr(pipeline, name), precision, device, spared(family, name, precision))
+        for name in family.quantised.keys() & set(parts):
+            quantise(getattr(pipeline, name), precision, device, family.spared(name, precision))
     if precision == "nf4" and "transformer" in parts:
-        quantise(pipeline.transformer, "int8", device, only=EIGHT_BITS[family])
+        quantise(pipeline.transformer, "int8", device, only=family.eight_bits)
     if device.type == "cpu":
         return
     if offload == "model":

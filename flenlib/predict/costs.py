@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import astuple, dataclass
 from functools import lru_cache
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from flenlib.models import lora
-from flenlib.predict import published
+from flenlib.models.families.base import Family
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Cost:
 class Shape:
     """What decides the cost of a step: how many tokens of each sort, the batch, and the LoRA."""
 
-    family: str
+    family: type[Family]
     target: int
     """Tokens of the picture that is learnt."""
     reference: int
@@ -101,10 +100,9 @@ def _cast(values: Sequence[Any], dtype: torch.dtype) -> tuple[Any, ...]:
 @lru_cache(maxsize=256)
 def trace(shape: Shape, layers: tuple[int, ...], checkpointing: bool) -> Cost:
     """Return the cost of one step of a transformer with so many blocks: bfloat16, its LoRA float32, autocast."""
-    targets = shape.targets if isinstance(shape.targets, str) else list(shape.targets)
     with torch.device("meta"):
-        model = published.transformer(shape.family, layers, shape.heads).bfloat16().requires_grad_(False)
-        names = lora.target_modules(SimpleNamespace(name=shape.family, transformer=model), targets)
+        model = shape.family.published_transformer(layers, shape.heads).bfloat16().requires_grad_(False)
+        names = lora.target_modules(shape.family, model, shape.targets)
         model.add_adapter(lora.new_config(shape.adapter, shape.rank, shape.rank, names))
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -123,7 +121,8 @@ def trace(shape: Shape, layers: tuple[int, ...], checkpointing: bool) -> Cost:
 
     forward, fuse = nullcontext() if checkpointing else FlopCounterMode(display=False), _OnGPU()
     with torch.device("meta"), forward, fuse, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        out = model(**_inputs(shape, model.config), return_dict=False)[0]
+        tokens = (shape.batch, shape.target, shape.reference, shape.text)
+        out = model(**shape.family.inputs(model.config, *tokens), return_dict=False)[0]
     saved = sum(storage.nbytes() for storage in kept.values())
     if checkpointing:  # operations are known from a trace without it
         return Cost(0.0, 0.0, saved)
@@ -133,26 +132,6 @@ def trace(shape: Shape, layers: tuple[int, ...], checkpointing: bool) -> Cost:
     with backward:
         out[:, : shape.target].float().square().mean().backward()
     return Cost(flops, backward.get_total_flops() + sum(fuse.flops), saved)
-
-
-def _inputs(shape: Shape, config: Any) -> dict[str, Any]:
-    """Return what the transformer is called with, as tensors without numbers."""
-    tokens = shape.target + shape.reference
-    like = {"device": "meta", "dtype": torch.bfloat16}
-    given = {
-        "hidden_states": torch.empty(shape.batch, tokens, config.in_channels, **like),
-        "timestep": torch.empty(shape.batch, **like),
-        "encoder_hidden_states": torch.empty(shape.batch, shape.text, config.joint_attention_dim, **like),
-    }
-    if shape.family == "flux":
-        return given | {
-            "guidance": torch.empty(shape.batch, **like),
-            "pooled_projections": torch.empty(shape.batch, config.pooled_projection_dim, **like),
-            "txt_ids": torch.empty(shape.text, 3, **like),
-            "img_ids": torch.empty(tokens, 3, **like),
-        }
-    pictures = [(1, 1, shape.target), *([(1, 1, shape.reference)] if shape.reference else [])]
-    return given | {"img_shapes": [pictures] * shape.batch}
 
 
 @dataclass(frozen=True)
@@ -176,7 +155,7 @@ def step(shape: Shape, checkpointing: bool, layers: tuple[int, ...] | None = Non
     checkpointing only the inputs of the blocks are saved, and ``block`` is what the largest one keeps when it is run
     again; without, everything is saved already and ``block`` is the gradients of one block, as much again.
     """
-    layers = layers or published.LAYERS[shape.family]
+    layers = layers or shape.family.layers
     plain, blocks = _whole(shape, layers, False)
     block = max(cost.saved for cost in blocks)
     if not checkpointing:

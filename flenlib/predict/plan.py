@@ -14,25 +14,17 @@ import pandas as pd
 import torch
 
 from flenlib.models import lora, placement
+from flenlib.models.families.base import Family
 from flenlib.predict import costs
 from flenlib.predict.gpus import GIB, GPU, GPUS, pick_gpu
-from flenlib.predict.published import LAYERS
 from flenlib.predict.weights import first_layers, largest_block, lora_size, weights
 
 CONTEXT_GIB = 0.8
 """What CUDA, its libraries and a fragmented allocator take beside tensors: assumed."""
 MODEL_RATE = 0.5
 """Share of the gpu's matrix product rate a whole step reaches: assumed; published steps lie at 0.4 to 0.6."""
-TEXT_TOKENS = {"flux": 512, "qwen_edit": 384}
-"""Of a caption; Qwen's holds about 200 of one small reference."""
-PIXELS_A_TOKEN = 256
-REFERENCE_AREA = 1024 * 1024
-PREVIEW = (1024, 1024)
-"""The published models' own resolution, at which previews are drawn whatever is trained at."""
 VAE_WIDTH = {"encode": 4 * 128, "decode": 4 * 256}
 """Channels at full resolution an autoencoder has at one time: four maps of its widest layer there, assumed."""
-HIDDEN = 3072
-"""Width of both transformers' streams."""
 WIDTHS_ALIVE = 32
 """Streams' worth of activations one block has while it draws; what ``costs`` counts with gradients, so too many."""
 STATE_BYTES = {"adamw": 8, "adamw8bit": 2, "paged_adamw8bit": 2, "adafactor": 1, "prodigy": 16, "schedule_free": 8}
@@ -43,7 +35,7 @@ STATE_BYTES = {"adamw": 8, "adamw8bit": 2, "paged_adamw8bit": 2, "adafactor": 1,
 class Settings:
     """What decides memory and time."""
 
-    family: str
+    family: type[Family]
     precision: str = "bf16"
     offload: str = "none"
     resolution: tuple[int, int] = (1024, 1024)
@@ -59,7 +51,7 @@ class Settings:
     def __str__(self) -> str:
         width, height = self.resolution
         kept = "gradient checkpointing" if self.gradient_checkpointing else "no gradient checkpointing"
-        return f"{self.family} at {self.precision}, offload {self.offload}, {width}x{height}, {kept}"
+        return f"{self.family.name} at {self.precision}, offload {self.offload}, {width}x{height}, {kept}"
 
 
 @dataclass(frozen=True)
@@ -112,7 +104,7 @@ class Plan:
 
 
 def plan(
-    family: str,
+    family: type[Family],
     *,
     precision: str,
     offload: str = "none",
@@ -142,7 +134,7 @@ def plan(
         raise ValueError("offload group trains with gradient checkpointing; turn it on, or use offload model")
     size = (resolution, resolution) if isinstance(resolution, int) else resolution
     targets = targets if isinstance(targets, str) else tuple(targets)
-    references = (1 if family == "qwen_edit" else 0) if references is None else references
+    references = family.references if references is None else references
     settings = Settings(
         family, precision, offload, size, batch_size, rank, targets, gradient_checkpointing, references, optimizer,
         adapter, ema,
@@ -151,7 +143,7 @@ def plan(
 
 
 def sampling(
-    family: str,
+    family: type[Family],
     *,
     precision: str,
     offload: str = "none",
@@ -163,24 +155,24 @@ def sampling(
     placement.pick_dtype(precision, torch.device("cpu"))
     placement.check_offload(offload, precision)
     size = (resolution, resolution) if isinstance(resolution, int) else resolution
-    references = (1 if family == "qwen_edit" else 0) if references is None else references
+    references = family.references if references is None else references
     settings = Settings(family, precision, offload, size, references=references, gradient_checkpointing=False)
     return _with_nearest(settings, pick_gpu(gpu), _sampling, lambda s: _nearby(s, training=False))
 
 
 def _shape(settings: Settings) -> costs.Shape:
-    width, height = settings.resolution
-    reference = settings.references * REFERENCE_AREA // PIXELS_A_TOKEN
-    text = TEXT_TOKENS[settings.family]
+    family, (width, height) = settings.family, settings.resolution
+    target = width * height // family.pixels_a_token
+    reference = settings.references * family.native**2 // family.pixels_a_token
     return costs.Shape(
-        settings.family, width * height // PIXELS_A_TOKEN, reference, text, settings.batch_size, settings.rank,
-        settings.targets, adapter=settings.adapter,
+        family, target, reference, family.text_tokens, settings.batch_size, settings.rank, settings.targets,
+        adapter=settings.adapter,
     )  # fmt: skip
 
 
 def _gib(settings: Settings, part: str) -> float:
     """Return the GiB of a part: those that are never quantised are bfloat16 beside a quantised transformer."""
-    quantised = part in placement.KEEP[settings.family]
+    quantised = part in settings.family.quantised
     precision = settings.precision if quantised or settings.precision == "fp32" else "bf16"
     return weights(settings.family)[part].bytes(precision) / GIB
 
@@ -212,8 +204,8 @@ def _training(settings: Settings, gpu: GPU) -> Plan:
         encoding = 2 * max(2 * whole[name].largest / GIB for name in whole if name.startswith("text"))
     resting = vae if settings.offload == "none" else 0.0
     activations = (step.activations + _int8_inputs(settings)) / GIB
-    shown = replace(settings, resolution=PREVIEW)
-    drawing = max(_vae_gib("decode", PREVIEW[0] * PREVIEW[1]), _drawing_gib(shown))
+    side = settings.family.native  # at which previews are drawn whatever is trained at
+    drawing = max(_vae_gib("decode", side * side), _drawing_gib(replace(settings, resolution=(side, side))))
     phases = {
         "encode texts": encoding + 0.5,
         "encode pictures": encoding + _vae_gib("encode", width * height),
@@ -237,8 +229,8 @@ def _int8_inputs(settings: Settings) -> float:
         return 0.0
     shape = _shape(settings)
     tokens = settings.batch_size * (shape.target + shape.reference + shape.text)
-    blocks = 1 if settings.gradient_checkpointing else sum(LAYERS[settings.family])
-    return 2 * tokens * blocks * 9 * HIDDEN
+    blocks = 1 if settings.gradient_checkpointing else sum(settings.family.layers)
+    return 2 * tokens * blocks * 9 * settings.family.width
 
 
 def _vae_gib(way: str, pixels: int) -> float:
@@ -248,7 +240,7 @@ def _vae_gib(way: str, pixels: int) -> float:
 def _drawing_gib(settings: Settings) -> float:
     """Return the GiB of activations one block has while one picture is drawn."""
     shape = _shape(settings)
-    return 2 * WIDTHS_ALIVE * HIDDEN * (shape.target + shape.reference + shape.text) / GIB
+    return 2 * WIDTHS_ALIVE * settings.family.width * (shape.target + shape.reference + shape.text) / GIB
 
 
 def _seconds(settings: Settings, gpu: GPU, step: costs.Step) -> float | None:
@@ -323,7 +315,9 @@ def _nearby(settings: Settings, *, training: bool) -> Iterator[Settings]:
                 )
 
 
-def table(family: str, *, precisions: Sequence[str] = ("bf16", "int8", "nf4"), **asked: object) -> pd.DataFrame:
+def table(
+    family: type[Family], *, precisions: Sequence[str] = ("bf16", "int8", "nf4"), **asked: object
+) -> pd.DataFrame:
     """Return, for each precision and offload, the GiB and the seconds a step of a training on every known gpu."""
     rows = []
     for precision in precisions:
@@ -336,7 +330,7 @@ def table(family: str, *, precisions: Sequence[str] = ("bf16", "int8", "nf4"), *
     return pd.DataFrame(rows).set_index(["precision", "offload"])
 
 
-def fits(family: str, gpu: GPU | None = None) -> list[tuple[str, str]]:
+def fits(family: type[Family], gpu: GPU | None = None) -> list[tuple[str, str]]:
     """Return the (precision, offload) with which a published model can sample on a gpu, best first."""
     gpu = pick_gpu(gpu)
     every = [(p, o) for p in ("bf16", "int8", "nf4") for o in (("none",) if gpu.cpu else placement.offloads(p))]

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from types import SimpleNamespace
 
 import torch
 from torch import nn
 
-from flenlib.models import lora, placement
+from flenlib.models import lora
+from flenlib.models.families.base import Family
 from flenlib.models.quantise import kept
-from flenlib.predict import published
 
 NF4_BLOCK = 64
 """Numbers of an nf4 weight that share one scale, a float (Dettmers et al. 2023, arXiv:2305.14314)."""
@@ -60,45 +59,44 @@ def count(model: nn.Module, keep: Sequence[str] | None, eight: Sequence[str] = (
 
 
 @lru_cache
-def weights(family: str) -> dict[str, Weights]:
+def weights(family: type[Family]) -> dict[str, Weights]:
     """Return the numbers of each part of a published model."""
     found = {}
-    for name, build in published.PARTS[family].items():
+    for name, build in family.published().items():
         with torch.device("meta"):
-            eight = placement.EIGHT_BITS[family] if name == "transformer" else ()
-            found[name] = count(build(), placement.KEEP[family].get(name), eight)
+            eight = family.eight_bits if name == "transformer" else ()
+            found[name] = count(build(), family.quantised.get(name), eight)
     return found
 
 
 @lru_cache
-def lora_size(family: str, rank: int, targets: str | tuple[str, ...], kind: str = "lora") -> int:
+def lora_size(family: type[Family], rank: int, targets: str | tuple[str, ...], kind: str = "lora") -> int:
     """Return how many numbers a LoRA of a published model trains; a plain one rank x (in + out) of each layer."""
     with torch.device("meta"):
-        model = published.transformer(family).requires_grad_(False)
-        holder = SimpleNamespace(name=family, transformer=model)
-        names = lora.target_modules(holder, targets if isinstance(targets, str) else list(targets))
+        model = family.published_transformer().requires_grad_(False)
+        names = lora.target_modules(family, model, targets)
         model.add_adapter(lora.new_config(kind, rank, rank, names))
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def _blocks(family: str) -> list[list[int]]:
+def _blocks(family: type[Family]) -> list[list[int]]:
     """Return how many numbers each Linear layer of every block of a published transformer has."""
     with torch.device("meta"):
-        model = published.transformer(family)
+        model = family.published_transformer()
     return [
         [module.weight.numel() for module in block.modules() if isinstance(module, nn.Linear)]
-        for blocks in (getattr(model, n, []) for n in ("transformer_blocks", "single_transformer_blocks"))
+        for blocks in map(model.get_submodule, family.blocks)
         for block in blocks
     ]
 
 
 @lru_cache
-def first_layers(family: str) -> int:
+def first_layers(family: type[Family]) -> int:
     """Return the numbers of the first Linear layer of every block of a published transformer."""
     return sum(layers[0] for layers in _blocks(family))
 
 
 @lru_cache
-def largest_block(family: str) -> int:
+def largest_block(family: type[Family]) -> int:
     """Return the numbers of all Linear layers of the largest block of a published transformer."""
     return max(map(sum, _blocks(family)))

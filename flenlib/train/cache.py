@@ -17,16 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import calculate_dimensions
 from PIL import Image, ImageOps
 from safetensors.torch import save_file
 
 from flenlib.dataset.images import open_image, pixel_hash
+from flenlib.models.families.base import Family
 from flenlib.train import focus
 from flenlib.train.checkpoints import writing
-
-WIDEST = 2.0
-"""The longest side over the shorter one that is trained; what lies beyond is cropped."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class Sample:
 class Cache:
     """Encoded parts of one family's inputs in one folder; a resolution of 0 is the model's own."""
 
-    def __init__(self, folder: str | Path, family: Any) -> None:
+    def __init__(self, folder: str | Path, family: Family) -> None:
         self.folder, self.family = Path(folder), family
         self._encoders = {part: fingerprint_of(family, part) for part in ("vae", "text_encoder")}
 
@@ -98,8 +95,7 @@ class Cache:
         return self._file("focus", key, find)
 
     def _fitted(self, picture: Image.Image, sample: Sample, resolution: int, flip: bool) -> Image.Image:
-        shaped = resized if sample.references else fit
-        picture = shaped(picture, resolution or self.family.resolution)
+        picture = self.family.fitted(picture, resolution or self.family.resolution, bool(sample.references))
         return ImageOps.mirror(picture) if flip else picture
 
     def _text_key(self, text: str, pictures: Sequence[Image.Image]) -> str:
@@ -135,27 +131,6 @@ def _beside(sample: Sample, kind: str, size: tuple[int, int]) -> Image.Image | N
     return mask
 
 
-def fit(picture: Image.Image, resolution: int) -> Image.Image:
-    """Return the picture at about ``resolution`` squared pixels in its own shape, sides on a coarse grid.
-
-    The grid is a sixteenth of the resolution, and at least 16 pixels, so that pictures of like shape make batches.
-    What does not fit is cropped evenly at the sides and, since heads are at the top, mostly from the bottom.
-    """
-    grid = max(16, resolution // 16)
-    ratio = min(max(picture.width / picture.height, 1 / WIDEST), WIDEST) ** 0.5
-    size = tuple(max(grid, round(side / grid) * grid) for side in (resolution * ratio, resolution / ratio))
-    return ImageOps.fit(picture, size, Image.Resampling.LANCZOS, centering=(0.5, 0.25))
-
-
-def resized(picture: Image.Image, resolution: int) -> Image.Image:
-    """Return the whole picture at about ``resolution`` squared pixels, as an editor resizes its reference pictures.
-
-    Sides are rounded to 32 and nothing is cropped, so that what is learnt lies where it lay in the reference.
-    """
-    size = calculate_dimensions(resolution**2, picture.width / picture.height)
-    return picture.resize(size, Image.Resampling.LANCZOS)
-
-
 def fingerprint(module: torch.nn.Module) -> str:
     """Return a hash of a model's configuration and of a spread of values of every weight; LoRA layers are left out.
 
@@ -171,7 +146,7 @@ def fingerprint(module: torch.nn.Module) -> str:
     return digest.hexdigest()[:32]
 
 
-def fingerprint_of(family: Any, part: str) -> str:
+def fingerprint_of(family: Family, part: str) -> str:
     """Return one hash of the pipeline's models whose names begin with ``part``: vae, text_encoder, transformer."""
     models = sorted(n for n, m in family.pipeline.components.items() if n.startswith(part) and m is not None)
     return _digest([fingerprint(family.pipeline.components[name]) for name in models])

@@ -84,11 +84,12 @@ def train(
     with processes.alone(folder, accelerator):
         if accelerator.is_main_process:
             facts = {
+                "model": _model_facts(family),
                 "settings": settings.model_dump(),
                 "caption_empty": family.caption_empty,
                 "samples": _sample_facts(samples),
             }
-            checkpoints.check_same(folder, facts | {"model": _model_facts(family)} | _transformer_facts(family))
+            checkpoints.check_same(folder, facts | _transformer_facts(family))
         accelerator.wait_for_everyone()
         done = checkpoints.latest(folder)
         if done != settings.steps or not final.is_file():

@@ -29,7 +29,7 @@ def expected(
         return f"{model} is small: it trains on any machine"
     plans = [
         plan(
-            found.family.name,
+            found.family,
             precision=precision,
             offload=offload,
             resolution=resolution,

@@ -43,11 +43,11 @@ def fit_table() -> pd.DataFrame:
     """
     gpu, heading = _gpu_in_question()
     rows = []
-    for family in registry.FAMILIES:
+    for name, family in registry.FAMILIES.items():
         for precision in ("bf16", "int8", "nf4"):
             for offload in placement.offloads(precision):
                 found = plan.sampling(family, precision=precision, offload=offload, gpu=gpu)
-                rows.append({"family": family, "precision": precision, "offload": offload,
+                rows.append({"family": name, "precision": precision, "offload": offload,
                              "needs GiB": round(found.peak_gib, 1), "GiB of RAM": round(found.ram_gib, 1),
                              heading: "yes" if found.fits else "no"})  # fmt: skip
     return pd.DataFrame(rows).set_index(["family", "precision", "offload"])
@@ -63,13 +63,13 @@ def _gpu_in_question() -> tuple[GPU, str]:
 
 def train_table(family: str) -> pd.DataFrame:
     """Return the GiB a LoRA of a published model is predicted to need at 1024 x 1024, and seconds a step by gpu."""
-    return plan.table(family)
+    return plan.table(registry.FAMILIES[family])
 
 
 def train_sentence(family: str) -> str:
     """Return what training a published model takes on this machine's GPU, or a named one, and what would fit."""
     gpu, _ = _gpu_in_question()
-    found = plan.plan(family, precision="bf16", gpu=gpu).sentence
+    found = plan.plan(registry.FAMILIES[family], precision="bf16", gpu=gpu).sentence
     return f"no GPU here, so only the mini studio trains; {found}" if pick_gpu().cpu else found
 
 
@@ -102,10 +102,10 @@ def _model_criteria(asked: Models, role: str, name: str) -> list[Criterion]:
     if model.name in registry.KNOWN and not model.name.startswith("mini-"):
         gpu = pick_gpu(device=placement.pick_device(asked.device))
         how = {"precision": asked.precision, "offload": asked.offload}
-        found = plan.sampling(model.family.name, **how, gpu=gpu)
+        found = plan.sampling(model.family, **how, gpu=gpu)
         text, fits = found.sentence, found.fits
         if gpu.cpu and not fits:
-            text = f"no GPU here; {plan.sampling(model.family.name, **how, gpu=EXAMPLE_GPU).sentence}"
+            text = f"no GPU here; {plan.sampling(model.family, **how, gpu=EXAMPLE_GPU).sentence}"
     fit = Criterion(f"{model.name} fits this machine at {asked.precision}, offload {asked.offload}", fits, text)
     return [fit] if Path(model.source).is_dir() else [fit, _on_hub(model)]
 

@@ -161,3 +161,17 @@ def test_contact_sheet(tmp_path):
     assert images.contact_sheet([]).width > 0
     with pytest.raises(ValueError, match="4 pictures were given 1 titles"):
         images.contact_sheet(shown, ["one"])
+
+
+@pytest.mark.parametrize(
+    ("given", "resolution", "want"),
+    [
+        ((96, 96), 96, (96, 96)),
+        ((1000, 1000), 96, (96, 96)),
+        ((832, 1216), 1024, (832, 1216)),
+        ((3000, 2000), 512, (640, 416)),
+        ((4000, 400), 96, (128, 64)),
+    ],
+)
+def test_pictures_keep_their_shape(given, resolution, want):
+    assert images.fit(Image.new("RGB", given), resolution).size == want

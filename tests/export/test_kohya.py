@@ -54,7 +54,7 @@ def by_comfyui(file, stem, base):
 
 @pytest.mark.parametrize("kind, rank", [("lora", 4), ("dora", 4), ("lokr", 2), ("lokr", 64)])
 def test_the_same_weights_here_when_loaded_again_and_in_comfyui(kind, rank, family, tmp_path):
-    names = lora.target_modules(family, "all-linear")
+    names = lora.target_modules(type(family), family.transformer, "all-linear")
     before = {name: weight(family, name) for name in names}
     path = trained(family, kind, tmp_path / "char.safetensors", rank)
     here = {name: weight(family, name) for name in names}
@@ -63,7 +63,7 @@ def test_the_same_weights_here_when_loaded_again_and_in_comfyui(kind, rank, fami
     lora.unstack(family)
     lora.stack(family, [(path, 1.0)])
     assert abs(sample(family) - drawn).max() <= 1 and lora.kind_of(path) == kind
-    assert lora.family_of(path) == family.name
+    assert lora.families_of(path) == [type(family)]
     for name in names:
         assert (here[name] - before[name]).abs().max() > 1e-3
         torch.testing.assert_close(weight(family, name), here[name], rtol=0, atol=1e-5)
@@ -135,7 +135,7 @@ def test_dora_of_another_trainer(family, tmp_path):
 
 @pytest.mark.parametrize("targets", ["attention", "attention+mlp", "all-linear"])
 def test_kohya_names(targets, family, tmp_path):
-    names = lora.target_modules(family, targets)
+    names = lora.target_modules(type(family), family.transformer, targets)
     before = {name: weight(family, name) for name, m in family.transformer.named_modules() if is_block_linear(name, m)}
     path = trained(family, "lora", tmp_path / "char.safetensors", targets=targets)
     here = before | {name: weight(family, name) for name in names}

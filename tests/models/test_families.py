@@ -146,6 +146,13 @@ def test_guidance_off_needs_no_negative_conditions(tiny_qwen_edit):
     assert np.array_equal(one, other)
 
 
+def test_square_pictures_are_learnt_alike_with_and_without_a_reference(tiny_qwen_edit):
+    editor = load(tiny_qwen_edit, "qwen_edit")
+    for side in (64, 96, 150):
+        square = picture(1, side, side)
+        assert editor.fitted(square, 96, True).tobytes() == editor.fitted(square, 96, False).tobytes()
+
+
 @pytest.mark.parametrize("precision", ["bf16", "int8", "nf4"])
 def test_lower_precisions_sample_and_train(precision, family):
     from flenlib.models import lora

@@ -1,20 +1,15 @@
 """A LoRA file means the same to the kit, to diffusers and to peft."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    FluxPipeline,
-    FluxTransformer2DModel,
-    QwenImageEditPlusPipeline,
-    QwenImageTransformer2DModel,
-)
+from diffusers import FluxPipeline, QwenImageEditPlusPipeline
 from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from flenlib.models import lora
+from flenlib.models.families.flux import Flux
+from flenlib.models.families.qwen_edit import QwenEdit
 from flenlib.models.families.qwen_processor import load_processor
 from tests.models.common import excite, load, sample
 
@@ -74,7 +69,7 @@ def test_what_is_in_the_file(family, trained):
     assert all(k.startswith(family.lora_prefix) for k in file) and len(file) == 3 * len(stems)
     assert {float(file[f"{stem}.alpha"]) for stem in stems} == {3.0}
     assert (header["ss_network_dim"], header["ss_network_alpha"], header["ss_output_name"]) == ("4", "3.0", "char")
-    assert header["modelspec.title"] == "char" and lora.family_of(path) == family.name
+    assert header["modelspec.title"] == "char" and lora.families_of(path) == [type(family)]
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -106,22 +101,19 @@ def test_attach_starts_from_the_seed_and_freezes_the_rest(family):
 
 
 def test_presets_grow(family):
-    sizes = [len(lora.target_modules(family, preset)) for preset in lora.TARGETS[family.name]]
+    sizes = [len(lora.target_modules(type(family), family.transformer, preset)) for preset in family.targets]
     assert sizes == sorted(set(sizes))
 
 
 @pytest.mark.parametrize(
-    "name, model, millions",
-    [
-        ("flux", FluxTransformer2DModel, (18.7, 44.8, 85.9)),
-        ("qwen_edit", QwenImageTransformer2DModel, (23.6, 106.2, 147.5)),
-    ],
+    "family, millions",
+    [(Flux, (18.7, 44.8, 85.9)), (QwenEdit, (23.6, 106.2, 147.5))],
 )
-def test_presets_of_the_published_models_at_rank_16(name, model, millions):
+def test_presets_of_the_published_models_at_rank_16(family, millions):
     with torch.device("meta"):
-        published = SimpleNamespace(name=name, transformer=model())
-    for preset, expected in zip(lora.TARGETS[name], millions, strict=True):
-        layers = [published.transformer.get_submodule(n) for n in lora.target_modules(published, preset)]
+        transformer = family.published_transformer()
+    for preset, expected in zip(family.targets, millions, strict=True):
+        layers = [transformer.get_submodule(n) for n in lora.target_modules(family, transformer, preset)]
         assert round(sum(16 * (m.in_features + m.out_features) for m in layers) / 1e6, 1) == expected
 
 
@@ -151,7 +143,7 @@ def test_a_lora_of_the_other_family_is_refused_before_anything_changes(tiny_flux
         lora.stack(editor, [(path, 1.0)])
     anonymous = tmp_path / "anonymous.safetensors"
     save_file(load_file(path), anonymous)
-    assert lora.family_of(anonymous) == "flux" and editor.loras == []
+    assert lora.families_of(anonymous) == [Flux] and editor.loras == []
 
 
 def test_a_lora_that_fits_nothing_leaves_the_family_as_it_was(family, tmp_path):

@@ -28,7 +28,7 @@ def test_devices_and_dtypes():
 
 
 def test_which_layers_are_meant():
-    keep = placement.KEEP["flux"]["transformer"]
+    keep = FAMILIES["flux"].quantised["transformer"]
     assert kept("proj_out", keep) and kept("time_text_embed.timestep_embedder.linear_1", keep)
     assert not kept("single_transformer_blocks.0.proj_out", keep)
     assert kept("encoder.block.0.layer.1.DenseReluDense.wo", (".wo",))
@@ -47,8 +47,8 @@ def test_what_diffusers_own_loader_would_spare_beside(name, tiny_flux, tiny_qwen
     whole = load({"flux": tiny_flux, "qwen_edit": tiny_qwen_edit}[name], name).transformer
     here, theirs = copy.deepcopy(whole), copy.deepcopy(whole)
     settings = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
-    _replace_with_bnb_linear(theirs, list(placement.KEEP[name]["transformer"]), quantization_config=settings)
-    quantise(here, "nf4", torch.device("cpu"), placement.KEEP[name]["transformer"])
+    _replace_with_bnb_linear(theirs, list(FAMILIES[name].quantised["transformer"]), quantization_config=settings)
+    quantise(here, "nf4", torch.device("cpu"), FAMILIES[name].quantised["transformer"])
     beside = layers(here, "Linear4bit") - layers(theirs, "Linear4bit")
     blocks = len(whole.single_transformer_blocks) if name == "flux" else 0
     assert beside == {f"single_transformer_blocks.{index}.proj_out" for index in range(blocks)}
@@ -59,7 +59,7 @@ def test_what_diffusers_own_loader_would_spare_beside(name, tiny_flux, tiny_qwen
 def test_the_kits_layers_are_quantised_and_counted(name, tiny_flux, tiny_qwen_edit):
     """What is counted as quantised is, in the transformer and in the text encoder, and nothing else."""
     family = load({"flux": tiny_flux, "qwen_edit": tiny_qwen_edit}[name], name, "nf4")
-    for part, keep in placement.KEEP[name].items():
+    for part, keep in FAMILIES[name].quantised.items():
         model = getattr(family.pipeline, part)
         left = layers(model, "Linear")
         assert left and all(kept(layer, keep) for layer in left)

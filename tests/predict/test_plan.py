@@ -1,14 +1,16 @@
 """What a plan counts is what is there, and what it refuses comes with what would fit."""
 
 import re
-from types import SimpleNamespace
 
 import pytest
 import torch
 
 from flenlib import params
 from flenlib.models import lora, placement
-from flenlib.predict import costs, plan, published, weights
+from flenlib.models.families.flux import Flux
+from flenlib.models.families.qwen_edit import QwenEdit
+from flenlib.models.registry import FAMILIES
+from flenlib.predict import costs, plan, weights
 from flenlib.predict.gpus import GPU, GPUS, pick_gpu, rates_of
 from flenlib.train import planning
 from tests.models.common import load
@@ -19,24 +21,24 @@ CARD = "RTX 4090 24 GB"
 
 def test_parts_of_the_published_models():
     billions = {
-        ("flux", "transformer"): 11.90, ("flux", "text_encoder"): 0.12, ("flux", "text_encoder_2"): 4.76,
-        ("flux", "vae"): 0.08, ("qwen_edit", "transformer"): 20.43, ("qwen_edit", "text_encoder"): 8.29,
-        ("qwen_edit", "vae"): 0.13,
+        (Flux, "transformer"): 11.90, (Flux, "text_encoder"): 0.12, (Flux, "text_encoder_2"): 4.76,
+        (Flux, "vae"): 0.08, (QwenEdit, "transformer"): 20.43, (QwenEdit, "text_encoder"): 8.29,
+        (QwenEdit, "vae"): 0.13,
     }  # fmt: skip
     for (family, part), expected in billions.items():
         found = weights.weights(family)[part]
         assert round((found.quantised + found.eight + found.rest) / 1e9, 2) == expected
-    flux, qwen = (weights.weights(name)["transformer"] for name in ("flux", "qwen_edit"))
+    flux, qwen = (weights.weights(family)["transformer"] for family in (Flux, QwenEdit))
     assert round(flux.bytes("bf16") / GIB, 1) == 22.2 and round(flux.bytes("nf4") / GIB, 1) == 6.3
     assert round(qwen.bytes("bf16") / GIB, 1) == 38.1 and round(qwen.bytes("nf4") / GIB, 1) == 13.5
     assert qwen.eight == 60 * 2 * 6 * 3072 * 3072
 
 
 def test_sizes_of_loras():
-    assert round(weights.lora_size("flux", 16, "attention+mlp") / 1e6, 1) == 44.8
-    assert weights.lora_size("flux", 4, "attention") == 4_669_440
+    assert round(weights.lora_size(Flux, 16, "attention+mlp") / 1e6, 1) == 44.8
+    assert weights.lora_size(Flux, 4, "attention") == 4_669_440
     assert (
-        round(weights.lora_size("qwen_edit", 16, ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")) / 1e6, 1)
+        round(weights.lora_size(QwenEdit, 16, ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")) / 1e6, 1)
         == 23.6
     )
 
@@ -46,7 +48,7 @@ def test_sizes_of_loras():
 def test_predicted_bytes_of_weights_are_the_real_ones(name, precision, tiny_flux, tiny_qwen_edit):
     folder = {"flux": tiny_flux, "qwen_edit": tiny_qwen_edit}[name]
     counted = weights.count(
-        load(folder, name).transformer, placement.KEEP[name]["transformer"], placement.EIGHT_BITS[name]
+        load(folder, name).transformer, FAMILIES[name].quantised["transformer"], FAMILIES[name].eight_bits
     )
     model = load(folder, name, precision).transformer
     real = sum(p.numel() * p.element_size() for p in model.parameters())
@@ -62,10 +64,10 @@ def test_predicted_bytes_of_weights_are_the_real_ones(name, precision, tiny_flux
 
 def test_a_traced_step_is_the_arithmetic_of_its_layers():
     """Forward is 2 operations a weight and token, backward as much again, and the attention on top."""
-    shape = costs.Shape("flux", 16, 0, 8, 1, 4, "attention", heads=2)
+    shape = costs.Shape(Flux, 16, 0, 8, 1, 4, "attention", heads=2)
     step = costs.step(shape, False, layers=(2, 3))
     with torch.device("meta"):
-        model = published.transformer("flux", (2, 3), heads=2)
+        model = Flux.published_transformer((2, 3), heads=2)
     forward = 0
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear):
@@ -81,20 +83,20 @@ def test_a_traced_step_is_the_arithmetic_of_its_layers():
 
 
 def test_activations_grow_with_tokens_and_blocks():
-    small, large = (costs.Shape("qwen_edit", n, n, 8, 1, 4, "attention", heads=2) for n in (16, 32))
+    small, large = (costs.Shape(QwenEdit, n, n, 8, 1, 4, "attention", heads=2) for n in (16, 32))
     assert costs.step(small, True, (2,)).saved < costs.step(large, True, (2,)).saved
     assert costs.step(small, False, (2,)).saved < costs.step(small, False, (4,)).saved
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora", "lokr"])
-@pytest.mark.parametrize("name", ["flux", "qwen_edit"])
-def test_traced_activations_are_those_of_a_real_step_under_autocast(name, kind):
+@pytest.mark.parametrize("family", [Flux, QwenEdit])
+def test_traced_activations_are_those_of_a_real_step_under_autocast(family, kind):
     """The processor's autocast leaves layer norms alone and a gpu's does not, so what is traced is a little more."""
-    reference = 256 if name == "qwen_edit" else 0
-    shape = costs.Shape(name, 256, reference, 64, 1, 8, "attention+mlp", heads=2, adapter=kind)
-    layers = (2,) * len(published.LAYERS[name])
-    model = published.transformer(name, layers, 2).bfloat16().requires_grad_(False)
-    names = lora.target_modules(SimpleNamespace(name=name, transformer=model), shape.targets)
+    reference = 256 * family.references
+    shape = costs.Shape(family, 256, reference, 64, 1, 8, "attention+mlp", heads=2, adapter=kind)
+    layers = (2,) * len(family.layers)
+    model = family.published_transformer(layers, 2).bfloat16().requires_grad_(False)
+    names = lora.target_modules(family, model, shape.targets)
     model.add_adapter(lora.new_config(kind, 8, 8, names))
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -108,7 +110,7 @@ def test_traced_activations_are_those_of_a_real_step_under_autocast(name, kind):
 
     asked = {
         key: torch.rand(value.shape, dtype=value.dtype) if isinstance(value, torch.Tensor) else value
-        for key, value in costs._inputs(shape, model.config).items()
+        for key, value in family.inputs(model.config, 1, 256, reference, 64).items()
     }
     with torch.autocast("cpu", torch.bfloat16), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         model(**asked)
@@ -118,15 +120,15 @@ def test_traced_activations_are_those_of_a_real_step_under_autocast(name, kind):
 
 def test_a_plan_counts_the_kind_of_adapter_and_its_average():
     told = {"precision": "nf4", "gpu": CARD}
-    plain = plan.plan("flux", **told)
-    kept = plan.plan("flux", ema=True, **told)
-    trained = 4 * weights.lora_size("flux", 16, "attention+mlp") / GIB
+    plain = plan.plan(Flux, **told)
+    kept = plan.plan(Flux, ema=True, **told)
+    trained = 4 * weights.lora_size(Flux, 16, "attention+mlp") / GIB
     assert kept.phases["train"] - plain.phases["train"] == pytest.approx(trained)
     assert kept.phases["previews"] - plain.phases["previews"] == pytest.approx(2 * trained)
-    dora = plan.plan("flux", adapter="dora", **told)
+    dora = plan.plan(Flux, adapter="dora", **told)
     assert dora.phases["train"] > plain.phases["train"] + 1
     poor = GPU("small", 12, 100, 500)
-    nearest = plan.plan("flux", precision="bf16", adapter="dora", gpu=poor).nearest[0].settings
+    nearest = plan.plan(Flux, precision="bf16", adapter="dora", gpu=poor).nearest[0].settings
     assert nearest.offload != "group" and nearest.adapter == "dora"
 
 
@@ -134,23 +136,23 @@ def test_a_plan_counts_the_kind_of_adapter_and_its_average():
 def test_the_size_of_an_adapter_is_what_is_trained(kind):
     """A DoRA has one number more for each output of a layer."""
     with torch.device("meta"):
-        model = published.transformer("flux")
-    names = lora.target_modules(SimpleNamespace(name="flux", transformer=model), "attention")
-    found = weights.lora_size("flux", 16, "attention", kind)
+        model = Flux.published_transformer()
+    names = lora.target_modules(Flux, model, "attention")
+    found = weights.lora_size(Flux, 16, "attention", kind)
     plain = sum(16 * (m.in_features + m.out_features) for m in map(model.get_submodule, names))
     outputs = sum(model.get_submodule(name).out_features for name in names)
     assert {"lora": found == plain, "dora": found == plain + outputs, "lokr": 0 < found < plain}[kind]
 
 
 def test_previews_are_counted_at_the_size_they_are_drawn():
-    small, large = (plan.plan("flux", precision="nf4", resolution=r, gpu=CARD).phases for r in (512, 1024))
+    small, large = (plan.plan(Flux, precision="nf4", resolution=r, gpu=CARD).phases for r in (512, 1024))
     assert small["previews"] == large["previews"] and small["train"] < large["train"]
 
 
 def test_streaming_counts_the_block_whose_gradients_are_computed():
-    assert weights.largest_block("flux") == 36 * 3072**2 and weights.largest_block("qwen_edit") == 36 * 3072**2
-    held = plan.plan("flux", precision="bf16", offload="group", gpu=CARD).parts["GiB"]["transformer"]
-    assert held * GIB > 2 * (weights.first_layers("flux") + weights.largest_block("flux"))
+    assert weights.largest_block(Flux) == 36 * 3072**2 and weights.largest_block(QwenEdit) == 36 * 3072**2
+    held = plan.plan(Flux, precision="bf16", offload="group", gpu=CARD).parts["GiB"]["transformer"]
+    assert held * GIB > 2 * (weights.first_layers(Flux) + weights.largest_block(Flux))
 
 
 FITTING = {"steps": 10_000, "batch_size": 1, "gradient_checkpointing": True, "optimizer": "adamw8bit"}
@@ -191,42 +193,42 @@ def test_predictions_lie_by_what_others_published():
     """The published figures of the QLoRA recipe for FLUX: 9 GB at nf4 and 26 GB at bfloat16 (GB, not GiB)."""
     told = {"resolution": (512, 768), "rank": 4, "targets": "attention", "gpu": CARD}
     for precision, gigabytes in (("nf4", 9), ("bf16", 26)):
-        found = plan.plan("flux", precision=precision, **told)
+        found = plan.plan(Flux, precision=precision, **told)
         assert found.phases["train"] * GIB / 1e9 == pytest.approx(gigabytes, rel=0.1)
 
 
 def test_what_does_not_fit_comes_with_what_does():
     told = {"resolution": (512, 768), "rank": 4, "targets": "attention"}
-    refused = plan.plan("flux", precision="bf16", gpu=GPU("small", 12, 100, 500), **told)
+    refused = plan.plan(Flux, precision="bf16", gpu=GPU("small", 12, 100, 500), **told)
     assert not refused.fits and refused.nearest[0].fits and refused.nearest[0].settings.offload == "group"
     with pytest.raises(
         RuntimeError, match=r"bf16, offload none, 512x768.* needs about 25.* nearest that fits: flux at"
     ):
         refused.check()
     poor = GPU("small, little RAM", 12, 100, 500, ram_gib=16)
-    assert plan.plan("flux", precision="bf16", gpu=poor, **told).nearest[0].settings.precision == "nf4"
-    allowed = plan.plan("flux", precision="nf4", gpu=CARD, **told)
+    assert plan.plan(Flux, precision="bf16", gpu=poor, **told).nearest[0].settings.precision == "nf4"
+    allowed = plan.plan(Flux, precision="nf4", gpu=CARD, **told)
     assert allowed.check() is allowed and 0.4 < allowed.seconds_per_step < 3 and "s a step" in allowed.sentence
     assert allowed.parts["GiB"].sum() == pytest.approx(allowed.phases["train"], abs=0.05)
 
 
 def test_sampling_by_offload():
     found = {
-        (p, o): plan.sampling("qwen_edit", precision=p, offload=o, gpu=CARD)
+        (p, o): plan.sampling(QwenEdit, precision=p, offload=o, gpu=CARD)
         for p in ("bf16", "nf4")
         for o in placement.offloads(p)
     }
     assert not found["bf16", "none"].fits and not found["bf16", "model"].fits and found["bf16", "group"].fits
     assert found["nf4", "model"].fits and found["bf16", "group"].ram_gib > 50
-    assert plan.fits("flux", GPUS[CARD])[0] == ("bf16", "group")
+    assert plan.fits(Flux, GPUS[CARD])[0] == ("bf16", "group")
 
 
 def test_a_processor_is_a_card_with_its_memory(monkeypatch):
     monkeypatch.setattr(placement, "memory_gib", lambda: 40.0)
     gpu = pick_gpu(device=torch.device("cpu"))
-    assert gpu.cpu and gpu.gib == 40 and plan.fits("flux", gpu)[0] == ("bf16", "none")
+    assert gpu.cpu and gpu.gib == 40 and plan.fits(Flux, gpu)[0] == ("bf16", "none")
     with pytest.raises(RuntimeError, match="needs about"):
-        plan.sampling("flux", precision="nf4", gpu=gpu).check()
+        plan.sampling(Flux, precision="nf4", gpu=gpu).check()
 
 
 @pytest.mark.parametrize(
@@ -245,4 +247,4 @@ def test_a_processor_is_a_card_with_its_memory(monkeypatch):
 )
 def test_wrong_names(told, words):
     with pytest.raises(ValueError, match=words):
-        plan.plan("flux", **told)
+        plan.plan(Flux, **told)

@@ -17,7 +17,7 @@ GPUS = {"4090": "RTX 4090 24 GB", "80gb": "A100 80 GB"}
 def test_a_preset_fits_the_card_it_is_for(path):
     run = params.load(path, params.TrainRun)
     told = plan(
-        registry.resolve(run.model).family.name,
+        registry.resolve(run.model).family,
         precision=run.precision,
         offload=run.offload,
         resolution=max(run.train.resolution),

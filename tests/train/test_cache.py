@@ -8,7 +8,7 @@ from PIL import Image
 from flenlib.models.families.flux import Flux
 from flenlib.models.families.qwen_edit import QwenEdit
 from flenlib.params import Train
-from flenlib.train import cache, feed, flow
+from flenlib.train import feed, flow
 from flenlib.train.cache import Cache, Sample
 from flenlib.train.feed import Feed
 
@@ -113,20 +113,6 @@ def test_an_epoch_has_every_sample_as_often_as_it_repeats():
     assert feed.batches(shapes, repeats, 2, seed=5, epoch=0) == epochs[0]
 
 
-@pytest.mark.parametrize(
-    ("given", "resolution", "want"),
-    [
-        ((96, 96), 96, (96, 96)),
-        ((1000, 1000), 96, (96, 96)),
-        ((832, 1216), 1024, (832, 1216)),
-        ((3000, 2000), 512, (640, 416)),
-        ((4000, 400), 96, (128, 64)),
-    ],
-)
-def test_pictures_keep_their_shape(given, resolution, want):
-    assert cache.fit(Image.new("RGB", given), resolution).size == want
-
-
 def test_an_edited_picture_lies_on_its_reference_whatever_their_shape(tiny_qwen_edit, tmp_path):
     """A target cropped otherwise than its reference teaches an editor to zoom."""
     family = QwenEdit.load(tiny_qwen_edit, precision="fp32", offload="none", device="cpu")
@@ -140,13 +126,7 @@ def test_an_edited_picture_lies_on_its_reference_whatever_their_shape(tiny_qwen_
     )
     drawn = family.sample("keep it", seed=1, steps=1, guidance=1.0, references=(Image.open(path),))
     assert drawn.size == tuple(16 * side for side in reversed(parts["grid"].tolist()))
-    assert cache.resized(Image.new("RGB", (768, 1024)), 1024).size == (896, 1184)
-
-
-@pytest.mark.parametrize("side", [64, 96, 150])
-def test_square_pictures_are_resized_alike_with_and_without_a_reference(tmp_path, side):
-    square = Image.open(picture(tmp_path / "a.png", 1, (side, side)))
-    assert cache.resized(square, 96).tobytes() == cache.fit(square, 96).tobytes()
+    assert family.fitted(Image.new("RGB", (768, 1024)), 1024, True).size == (896, 1184)
 
 
 def test_a_text_is_encoded_anew_when_the_template_or_a_size_changes(family, tiny_qwen_edit, tmp_path):

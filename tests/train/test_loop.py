@@ -100,7 +100,7 @@ import json, os, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(int(sys.argv[4]))
-from flenlib.models.flux import Flux
+from flenlib.models.families.flux import Flux
 from flenlib.params import Train
 from flenlib.train.loop import Sample, train
 samples = [Sample(Path(path), caption, repeats) for path, caption, repeats in json.loads(sys.argv[2])]

@@ -28,7 +28,7 @@ from pathlib import Path
 import torch
 told = json.loads(sys.argv[1])
 torch.set_num_threads(told["threads"])
-from flenlib.models.flux import Flux
+from flenlib.models.families.flux import Flux
 from flenlib.params import Train
 from flenlib.train import checkpoints
 from flenlib.train.loop import Preview, Sample, train

@@ -7,7 +7,8 @@ load the transformer, train. Previews are then drawn from conditions encoded in 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -16,24 +17,57 @@ import diffusers
 import torch
 import transformers
 from huggingface_hub import errors
+from PIL import Image
 from safetensors import SafetensorError
+from torch import nn
 
+from flenlib.dataset.images import fit
 from flenlib.models import lora, lora_file, placement
 
 
 class Family:
-    """One loaded pipeline. A subclass names its classes and says how to encode, predict and sample."""
+    """One loaded pipeline. A subclass holds all that is special about its architecture, and five verbs.
+
+    The verbs are load and save, which are here, and encode, predict and sample.
+    """
 
     name: ClassVar[str]
     roles: ClassVar[tuple[str, ...]]
     """What it can be used for: ``generator`` draws a text, ``editor`` changes a picture as it is told."""
-    lora_prefix: ClassVar[str]
     pipeline_class: ClassVar[type]
     transformer_class: ClassVar[type]
     encoders: ClassVar[tuple[str, ...]]
     """The pipeline's text encoders."""
     caption_empty: ClassVar[str] = ""
     """What it is told in place of a caption that is dropped, and in place of a negative prompt."""
+
+    blocks: ClassVar[tuple[str, ...]]
+    """The transformer's lists of blocks, in whose Linear layers a LoRA can be put."""
+    targets: ClassVar[dict[str, tuple[str, ...]]]
+    """For each preset, the endings of the layers' names within the blocks; ``*`` is every Linear there."""
+    lora_prefix: ClassVar[str]
+    """What keys in a LoRA file begin with: with ``.alpha`` in it diffusers reads a family under one name only."""
+    lora_marks: ClassVar[re.Pattern[str]]
+    """What in the keys of a LoRA file shows that it was made for this family."""
+    architecture: ClassVar[str]
+    """Its name in the header of a LoRA file; a header with the first word of it is of this family."""
+
+    quantised: ClassVar[dict[str, tuple[str, ...]]]
+    """The pipeline's parts that are quantised, and in each the layers that never are."""
+    eight_bits: ClassVar[tuple[str, ...]] = ()
+    """Layers of the transformer that stay at int8 when the rest is nf4."""
+
+    layers: ClassVar[tuple[int, ...]]
+    """How many blocks the published transformer has in each of ``blocks``."""
+    width: ClassVar[int]
+    """Width of the published transformer's stream."""
+    text_tokens: ClassVar[int]
+    """Tokens of a caption, as the planner counts them."""
+    references: ClassVar[int] = 0
+    """Reference pictures of a sample, as the planner counts them."""
+    pixels_a_token: ClassVar[int] = 256
+    native: ClassVar[int] = 1024
+    """The side of a picture, in pixels, the published model draws; a mini model's own is in its ``flenlib.json``."""
 
     def __init__(self, pipeline: Any, source: str, precision: str, offload: str, device: torch.device) -> None:
         self.pipeline = pipeline
@@ -43,9 +77,59 @@ class Family:
         self.device = device
         self.dtype = placement.pick_dtype(precision, device)
         self.facts = placement.pipeline_facts(source)
-        self.resolution: int = self.facts.get("resolution", 1024)
+        self.resolution: int = self.facts.get("resolution", self.native)
         self.multiple: int = 2 * pipeline.vae_scale_factor
         self.loras: list[lora.Stacked] = []
+
+    @classmethod
+    def published(cls) -> dict[str, Callable[[], nn.Module]]:
+        """Return what builds each part of the published pipeline that holds weights, by its public configuration.
+
+        What is built lies on torch's default device: ``with torch.device("meta")`` takes no memory.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def published_transformer(cls, layers: tuple[int, ...] | None = None, heads: int = 24) -> nn.Module:
+        """Return the published transformer, with other numbers of blocks and attention heads where asked."""
+        raise NotImplementedError
+
+    @classmethod
+    def inputs(cls, config: Any, batch: int, target: int, reference: int, text: int) -> dict[str, Any]:
+        """Return what a transformer of a configuration is called with for so many tokens, as empty bfloat16 tensors.
+
+        ``target`` tokens of the picture that is learnt, ``reference`` tokens after them, ``text`` tokens.
+        """
+        return {
+            "hidden_states": torch.empty(batch, target + reference, config.in_channels, dtype=torch.bfloat16),
+            "timestep": torch.empty(batch, dtype=torch.bfloat16),
+            "encoder_hidden_states": torch.empty(batch, text, config.joint_attention_dim, dtype=torch.bfloat16),
+        }
+
+    @classmethod
+    def spared(cls, part: str, precision: str) -> tuple[str, ...]:
+        """Return the layers of a part of the pipeline that are not quantised to a precision."""
+        return cls.quantised[part] + (cls.eight_bits if part == "transformer" and precision == "nf4" else ())
+
+    @classmethod
+    def kohya_name(cls, layer: str) -> tuple[str, str]:
+        """Return what kohya's trainers call a layer, and which part of it that layer is (empty: the whole).
+
+        They keep diffusers' names where nothing else is said.
+        """
+        return layer, ""
+
+    @classmethod
+    def kohya_rows(cls, name: str) -> dict[str, int]:
+        """Return the parts of a layer that kohya's trainers keep as one, top to bottom, and their relative heights."""
+        return {}
+
+    def fitted(self, picture: Image.Image, resolution: int, references: bool) -> Image.Image:
+        """Return a picture as it is learnt, at about ``resolution`` squared pixels; ``references`` says if it has any.
+
+        Cropped to a coarse grid of sizes, so that pictures of like shape make batches.
+        """
+        return fit(picture, resolution)
 
     @classmethod
     def load(
@@ -138,7 +222,7 @@ class Family:
             raise RuntimeError(f"this {self.name}'s text encoders were freed; give conditions=, made before they were")
 
     def _place(self, parts: Sequence[str]) -> None:
-        placement.place(self.pipeline, parts, self.name, self.precision, self.offload, self.device)
+        placement.place(self.pipeline, parts, type(self), self.precision, self.offload, self.device)
 
 
 def collect() -> None:

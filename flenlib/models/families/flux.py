@@ -6,12 +6,15 @@ same code.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
-from diffusers import FluxPipeline, FluxTransformer2DModel
+from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
 from PIL import Image
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from flenlib.models import lora
 from flenlib.models.families.base import Family
@@ -19,20 +22,106 @@ from flenlib.models.families.base import Family
 TRAINING_GUIDANCE = 1.0
 """The guidance a distilled model is told while it is trained; it is sampled at about 3.5."""
 
+_ATTENTION = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
+_JOINT = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out")
+_MLP = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2")
+
+BFL = {
+    "transformer_blocks": {
+        "norm1.linear": "img_mod.lin",
+        "norm1_context.linear": "txt_mod.lin",
+        "attn.to_q": "img_attn.qkv:q",
+        "attn.to_k": "img_attn.qkv:k",
+        "attn.to_v": "img_attn.qkv:v",
+        "attn.add_q_proj": "txt_attn.qkv:q",
+        "attn.add_k_proj": "txt_attn.qkv:k",
+        "attn.add_v_proj": "txt_attn.qkv:v",
+        "attn.to_out.0": "img_attn.proj",
+        "attn.to_add_out": "txt_attn.proj",
+        "ff.net.0.proj": "img_mlp.0",
+        "ff.net.2": "img_mlp.2",
+        "ff_context.net.0.proj": "txt_mlp.0",
+        "ff_context.net.2": "txt_mlp.2",
+    },
+    "single_transformer_blocks": {
+        "norm.linear": "modulation.lin",
+        "attn.to_q": "linear1:q",
+        "attn.to_k": "linear1:k",
+        "attn.to_v": "linear1:v",
+        "proj_mlp": "linear1:mlp",
+        "proj_out": "linear2",
+    },
+}
+"""The layers by diffusers' names and by those of FLUX's authors, who keep q, k, v (and the mlp) in one weight."""
+FUSED = {"qkv": {"q": 1, "k": 1, "v": 1}, "linear1": {"q": 1, "k": 1, "v": 1, "mlp": 4}}
+"""These weights' parts, top to bottom; the mlp is four times as wide as the stream."""
+
 
 class Flux(Family):
     """A FluxPipeline with the five verbs: load, encode, predict, sample, save."""
 
     name = "flux"
     roles = ("generator",)
-    lora_prefix = "transformer."
     pipeline_class = FluxPipeline
     transformer_class = FluxTransformer2DModel
     encoders = ("text_encoder", "text_encoder_2")
+    blocks = ("transformer_blocks", "single_transformer_blocks")
+    # at rank 16 of FLUX.1-dev 18.7 M, 44.8 M and 85.9 M parameters
+    targets: ClassVar = {
+        "attention": _ATTENTION, "attention+mlp": _ATTENTION + _JOINT + _MLP, "all-linear": ("*",),
+    }  # fmt: skip
+    lora_prefix = "transformer."
+    lora_marks = re.compile(
+        r"single_(transformer_)?blocks|double_blocks|ff_context|guidance_in|time_text_embed\.guidance"
+    )
+    architecture = "flux-1-dev"
+    quantised: ClassVar = {
+        "transformer": ("x_embedder", "context_embedder", "time_text_embed", "norm_out", "proj_out"),
+        "text_encoder_2": (".wo",),  # as in transformers
+    }
+    layers = (19, 38)
+    width = 3072
+    text_tokens = 512
 
     def __init__(self, *loaded: Any) -> None:
         super().__init__(*loaded)
         self.text_length: int = self.facts.get("max_sequence_length", 512)
+
+    @classmethod
+    def published(cls) -> dict[str, Callable[[], nn.Module]]:
+        """Return the builders of FLUX.1-dev: https://huggingface.co/black-forest-labs/FLUX.1-dev."""
+        return {"transformer": cls.published_transformer, "text_encoder": _clip, "text_encoder_2": _t5, "vae": _vae}
+
+    @classmethod
+    def published_transformer(cls, layers: tuple[int, ...] | None = None, heads: int = 24) -> nn.Module:
+        """Return FLUX.1-dev's transformer, with other numbers of double and single blocks and heads where asked."""
+        double, single = layers or cls.layers
+        return FluxTransformer2DModel(
+            num_layers=double, num_single_layers=single, num_attention_heads=heads, guidance_embeds=True
+        )
+
+    @classmethod
+    def inputs(cls, config: Any, batch: int, target: int, reference: int, text: int) -> dict[str, Any]:
+        """Return what the transformer is called with, as empty tensors."""
+        return super().inputs(config, batch, target, reference, text) | {
+            "guidance": torch.empty(batch, dtype=torch.bfloat16),
+            "pooled_projections": torch.empty(batch, config.pooled_projection_dim, dtype=torch.bfloat16),
+            "txt_ids": torch.empty(text, 3, dtype=torch.bfloat16),
+            "img_ids": torch.empty(target + reference, 3, dtype=torch.bfloat16),
+        }
+
+    @classmethod
+    def kohya_name(cls, layer: str) -> tuple[str, str]:
+        """Return the name FLUX's authors gave a layer, and which part of a fused weight it is."""
+        blocks, number, name = re.fullmatch(r"(\w+)\.(\d+)\.(.+)", layer).groups()
+        theirs = "double_blocks" if blocks == "transformer_blocks" else "single_blocks"
+        name, _, part = BFL[blocks][name].partition(":")
+        return f"{theirs}.{number}.{name}", part
+
+    @classmethod
+    def kohya_rows(cls, name: str) -> dict[str, int]:
+        """Return the parts of a fused weight and their relative heights."""
+        return FUSED.get(name.rpartition(".")[2], {})
 
     @property
     def text_settings(self) -> dict[str, Any]:
@@ -127,6 +216,38 @@ class Flux(Family):
             generator=torch.Generator("cpu").manual_seed(seed),
             max_sequence_length=self.text_length,
         ).images[0]
+
+
+def _clip() -> nn.Module:
+    """Return FLUX's small text encoder, CLIP ViT-L/14."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            hidden_size=768, intermediate_size=3072, num_attention_heads=12, num_hidden_layers=12, projection_dim=768
+        )
+    )
+
+
+def _t5() -> nn.Module:
+    """Return FLUX's large text encoder, T5 v1.1 XXL."""
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=32128, d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64,
+            feed_forward_proj="gated-gelu", tie_word_embeddings=False,
+        )
+    )  # fmt: skip
+
+
+def _vae() -> nn.Module:
+    """Return FLUX's autoencoder: 16 channels at an eighth of the size."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(128, 256, 512, 512),
+        layers_per_block=2,
+        latent_channels=16,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    )
 
 
 def _refuse(references: Sequence[Image.Image]) -> None:

@@ -6,22 +6,29 @@ transformer (large), which gets them after the noisy target's tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from diffusers import QwenImageEditPlusPipeline, QwenImageTransformer2DModel
+from diffusers import AutoencoderKLQwenImage, QwenImageEditPlusPipeline, QwenImageTransformer2DModel
 from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import (
     CONDITION_IMAGE_SIZE,
     VAE_IMAGE_SIZE,
     calculate_dimensions,
 )
 from PIL import Image
+from torch import nn
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from flenlib.models import lora
 from flenlib.models.families.base import Family
 from flenlib.models.families.qwen_processor import load_processor, reference_areas
+
+_ATTENTION = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
+_JOINT = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out")
+_MLP = ("img_mlp.net.0.proj", "img_mlp.net.2", "txt_mlp.net.0.proj", "txt_mlp.net.2")
 
 
 class QwenEdit(Family):
@@ -29,11 +36,29 @@ class QwenEdit(Family):
 
     name = "qwen_edit"
     roles = ("editor",)
-    lora_prefix = "diffusion_model."
     pipeline_class = QwenImageEditPlusPipeline
     transformer_class = QwenImageTransformer2DModel
     encoders = ("text_encoder",)
     caption_empty = " "  # without a negative prompt the pipeline ignores its guidance
+    blocks = ("transformer_blocks",)
+    # at rank 16 of the published model 23.6 M, 106 M and 147 M parameters
+    targets: ClassVar = {
+        "attention": _ATTENTION, "attention+mlp": _ATTENTION + _JOINT + _MLP, "all-linear": ("*",),
+    }  # fmt: skip
+    lora_prefix = "diffusion_model."
+    lora_marks = re.compile(r"(img|txt)_(mlp|mod)|transformer_blocks[._](2\d|[3-9]\d)[._]")
+    architecture = "qwen-image-edit-plus"
+    # With eight_bits this is DiffSynth-Studio's list of what nf4 should spare in Qwen-Image. It leaves these in
+    # bfloat16: a third of the model, 12.7 GiB of it, with which no training fits a 24 GiB GPU.
+    quantised: ClassVar = {
+        "transformer": ("norm_out", "img_in", "txt_in", "proj_out", "time_text_embed"),
+        "text_encoder": ("lm_head",),  # as in transformers
+    }
+    eight_bits = ("img_mod", "txt_mod")
+    layers = (60,)
+    width = 3072
+    text_tokens = 384  # about 200 of them of one small reference
+    references = 1
 
     def __init__(self, *loaded: Any) -> None:
         super().__init__(*loaded)
@@ -41,11 +66,37 @@ class QwenEdit(Family):
         self.condition_area: int = self.facts.get("condition_area", CONDITION_IMAGE_SIZE)
 
     @classmethod
+    def published(cls) -> dict[str, Callable[[], nn.Module]]:
+        """Return the builders of Qwen-Image-Edit-2509: https://huggingface.co/Qwen/Qwen-Image-Edit-2509."""
+        return {"transformer": cls.published_transformer, "text_encoder": _qwen_vl, "vae": AutoencoderKLQwenImage}
+
+    @classmethod
+    def published_transformer(cls, layers: tuple[int, ...] | None = None, heads: int = 24) -> nn.Module:
+        """Return the published transformer, with other numbers of blocks and attention heads where asked."""
+        return QwenImageTransformer2DModel(num_layers=(layers or cls.layers)[0], num_attention_heads=heads)
+
+    @classmethod
+    def inputs(cls, config: Any, batch: int, target: int, reference: int, text: int) -> dict[str, Any]:
+        """Return what the transformer is called with, as empty tensors and the shapes of its pictures."""
+        pictures = [(1, 1, target), *([(1, 1, reference)] if reference else [])]
+        return super().inputs(config, batch, target, reference, text) | {"img_shapes": [pictures] * batch}
+
+    @classmethod
     def own_parts(cls, source: str) -> dict[str, Any]:
         """Return the processor, which transformers makes only where torchvision is installed."""
         if Path(source).is_dir():
             return {"processor": load_processor(Path(source) / "processor")}
         return {"processor": load_processor(source, subfolder="processor")}
+
+    def fitted(self, picture: Image.Image, resolution: int, references: bool) -> Image.Image:
+        """Return a picture as it is learnt: with references whole, as the references are resized.
+
+        Sides are then rounded to 32 and nothing is cropped, so that what is learnt lies where it lay in the reference.
+        """
+        if not references:
+            return super().fitted(picture, resolution, references)
+        size = calculate_dimensions(resolution**2, picture.width / picture.height)
+        return picture.resize(size, Image.Resampling.LANCZOS)
 
     @property
     def text_settings(self) -> dict[str, Any]:
@@ -162,6 +213,17 @@ class QwenEdit(Family):
         batch, channels, _, rows, columns = latents.shape
         packed = self.pipeline._pack_latents(latents, batch, channels, rows, columns)
         return packed[0].float().cpu(), torch.tensor([rows // 2, columns // 2])
+
+
+def _qwen_vl() -> nn.Module:
+    """Return Qwen's text encoder, Qwen2.5-VL 7B, which sees the references too."""
+    text = {
+        "vocab_size": 152064, "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28,
+        "num_attention_heads": 28, "num_key_value_heads": 4, "tie_word_embeddings": False,
+    }  # fmt: skip
+    vision = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 3584}
+    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=False)
+    return Qwen2_5_VLForConditionalGeneration(config)
 
 
 def _need(references: Sequence[Image.Image]) -> None:
