@@ -23,10 +23,10 @@ $(READY): requirements.lock constraints.txt pyproject.toml
 	@touch $@
 
 demo: setup ## turn both wheels on the mini studio: v1, a better editor, v2 with it; report both
-	$(BIN)/python -m flenlib.flow.run iterate params/mini/v1.yaml
-	$(BIN)/python -m flenlib.flow.run report params/mini/v1.yaml
-	$(BIN)/python -m flenlib.flow.run iterate params/mini/v2.yaml
-	$(BIN)/python -m flenlib.flow.run report params/mini/v2.yaml
+	$(BIN)/python -m flenlib.flow iterate params/mini/v1.yaml
+	$(BIN)/python -m flenlib.flow report params/mini/v1.yaml
+	$(BIN)/python -m flenlib.flow iterate params/mini/v2.yaml
+	$(BIN)/python -m flenlib.flow report params/mini/v2.yaml
 
 test: setup ## lint, then run every test
 	$(BIN)/ruff check .
@@ -39,17 +39,17 @@ lab: setup ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=.
 
 iterate: setup ## run all steps of PARAMS in order, skipping what is done
-	$(BIN)/python -m flenlib.flow.run iterate $(PARAMS)
+	$(BIN)/python -m flenlib.flow iterate $(PARAMS)
 
 step: setup ## run one step: make step N=12 PARAMS=...
 	@test -n "$(N)" || { echo "say which step: make step N=12"; exit 2; }
-	$(BIN)/python -m flenlib.flow.run step $(N) $(PARAMS)
+	$(BIN)/python -m flenlib.flow step $(N) $(PARAMS)
 
 report: setup ## write the HTML report of PARAMS again
-	$(BIN)/python -m flenlib.flow.run report $(PARAMS)
+	$(BIN)/python -m flenlib.flow report $(PARAMS)
 
 turns: setup ## run N turns of wheel 1 under three policies: make turns N=4
-	$(BIN)/python -m flenlib.wheel.turns $(or $(N),4) $(if $(filter file,$(origin PARAMS)),params/mini/turns.yaml,$(PARAMS))
+	$(BIN)/python experiments/turns.py $(or $(N),4) $(if $(filter file,$(origin PARAMS)),params/mini/turns.yaml,$(PARAMS))
 
 studio: setup ## train the mini studio's models from the start (hours; resumes)
 	$(BIN)/python -m flenlib.mini.build

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from flenlib import params
-from flenlib.flow import run
+from flenlib.flow import WHEEL
 from flenlib.project import ROOT
 
 ROOMS = (
@@ -70,7 +70,7 @@ def test_notebook_is_committed_clean_and_thin(path):
     assert notebook.cells[0].source.startswith("# ") and "*Reads*" in notebook.cells[0].source
 
 
-@pytest.mark.parametrize("step", run.STEPS, ids=lambda s: s.name)
+@pytest.mark.parametrize("step", WHEEL.steps, ids=lambda s: s.name)
 def test_notebook_defaults_are_the_mini_studio(step):
     """The parameters cell of each notebook says what params/mini/v1.yaml says, and only what the models know."""
     told = params.load(ROOT / "params" / "mini" / "v1.yaml")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def write_atomic(path: str | Path, data: bytes) -> None:
@@ -23,6 +25,16 @@ def write_atomic(path: str | Path, data: bytes) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one; numpy numbers become plain, other things text."""
+    write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False, default=plain).encode())
+
+
+def plain(value: Any) -> Any:
+    """Return a numpy number as Python's own, and anything else JSON does not know as text."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

@@ -17,13 +17,13 @@ import pandas as pd
 from PIL import Image
 
 from flenlib.dataset import triplets
+from flenlib.dataset.files import write_json
 from flenlib.dataset.prompts import EDIT_KINDS, edit_prompt
 from flenlib.models import community, lora, registry
 from flenlib.models.community import ALWAYS, FINISH, Use
 from flenlib.models.families.base import Family
 from flenlib.params import Models
 from flenlib.project import Project
-from flenlib.steps.record import write_json
 
 Stack = tuple[tuple[Path, float], ...]
 

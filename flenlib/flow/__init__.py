@@ -1,1 +1,6 @@
-"""Flows of steps: running them, knowing what is done, reporting what came out."""
+"""Flows of steps: running them, knowing what is done, recording runs, reporting what came out."""
+
+from flenlib.flow.clock import Clock
+from flenlib.flow.wheel import WHEEL
+
+__all__ = ["WHEEL", "Clock"]

@@ -1,1 +1,12 @@
-"""Judging LoRAs and editors: the model card, comparisons, progress over iterations."""
+"""Judging LoRAs: the model card and comparisons on it. Modules are imported as they are named."""
+
+import importlib
+from types import ModuleType
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Return a module of this room, so that notebooks say whose function they call."""
+    try:
+        return importlib.import_module(f"{__name__}.{name}")
+    except ModuleNotFoundError as error:
+        raise AttributeError(name) from error

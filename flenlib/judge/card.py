@@ -21,7 +21,7 @@ from flenlib.measure.quality import diversity
 from flenlib.measure.statistics import wilson
 from flenlib.params import Card, Models
 from flenlib.project import Project
-from flenlib.steps.record import Criterion
+from flenlib.steps import Criterion
 
 
 def jobs(project: Project, settings: Card, generator: Generator | None = None) -> list[Job]:

@@ -9,7 +9,7 @@ import pandas as pd
 from flenlib.dataset.images import open_image
 from flenlib.measure.quality import diversity
 from flenlib.measure.statistics import FEWEST_PAIRS, Interval, cluster_bootstrap, paired_bootstrap, verdict
-from flenlib.steps.record import Criterion
+from flenlib.steps import Criterion
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,11 @@ class Comparison:
     better: bool
     ship: bool
     least_diversity: float = 0.9
+
+    @property
+    def to_ship(self) -> str:
+        """The name of the LoRA to use: the second where it may be shipped, else the first."""
+        return self.names[1] if self.ship else self.names[0]
 
 
 def compare(

@@ -332,11 +332,17 @@ class Card(Section):
     seed: int = 31
 
 
-class Iteration(Section):
-    """Everything one iteration was told: the content of ``params/<character>/<iteration>.yaml``."""
+class FlowSettings(Section):
+    """What the settings of every flow begin with; a flow adds its sections."""
 
     character: Character
     iteration: str = Field(default="v1", pattern=r"^v[0-9]+$")
+    anyway: bool = Field(default=False, description="go on although a criterion that blocks does not hold")
+
+
+class Iteration(FlowSettings):
+    """The settings of one turn of the wheel: the content of ``params/<character>/<iteration>.yaml``."""
+
     models: Models = Models()
     curate: Curate = Curate()
     enrich: Enrich = Enrich()

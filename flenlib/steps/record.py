@@ -1,51 +1,52 @@
-"""What a step leaves behind besides pictures: one JSON file of what it was told, what it ran on, what came out."""
+"""The record a step leaves: one JSON file of its settings, what it ran on, and what came out."""
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import resource
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from flenlib.dataset.files import write_atomic
+from flenlib.dataset.files import plain, write_json
 from flenlib.project import ROOT, Project
+from flenlib.steps.criteria import Criterion
+from flenlib.steps.result import StepResult
 
 PACKAGES = ("flenwheel", "torch", "diffusers", "transformers", "peft", "accelerate", "face_recognition", "papermill")
 
-
-@dataclass(frozen=True)
-class Criterion:
-    """One success criterion of a step: what was asked, whether it holds, and the figure behind it."""
-
-    name: str
-    holds: bool
-    found: str
-
-    def __str__(self) -> str:
-        return f"{'holds' if self.holds else 'DOES NOT HOLD'}: {self.name} ({self.found})"
+Result = TypeVar("Result", bound=StepResult)
 
 
-def criteria_table(criteria: Sequence[Criterion]) -> pd.DataFrame:
-    """Return the criteria as a table to look at: criterion, found, holds."""
-    rows = [{"criterion": c.name, "found": c.found, "holds": "yes" if c.holds else "NO"} for c in criteria]
-    return pd.DataFrame(rows, columns=["criterion", "found", "holds"]).set_index("criterion")
+class Record(BaseModel):
+    """One run of a step: what it was given, what came out, on which machine, and the stamps that say it is done."""
 
+    step: str
+    character: dict[str, Any] = {}
+    iteration: str = ""
+    parameters: dict[str, Any] = {}
+    results: dict[str, Any]
+    criteria: tuple[Criterion, ...] = ()
+    models: dict[str, Any] = {}
+    inputs: str | None = None
+    made: str | None = None
+    started: str = ""
+    seconds: float = 0.0
+    peak_memory_gib: float = 0.0
+    machine: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+    commit: str = ""
 
-def show_whole_tables() -> None:
-    """Have pandas show every table whole, here and in notebooks: by itself it cuts text at 50 characters."""
-    pd.set_option("display.max_colwidth", None, "display.max_columns", None, "display.max_rows", 200)
+    @property
+    def blocked(self) -> bool:
+        """Whether a blocking criterion does not hold."""
+        return any(c.blocking and not c.holds for c in self.criteria)
 
 
 def run_file(project: Project, step: str) -> Path:
@@ -53,63 +54,65 @@ def run_file(project: Project, step: str) -> Path:
     return project.outputs / f"{step}.run.json"
 
 
-def read(project: Project, step: str) -> dict[str, Any] | None:
+def read(project: Project, step: str) -> Record | None:
     """Return a step's record, or None when it has not finished (or its file is damaged)."""
     try:
-        return json.loads(run_file(project, step).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        return Record.model_validate_json(run_file(project, step).read_bytes())
+    except (FileNotFoundError, ValidationError):
         return None
 
 
-class Clock:
-    """Started in a notebook's second cell, finished in its last: what lies between is the run, its tables whole."""
-
-    def __init__(self, project: Project, step: str, **sections: BaseModel) -> None:
-        self.project, self.step, self.sections = project, step, sections
-        self.began = time.monotonic()
-        self.started = datetime.now(UTC).isoformat(timespec="seconds")
-        show_whole_tables()
-
-    def finish(
-        self, results: dict[str, Any], criteria: Sequence[Criterion] = (), models: dict[str, Any] | None = None
-    ) -> Path:
-        """Write the record atomically and return its path; a step without one has not finished."""
-        record = {
-            "step": self.step,
-            "character": self.project.character.model_dump(),
-            "iteration": self.project.iteration,
-            "parameters": {name: section.model_dump() for name, section in self.sections.items()},
-            "results": results,
-            "criteria": [asdict(c) for c in criteria],
-            "models": models or {},
-            "started": self.started,
-            "seconds": round(time.monotonic() - self.began, 1),
-            "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
-            "machine": _machine(),
-            "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
-            "commit": _commit(),
-        }
-        path = run_file(self.project, self.step)
-        write_json(path, record)
-        return path
+def write(project: Project, result: StepResult, **facts: Any) -> Path:
+    """Write a step's record atomically and return its path; ``facts`` are other fields of `Record`."""
+    results = result.model_dump(mode="json", exclude={"criteria", "models"})
+    record = Record(
+        step=result.notebook,
+        character=project.character.model_dump(),
+        iteration=project.iteration,
+        results=results,
+        criteria=result.criteria,
+        models=result.models,
+        peak_memory_gib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
+        machine=machine(),
+        versions={name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        commit=_commit(),
+        **facts,
+    )
+    path = run_file(project, result.notebook)
+    write_json(path, record.model_dump(mode="json", fallback=plain))
+    return path
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half of it."""
-    write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False, default=_plain).encode())
+def result(project: Project, kind: type[Result]) -> Result | None:
+    """Return what a step came to, as its own type; None when it has not finished."""
+    record = read(project, kind.notebook)
+    if record is None:
+        return None
+    return kind(**record.results, criteria=record.criteria, models=record.models)
 
 
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else str(value)
+def needed(project: Project, kind: type[Result]) -> Result:
+    """Return what a step came to. Raises FileNotFoundError naming the step when it has not finished."""
+    found = result(project, kind)
+    if found is None:
+        where = f"{project.character.name} {project.iteration}"
+        raise FileNotFoundError(f"{kind.notebook} of {where} has not finished; run it first")
+    return found
 
 
-def _machine() -> dict[str, Any]:
-    machine = {"system": platform.platform(), "cores": os.cpu_count(), "device": "cpu"}
+def show_whole_tables() -> None:
+    """Have pandas show every table whole, here and in notebooks: by itself it cuts text at 50 characters."""
+    pd.set_option("display.max_colwidth", None, "display.max_columns", None, "display.max_rows", 200)
+
+
+def machine() -> dict[str, Any]:
+    """Return what this process runs on: system, cores, device, and the most GPU memory it has taken."""
+    found = {"system": platform.platform(), "cores": os.cpu_count(), "device": "cpu"}
     torch = sys.modules.get("torch")  # a step that never used torch does not pay for importing it here
     if torch is not None and torch.cuda.is_available():
-        machine["device"] = torch.cuda.get_device_name()
-        machine["peak_gpu_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
-    return machine
+        found["device"] = torch.cuda.get_device_name()
+        found["peak_gpu_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+    return found
 
 
 def _version(name: str) -> str:

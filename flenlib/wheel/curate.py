@@ -18,9 +18,10 @@ from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.measure import faces as face
 from flenlib.measure import quality
 from flenlib.measure.angle import estimate_angle
-from flenlib.params import Character, Curate
+from flenlib.params import Character, Curate, Iteration
 from flenlib.project import ROOT, Project
-from flenlib.steps.record import Criterion
+from flenlib.steps import Criterion
+from flenlib.wheel import results
 
 
 @dataclass(frozen=True)
@@ -267,10 +268,29 @@ def _criteria(dataset: Dataset, project: Project, settings: Curate) -> list[Crit
     uncaptioned = [r.filename for r in dataset.images if not captions.has_trigger(r.caption, project.character)]
     held = sum(r.held_out for r in dataset.images)
     return [
-        Criterion(f"at least {settings.minimum_usable} usable pictures", count >= settings.minimum_usable, f"{count}"),
+        Criterion(
+            f"at least {settings.minimum_usable} usable pictures", count >= settings.minimum_usable, f"{count}",
+            blocking=True,
+        ),
         Criterion(
             f"at least {settings.minimum_angles} angles", len(angles) >= settings.minimum_angles, seen
         ),
         Criterion("every picture captioned with the trigger", not uncaptioned, ", ".join(uncaptioned) or "all"),
         Criterion(f"{settings.held_out} pictures held out to measure against", held == settings.held_out, f"{held}"),
     ]  # fmt: skip
+
+
+def result(curated: Curated) -> results.CurateSource:
+    """Return what step 1.1 came to."""
+    usable, total = curated.dataset.images, len(curated.table)
+    return results.CurateSource(
+        sentence=f"{len(usable)} of {total} pictures usable, {sum(r.held_out for r in usable)} of them held out",
+        criteria=curated.criteria,
+        pictures=total,
+        usable=len(usable),
+    )
+
+
+def run(project: Project, settings: Iteration) -> results.CurateSource:
+    """Do step 1.1: import the usable pictures of the folder as the source dataset."""
+    return result(curate(project, settings.curate)).check(settings.anyway)

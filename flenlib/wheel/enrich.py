@@ -18,17 +18,19 @@ from flenlib.dataset.images import contact_sheet, open_image, read_provenance
 from flenlib.dataset.label_folders import forget_copies
 from flenlib.dataset.prompts import FACE_ANGLES, edits_offered, enrichment_plan
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
-from flenlib.draw.editor import Editor
+from flenlib.draw.editor import Editor, open_editor
 from flenlib.draw.pictures import Job, check_jobs, finished, keep_planned, make, put_record, seed_of
+from flenlib.draw.routes import open_routes
 from flenlib.measure import quality
 from flenlib.measure.faces import Face, ReferenceSet, find_faces
 from flenlib.measure.identity import FACE_DISTANCE, KEPT, references, verdict
 from flenlib.measure.statistics import wilson
 from flenlib.mini import answers
 from flenlib.models import community
-from flenlib.params import Enrich, Review
+from flenlib.params import Enrich, Iteration, Review
 from flenlib.project import Project
-from flenlib.steps.record import Criterion
+from flenlib.steps import Criterion
+from flenlib.wheel import results
 from flenlib.wheel.labels import SHARPNESS_KEPT, identity_policy
 
 _TURN = {
@@ -272,3 +274,25 @@ def after(record: ImageRecord, kind: str, value: str) -> dict[str, str]:
     else:
         attributes["height"] = {"higher": "high", "lower": "low"}.get(value, "level")
     return {name: word for name, word in attributes.items() if word}
+
+
+def result(enriched: Enriched, models: dict[str, Any]) -> results.Enrich:
+    """Return what step 1.2 came to; ``models`` are the facts of the editor and its LoRAs."""
+    within = identity_table(enriched.dataset)[["measured", "within"]].sum()
+    count = len(enriched.dataset.images)
+    return results.Enrich(
+        sentence=f"{count} edits; {within.within} of {within.measured} measured faces within their threshold",
+        criteria=enriched.criteria,
+        models=models,
+        edits=count,
+        thresholds=enriched.thresholds,
+    )
+
+
+def run(project: Project, settings: Iteration) -> results.Enrich:
+    """Do step 1.2: edit every source that is not held out, with the editor and the LoRAs the settings name."""
+    source = Dataset.open(project.data("source"))
+    editor = open_editor(settings.models, open_routes(project, settings.models))
+    enriched = enrich(project, source, editor, settings.enrich, settings.review_enriched)
+    editor.free()
+    return result(enriched, editor.facts)

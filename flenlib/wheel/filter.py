@@ -10,9 +10,10 @@ from PIL import Image
 from flenlib.dataset.images import contact_sheet
 from flenlib.dataset.records import NOT_MEASURED, Dataset
 from flenlib.measure.identity import DROPPED, FACE_DISTANCE, KEPT, NEAR_COPY, measure, references, verdict
-from flenlib.params import Filter, Guards
+from flenlib.params import Filter, Guards, Iteration
 from flenlib.project import Project
-from flenlib.steps.record import Criterion
+from flenlib.steps import Criterion
+from flenlib.wheel import results
 
 
 @dataclass(frozen=True)
@@ -86,3 +87,21 @@ def _band(dataset: Dataset, guards: Guards) -> Criterion:
     near = sum(r.measurements[FACE_DISTANCE] < r.measurements[NEAR_COPY] for r in measured)
     name = f"guard: copies of a source (under {guards.nearest:g} x the sources' own spread) are few"
     return Criterion(name, near <= len(measured) / 2, f"{near} of {len(measured)}, which step 1.7 does not select")
+
+
+def result(filtered: Filtered) -> results.FilterIdentity:
+    """Return what step 1.6 came to."""
+    counts = {str(name): int(count) for name, count in filtered.verdicts().items()}
+    return results.FilterIdentity(
+        sentence=f"{counts[KEPT]} kept, {counts[DROPPED]} dropped, {counts[NOT_MEASURED]} not measured",
+        criteria=filtered.criteria,
+        threshold=filtered.threshold,
+        ceiling=filtered.ceiling,
+        verdicts=counts,
+    )
+
+
+def run(project: Project, settings: Iteration) -> results.FilterIdentity:
+    """Do step 1.6: measure every synthetic picture against the training sources."""
+    source = Dataset.open(project.data("source"))
+    return result(filter_identity(project, source, settings.filter, settings.guards))

@@ -8,11 +8,12 @@ from flenlib.dataset import captions
 from flenlib.dataset.images import read_provenance
 from flenlib.dataset.prompts import novel_prompts
 from flenlib.dataset.records import Dataset
-from flenlib.draw.generator import Generator
+from flenlib.draw.generator import Generator, open_generator
 from flenlib.draw.pictures import Job, check_jobs, keep_planned, make, prompt_jobs, put_record
-from flenlib.params import Generate
+from flenlib.params import Generate, Iteration
 from flenlib.project import Project
-from flenlib.steps.record import Criterion
+from flenlib.steps import Criterion
+from flenlib.wheel import guards, results
 
 
 def plan(project: Project, settings: Generate, generator: Generator) -> list[Job]:
@@ -55,3 +56,20 @@ def criteria(dataset: Dataset) -> list[Criterion]:
             f"{tracked}",
         ),
     ]
+
+
+def result(dataset: Dataset, models: dict[str, Any]) -> results.GenerateSynthetic:
+    """Return what step 1.5 came to; ``models`` are the facts of the generator that drew."""
+    count, prompts = len(dataset.images), len({r.prompt for r in dataset.images})
+    return results.GenerateSynthetic(
+        sentence=f"{count} pictures of {prompts} prompts", criteria=criteria(dataset), models=models, pictures=count
+    )
+
+
+def run(project: Project, settings: Iteration) -> results.GenerateSynthetic:
+    """Do step 1.5: draw the novel prompts with the LoRA of step 1.4."""
+    lora = project.lora(project.iteration)
+    generator = open_generator(settings.models, [f"{lora}:{settings.generate.lora_weight}"])
+    dataset = generate(project, generator, settings.generate, depth=guards.drawn_depth(project))
+    generator.free()
+    return result(dataset, generator.facts)

@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.params import Guards, Train
 from flenlib.project import Project
-from flenlib.steps import record
-from flenlib.steps.record import Criterion
+from flenlib.steps import Criterion, record
 from flenlib.train.cache import Sample
-from flenlib.wheel.train import mixture, mixture_table
-
-COMPARED = "18_retrain_and_compare"
-"""The step whose record says which LoRA of an iteration ships."""
+from flenlib.wheel import results
+from flenlib.wheel.mixture import mixture, mixture_table
 
 
 @dataclass(frozen=True)
@@ -72,13 +69,8 @@ def shipped(project: Project) -> bool:
 
     An iteration without step 1.8 has refused nothing.
     """
-    compared = record.read(project, COMPARED)
-    return compared is None or compared["results"]["ship"] == refined(project.iteration)
-
-
-def refined(iteration: str) -> str:
-    """Return the name of the LoRA step 1.8 trains: the iteration's data and its own pristine pictures."""
-    return f"{iteration}_refined"
+    compared = record.result(project, results.RetrainAndCompare)
+    return compared is None or compared.ship == results.refined(project.iteration)
 
 
 def training_set(
@@ -100,9 +92,11 @@ def training_set(
 
 
 def drawn_depth(project: Project) -> int:
-    """Return the depth of what this iteration's LoRA draws: one more than the deepest picture it learned from."""
-    trained = record.read(project, "14_train_character")
-    return 1 + (trained["results"].get("depth", 1) if trained else 1)
+    """Return the depth of what this iteration's LoRA draws: one more than the deepest picture it learned from.
+
+    Raises FileNotFoundError before step 1.4 has finished.
+    """
+    return 1 + record.needed(project, results.TrainCharacter).depth
 
 
 def _criteria(

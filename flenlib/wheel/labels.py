@@ -19,7 +19,6 @@ from flenlib.dataset.records import LABELS, NOT_MEASURED, Dataset, ImageRecord
 from flenlib.measure.identity import FACE_DISTANCE
 from flenlib.params import Review
 from flenlib.project import ROOT
-from flenlib.steps.record import Criterion
 
 PEOPLE = ("human", "folder")
 """Reviewers that are people: in the widget, or by moving files."""
@@ -137,6 +136,18 @@ def pending(dataset: Dataset, journal: Journal, settings: Review) -> list[ImageR
     return [r for r in dataset.images if r.filename not in decided or decided[r.filename].reviewer in ignored]
 
 
+def check_applied(dataset: Dataset) -> None:
+    """Raise PendingReview when the labels in force are not those of the dataset: they were given after `apply`."""
+    decided = in_force(open_journal(dataset), dataset)
+    later = [r.filename for r in dataset.images if r.filename in decided and decided[r.filename].label != _label(r)]
+    if later:
+        raise PendingReview(f"{len(later)} labels were given since they were applied: run the cells from `apply` again")
+
+
+def _label(record: ImageRecord) -> str | None:
+    return record.label["label"] if record.label else None
+
+
 def sheet(dataset: Dataset, records: Sequence[ImageRecord], titles: Sequence[str] | None = None) -> Image.Image:
     """Return a contact sheet of the records; of more than 24 that many, evenly spread, which is then printed.
 
@@ -173,20 +184,6 @@ def reasons_table(dataset: Dataset) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["picture", "label", "by", "why", "face distance"]).set_index("picture")
     order = {"reject": 0, "needs_correction": 1, "good": 2}
     return table.sort_values("label", key=lambda column: column.map(order), kind="stable")
-
-
-def criteria(dataset: Dataset, settings: Review) -> list[Criterion]:
-    """Return step 1.3's success criteria: all reviewed, enough good ones, reasons for what was not taken."""
-    good = len(dataset.labelled("good"))
-    silent = [r.filename for r in dataset.images if r.label and r.label["label"] != "good" and not r.label["reasons"]]
-    reviewed = sum(r.label is not None for r in dataset.images)
-    lack = settings.minimum_good - good
-    more = f"; {lack} more are needed: enrich again or correct" if lack > 0 else ""
-    return [
-        Criterion("every picture reviewed", reviewed == len(dataset.images), f"{reviewed} of {len(dataset.images)}"),
-        Criterion(f"at least {settings.minimum_good} good pictures", good >= settings.minimum_good, f"{good}{more}"),
-        Criterion("a reason for every picture not taken", not silent, ", ".join(silent) or "all"),
-    ]
 
 
 def _labels_file(settings: Review) -> Path:

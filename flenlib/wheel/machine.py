@@ -8,10 +8,12 @@ from typing import Any
 import pandas as pd
 
 from flenlib.models import placement, registry
-from flenlib.params import Models
+from flenlib.params import Iteration, Models
 from flenlib.predict import plan
 from flenlib.predict.gpus import GPU, pick_gpu
-from flenlib.steps.record import Criterion
+from flenlib.project import Project
+from flenlib.steps import Criterion
+from flenlib.wheel import results
 
 EXAMPLE_GPU = "RTX 4090 24 GB"
 """The GPU that predictions are made for on a machine without one."""
@@ -118,3 +120,13 @@ def _on_hub(model: registry.Model) -> Criterion:
     except RuntimeError as error:
         return Criterion(name, False, str(error))
     return Criterion(name, True, f"{model.page}, licence {model.licence}")
+
+
+def result(report: dict[str, Any], asked: Models) -> results.CheckMachine:
+    """Return what step 00 came to."""
+    return results.CheckMachine(sentence=sentence(report), machine=report, criteria=criteria(asked))
+
+
+def run(project: Project, settings: Iteration) -> results.CheckMachine:
+    """Do step 00: look at this machine, and whether it can run the models asked for."""
+    return result(placement.machine_report(), settings.models)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.journal import Journal, in_force
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.measure import coverage
 from flenlib.measure.identity import FACE_DISTANCE, KEPT, NEAR_COPY, verdict
-from flenlib.params import Guards, Review
+from flenlib.params import Guards, Iteration, Review
 from flenlib.project import Project
-from flenlib.steps.record import Criterion
+from flenlib.steps import Criterion
+from flenlib.wheel import labels, results
 from flenlib.wheel.guards import inherit
 from flenlib.wheel.labels import PEOPLE, Policy, note
 
@@ -95,10 +98,40 @@ def criteria(pristine: Dataset, have: list[ImageRecord]) -> list[Criterion]:
     count, (low, high) = len(pristine.images), PICKS
     unmeasured = [r.filename for r in pristine.images if verdict(r) == NOT_MEASURED]
     return [
-        Criterion(f"{low} to {high} pristine pictures", low <= count <= high, f"{count}"),
+        Criterion(f"at least {low} pristine pictures", count >= low, f"{count}", blocking=True),
+        Criterion(f"at most {high} pristine pictures", count <= high, f"{count}"),
         Criterion(
             "they show angles and expressions the dataset lacked", bool(new),
             ", ".join(sorted(f"{a} {e}" for a, e in new)) or "none",
         ),
         Criterion("every pick's face measured", not unmeasured, ", ".join(unmeasured) or "all"),
     ]  # fmt: skip
+
+
+def result(
+    synthetic: Dataset, pristine: Dataset, counts: pd.Series, have: list[ImageRecord]
+) -> results.ReviewSynthetic:
+    """Return what step 1.7 came to; ``counts`` are the labels that were applied, ``have`` what the LoRA learned from.
+
+    Raises PendingReview when a label was given since they were.
+    """
+    labels.check_applied(synthetic)
+    return results.ReviewSynthetic(
+        sentence=f"{len(pristine.images)} of {len(synthetic.images)} synthetic pictures are pristine",
+        criteria=criteria(pristine, have),
+        labels=counts.to_dict(),
+        pristine=len(pristine.images),
+    )
+
+
+def run(project: Project, settings: Iteration) -> results.ReviewSynthetic:
+    """Do step 1.7 without a person in front: labels of the policy, of a file, or those people gave already.
+
+    Raises PendingReview when pictures wait for a label.
+    """
+    synthetic, review = Dataset.open(project.data("synthetic")), settings.review_synthetic
+    have = training_records(project, settings.guards)
+    journal = labels.collect(synthetic, review, strict_policy(synthetic, have, review), corrections=False)
+    counts = labels.apply(synthetic, journal, review, project.outputs / f"{results.ReviewSynthetic.notebook}.ipynb")
+    pristine = write_pristine(project, synthetic)
+    return result(synthetic, pristine, counts, have).check(settings.anyway)

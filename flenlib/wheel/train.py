@@ -1,8 +1,7 @@
-"""Steps 1.4 and 1.8: which pictures a character LoRA learns from, how often each, and the training itself."""
+"""Steps 1.4 and 1.8: training a character LoRA, and showing how it goes."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,58 +14,20 @@ from PIL import Image
 from flenlib.dataset.folders import check_captions
 from flenlib.dataset.images import contact_sheet, open_image
 from flenlib.dataset.prompts import caption
-from flenlib.dataset.records import Dataset, ImageRecord
-from flenlib.draw.generator import Generator
+from flenlib.dataset.records import Dataset
+from flenlib.draw.generator import Generator, open_generator
 from flenlib.measure import plots
-from flenlib.measure.coverage import value_of
 from flenlib.models.families.base import Family
-from flenlib.params import Train
+from flenlib.params import Iteration, Train
 from flenlib.project import Project
-from flenlib.steps.record import Criterion
+from flenlib.steps import Criterion
 from flenlib.train.cache import Sample
 from flenlib.train.checkpoints import OtherRun
 from flenlib.train.loop import Result, train
 from flenlib.train.watch import Preview, identity_of
-
-
-def mixture(
-    source: Dataset,
-    extra: Sequence[tuple[str, Dataset, Sequence[ImageRecord]]],
-    settings: Train,
-    real_share: float = 0.5,
-) -> list[Sample]:
-    """Return the training samples: sources (never held-out ones), repeated to be ``real_share`` of what is drawn.
-
-    ``extra`` are (name, dataset, records) of pictures the kit made. ``source_repeats`` overrides the repeats. Real
-    pictures staying in every version is what keeps a self-training loop from drifting.
-    Raises ValueError when there is nothing to learn from.
-    """
-    sources = [r for r in source.images if not r.held_out]
-    if not sources:
-        raise ValueError(f"{source.folder} holds no picture to train on; run step 1.1 (notebook 11) first")
-    others = [(name, dataset, record) for name, dataset, records in extra for record in records]
-    needed = real_share / (1 - real_share) * len(others) / len(sources)
-    repeats = settings.source_repeats or max(1, math.ceil(needed))
-    samples = [_sample(source, r, "source", repeats) for r in sources]
-    return samples + [_sample(dataset, record, name) for name, dataset, record in others]
-
-
-def held_out(source: Dataset) -> list[Sample]:
-    """Return the sources kept from training, to measure the loss on."""
-    return [_sample(source, r, "held out") for r in source.images if r.held_out]
-
-
-def _sample(dataset: Dataset, record: ImageRecord, name: str, repeats: int = 1) -> Sample:
-    framing = value_of(record, "pose") or ""
-    return Sample(dataset.path(record), record.caption, repeats, name=f"{name}/{record.filename}", kind=framing)
-
-
-def mixture_table(samples: Sequence[Sample]) -> pd.DataFrame:
-    """Return, for each dataset: pictures, repeats, and the share of what training draws."""
-    frame = pd.DataFrame({"dataset": [s.name.split("/")[0] for s in samples], "repeats": [s.repeats for s in samples]})
-    table = frame.groupby("dataset")["repeats"].agg(pictures="count", drawn="sum")
-    table["share"] = (table["drawn"] / table["drawn"].sum()).round(3)
-    return table
+from flenlib.wheel import guards, results
+from flenlib.wheel.guards import TrainingSet
+from flenlib.wheel.mixture import held_out
 
 
 def previews(project: Project, seed: int) -> list[Preview]:
@@ -218,3 +179,28 @@ def _watched(watched: pd.DataFrame) -> list[Criterion]:
         near = bool(last["identity"] < first["identity"])
         made.append(Criterion("the previews came nearer to the held-out pictures", near, said))
     return made
+
+
+def result(trained: Result, learned: TrainingSet, settings: Train, models: dict[str, Any]) -> results.TrainCharacter:
+    """Return what step 1.4 came to; ``models`` are the facts of the generator the LoRA is for."""
+    first, last = loss_ends(trained.log)
+    return results.TrainCharacter(
+        sentence=f"{trained.steps} steps; loss {first:.3f} at the start, {last:.3f} at the end",
+        criteria=(*criteria(trained, settings), *learned.criteria),
+        models=models,
+        lora=trained.lora,
+        loss=(first, last),
+        depth=learned.depth,
+    )
+
+
+def run(project: Project, settings: Iteration, learned: TrainingSet | None = None) -> results.TrainCharacter:
+    """Do step 1.4: train the character LoRA on sources, good edits and inherited pictures, or on ``learned``."""
+    source = Dataset.open(project.data("source"))
+    if learned is None:
+        enriched = Dataset.open(project.data("enriched"))
+        learned = guards.training_set(project, source, enriched, settings.train, settings.guards)
+    generator = open_generator(settings.models, transformer=False)  # it comes once the text encoders are gone
+    trained = train_character(project, generator, learned.samples, settings.train, project.iteration, source=source)
+    generator.free()
+    return result(trained, learned, settings.train, generator.facts)

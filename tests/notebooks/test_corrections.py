@@ -8,7 +8,7 @@ from flenlib import params
 from flenlib.dataset import triplets
 from flenlib.dataset.journal import Journal
 from flenlib.dataset.records import Dataset
-from flenlib.flow import run
+from flenlib.flow import WHEEL, run
 from flenlib.project import ROOT
 from tests.wheel.editor.test_corrections import CHARACTER, project
 
@@ -18,9 +18,9 @@ __all__ = ["project"]
 def test_a_person_picks_among_tries_and_any_cell_can_be_run_again(project, tmp_path, monkeypatch):
     monkeypatch.setenv("FLENWHEEL_HOME", str(tmp_path))
     asked = {"hand": "tries", "reviewer": "human", "minimum": 1, "tries": 2, "steps": 1, "guidance": 1.0}
-    told = params.Iteration(character=CHARACTER, corrections=params.Corrections(**asked))
+    told = params.Iteration(character=CHARACTER, anyway=True, corrections=params.Corrections(**asked))
     with pytest.raises(run.StepFailed, match="12 of 12 pictures wait for a label"):
-        run.run_step(project, run.find_step(21), told)
+        run.run_step(project, WHEEL.find(21), told)
     stopped = nbformat.read(project.outputs / "21_curate_corrections.ipynb", as_version=4)
     review = next(cell for cell in stopped.cells if "ReviewWidget(" in cell.source)
     assert all(output.output_type != "error" for output in review.outputs), "the widget is there when the step stops"
@@ -40,7 +40,7 @@ def test_a_person_picks_among_tries_and_any_cell_can_be_run_again(project, tmp_p
     nbformat.write(notebook, tmp_path / "twice.ipynb")
     values = {name: getattr(told, name).model_dump() for name in ("character", "models", "corrections")}
     papermill.execute_notebook(
-        tmp_path / "twice.ipynb", tmp_path / "done.ipynb", {**values, "iteration": "v1"}, cwd=str(ROOT),
+        tmp_path / "twice.ipynb", tmp_path / "done.ipynb", {**values, "iteration": "v1", "anyway": True}, cwd=str(ROOT),
         progress_bar=False, store_widget_state=False,
     )  # fmt: skip
     assert [pair.by for pair in triplets.read(project.data("corrections"))] == ["tries"] * 6

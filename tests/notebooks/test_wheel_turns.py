@@ -17,7 +17,10 @@ from flenlib.dataset import triplets
 from flenlib.dataset.journal import Journal
 from flenlib.dataset.records import Dataset, lineage
 from flenlib.draw.routes import open_routes
-from flenlib.flow import report, run
+from flenlib.flow import WHEEL, report
+from flenlib.flow.__main__ import main
+from flenlib.flow.run import run_all
+from flenlib.flow.stamps import is_done
 from flenlib.project import open_iteration
 from flenlib.steps import record
 from tests.studio import write_raw
@@ -35,6 +38,7 @@ def told(tmp_path_factory, request):
     sections = {
         "character": {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"},
         "iteration": "v1",
+        "anyway": True,  # fewer edits and picks than a real iteration needs
         "curate": {"folder": str(write_raw(home / "pictures"))},
         "enrich": {"edits_per_source": 2, "steps": 2, "tries": 1, "guidance": 1.0, "slack": 1.0},
         "train": TRAIN,
@@ -61,15 +65,15 @@ def told(tmp_path_factory, request):
 
 
 def results(project, step):
-    return record.read(project, step)["results"]
+    return record.read(project, step).results
 
 
 def test_the_wheel_turns(told):
     project, values, _ = told
-    assert run.run_all(project, values) == len(run.STEPS)
-    for step in run.STEPS:
-        assert record.read(project, step.name)["made"], step.name
-        assert run.is_done(project, step, values), step.name
+    assert run_all(project, values, WHEEL.steps) == len(WHEEL.steps)
+    for step in WHEEL.steps:
+        assert record.read(project, step.name).made, step.name
+        assert is_done(project, step, values), step.name
 
     assert results(project, "11_curate_source")["usable"] == 12
     source, enriched = Dataset.open(project.data("source")), Dataset.open(project.data("enriched"))
@@ -111,7 +115,7 @@ def test_the_second_wheel_turns(told):
     trained = json.loads((project.outputs / "editor_training" / "training.json").read_text())
     assert all(len(sample["references"]) == 1 for sample in trained["samples"])
     assert len(trained["samples"]) == sum(not pair.held_out for pair in pairs)
-    assert results(project, "22_train_editor")["step"] in (2, 4) and project.editor_lora.is_file()
+    assert results(project, "22_train_editor")["checkpoint"] in (2, 4) and project.editor_lora.is_file()
 
     compared = results(project, "23_compare_editors")
     assert [row["editor"] for row in compared["table"]] == ["base", "ours"] and compared["adopted"] == "ours"
@@ -123,7 +127,7 @@ def test_the_second_wheel_turns(told):
 
 def test_no_table_is_cut_and_no_output_is_red(told):
     project, _, _ = told
-    for step in run.STEPS:
+    for step in WHEEL.steps:
         notebook = nbformat.read(project.outputs / f"{step.name}.ipynb", as_version=4)
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
         assert [o.text for o in outputs if o.get("name") == "stderr"] == [], step.name
@@ -136,19 +140,18 @@ def test_no_table_is_cut_and_no_output_is_red(told):
 def test_a_second_run_does_no_work(told, capsys):
     project, _, path = told
     stamp = {p: p.stat().st_mtime_ns for p in project.outputs.rglob("*") if p.is_file() and not p.name.startswith(".")}
-    assert run.main(["iterate", str(path)]) == 0
+    assert main(["iterate", str(path)]) == 0
     assert "there was nothing to do" in capsys.readouterr().out
     assert stamp == {p: p.stat().st_mtime_ns for p in stamp}
 
 
 def test_the_report_shows_every_step_without_code(told):
     project, _, _ = told
-    names = [step.name for step in run.STEPS]
-    text = report.summary(project, names)
+    text = report.summary(project, WHEEL.steps, WHEEL)
     assert (
         "base" in text and "v1_refined" in text and "Editors on the same sources" in text and "not finished" not in text
     )
-    page = report.write_html(project, names).read_text()
+    page = report.write_html(project, WHEEL.steps, WHEEL).read_text()
     assert "Curate the source pictures" in page and "data:image/png;base64" in page
     assert "open_iteration(" not in page
     assert results(project, "18_retrain_and_compare")["sentence"].split(":")[0] in page
@@ -162,7 +165,7 @@ def test_a_killed_step_goes_on_without_repeating_pictures(told):
     kept[0].unlink()  # as if killed before the first was written and metadata saved
     (folder / "metadata.json").unlink()
     record.run_file(project, "15_generate_synthetic").unlink()
-    run.run_all(project, values, (run.find_step(15),))
+    run_all(project, values, (WHEEL.find(15),))
     after = {p.name: p.stat().st_mtime_ns for p in sorted(folder.glob("novel_*.png"))}
     assert after.keys() == before.keys()
     assert [name for name in before if before[name] != after[name]] == [kept[0].name]
@@ -183,7 +186,7 @@ def test_a_run_killed_in_the_middle_of_drawing_goes_on(told):
     kept = {p.name: p.stat().st_mtime_ns for p in folder.glob("novel_*.png")}
     assert len(kept) >= 1
     assert record.read(project, "15_generate_synthetic") is None
-    assert run.main(["step", "15", str(path)]) == 0
+    assert main(["step", "15", str(path)]) == 0
     after = {p.name: p.stat().st_mtime_ns for p in folder.glob("novel_*.png")}
     assert len(after) == 6 and kept.items() <= after.items()
     assert len(Dataset.open(folder).images) == 6
@@ -192,15 +195,15 @@ def test_a_run_killed_in_the_middle_of_drawing_goes_on(told):
 def test_what_was_deleted_or_moved_by_hand_is_not_done(told):
     project, values, _ = told
     labelled = next(project.data("enriched").glob("*/*__background_*.png"))
-    assert run.is_done(project, run.find_step(13), values)
+    assert is_done(project, WHEEL.find(13), values)
     other = "rejected" if labelled.parent.name != "rejected" else "good"
     labelled.rename(labelled.parent.parent / other / labelled.name)
-    assert not run.is_done(project, run.find_step(13), values)
-    run.run_all(project, values, (run.find_step(13),))
+    assert not is_done(project, WHEEL.find(13), values)
+    run_all(project, values, (WHEEL.find(13),))
     assert Dataset.open(project.data("enriched")).get(labelled.name).label["reviewer"] == "folder"
     picture = project.data("enriched") / labelled.name
     picture.rename(picture.with_suffix(".aside"))
-    assert not run.is_done(project, run.find_step(12), values)
+    assert not is_done(project, WHEEL.find(12), values)
     picture.with_suffix(".aside").rename(picture)
 
 
@@ -210,7 +213,7 @@ def test_human_mode_stops_with_a_sentence_and_goes_on_when_all_are_labelled(told
     human = tmp_path / "human.yaml"
     human.write_text(yaml.safe_dump(told_human))
     dataset = Dataset.open(project.data("enriched"))
-    assert run.main(["step", "13", str(human)]) == 1
+    assert main(["step", "13", str(human)]) == 1
     said = capsys.readouterr().err
     assert "19 of 20 pictures wait for a label" in said and str(project.outputs / "13_review_enriched.ipynb") in said
     executed = project.outputs / "13_review_enriched.ipynb"
@@ -219,5 +222,5 @@ def test_human_mode_stops_with_a_sentence_and_goes_on_when_all_are_labelled(told
     journal = Journal(dataset.folder / "journal.jsonl")
     for image in dataset.images:
         journal.append(image.filename, "good", ("looks right",))
-    assert run.main(["step", "13", str(human)]) == 0
+    assert main(["step", "13", str(human)]) == 0
     assert results(project, "13_review_enriched")["labels"]["good"] == 20

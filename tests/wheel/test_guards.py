@@ -7,8 +7,8 @@ from flenlib import params
 from flenlib.dataset.images import save_picture
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.project import Project, open_iteration
-from flenlib.steps.record import run_file, write_json
-from flenlib.wheel import guards, select
+from flenlib.wheel import guards, results, select
+from tests.results import leave
 
 CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
 TRAIN = params.check("train", {})
@@ -68,12 +68,12 @@ def test_what_is_too_deep_is_left_out(project):
 
 def test_pictures_that_made_a_lora_no_fit_to_ship_are_left_out(project):
     before = project.before()
-    write_json(run_file(before, "18_retrain_and_compare"), {"results": {"ship": "v2"}})
+    leave(before, results.RetrainAndCompare, ship="v2")
     found = trained(project)
     assert "pristine v2" not in drawn(found)[0]
     assert any("v2's pristine pictures made its LoRA no fit to ship" in c.found for c in found.criteria)
     assert "pristine v2" in drawn(trained(project, only_shipped=False))[0]
-    write_json(run_file(before, "18_retrain_and_compare"), {"results": {"ship": guards.refined("v2")}})
+    leave(before, results.RetrainAndCompare, ship=results.refined("v2"))
     assert "pristine v2" in drawn(trained(project))[0]
 
 
@@ -86,8 +86,9 @@ def test_held_out_pictures_that_an_earlier_iteration_trained_on_are_found(projec
 
 
 def test_the_depth_of_what_is_drawn_is_one_more(project):
-    assert guards.drawn_depth(project) == 2
-    write_json(run_file(project, "14_train_character"), {"results": {"depth": 3}})
+    with pytest.raises(FileNotFoundError, match=r"14_train_character of .* has not finished"):
+        guards.drawn_depth(project)
+    leave(project, results.TrainCharacter, depth=3)
     assert guards.drawn_depth(project) == 4
 
 

@@ -1,1 +1,12 @@
-"""Wheel 2: the editor's own LoRA from what review sent back, one module a notebook."""
+"""Wheel 2: the editor's own LoRA from what review sent back. Modules are imported as they are named."""
+
+import importlib
+from types import ModuleType
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Return a module of this room, so that notebooks say whose function they call."""
+    try:
+        return importlib.import_module(f"{__name__}.{name}")
+    except ModuleNotFoundError as error:
+        raise AttributeError(name) from error

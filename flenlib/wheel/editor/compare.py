@@ -14,15 +14,18 @@ from flenlib.dataset.prompts import edit_prompt, edits_offered, enrichment_plan
 from flenlib.dataset.records import Dataset
 from flenlib.dataset.triplets import Triplet
 from flenlib.draw import routes
-from flenlib.draw.editor import Editor
+from flenlib.draw.editor import Editor, open_editor
 from flenlib.draw.pictures import Job, check_jobs, make, seed_of
 from flenlib.draw.routes import Routes
+from flenlib.measure.identity import references
 from flenlib.measure.statistics import FEWEST_PAIRS, Interval, verdict
 from flenlib.models import community, lora
 from flenlib.models.community import Use
-from flenlib.params import CompareEditors, Models
+from flenlib.params import CompareEditors, Iteration, Models
 from flenlib.project import Project
-from flenlib.steps.record import Criterion
+from flenlib.steps import Criterion
+from flenlib.wheel import results
+from flenlib.wheel.editor import scores
 from flenlib.wheel.editor.scores import BASE, CURRENT, in_use, intervals
 from flenlib.wheel.enrich import after
 
@@ -199,3 +202,33 @@ def _name(use: Use) -> str:
     """Return what a LoRA is called in the tables and in the folder of its pictures: with its weight."""
     stem = use.name or Path(use.path).name.removesuffix(".safetensors").replace(" ", "-")
     return f"{stem}-{use.weight:g}"
+
+
+def result(choice: Choice, tables: Mapping[str, pd.DataFrame], models: dict[str, Any]) -> results.CompareEditors:
+    """Return what step 2.3 came to; ``models`` are the facts of the base editor."""
+    return results.CompareEditors(
+        sentence=choice.sentence,
+        criteria=criteria(tables, choice),
+        models=models,
+        adopted=choice.name,
+        table=scores.summary(tables),
+    )
+
+
+def run(project: Project, settings: Iteration) -> results.CompareEditors:
+    """Do step 2.3: draw the same edits with every editor, measure, and adopt one for the next iteration."""
+    wanted = settings.compare_editors
+    source, pairs = Dataset.open(project.data("source")), triplets.read(project.data("corrections"))
+    found = candidates(project, settings.models, wanted)
+    editor = open_editor(settings.models)
+    jobs = plan(project, source, pairs, wanted, editor)
+    drawn = draw(project, editor, found, jobs, wanted)
+    editor.free()
+    reference = references(source).training
+    tables = {
+        name: scores.measure(source, jobs, paths, reference, wanted.slack, settings.review_enriched)
+        for name, paths in drawn.items()
+    }
+    choice = choose(tables, wanted)
+    adopt(project, choice, found)
+    return result(choice, tables, editor.facts)

@@ -9,22 +9,24 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
+from flenlib.dataset import triplets
 from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.images import contact_sheet, open_image, save_picture
-from flenlib.dataset.records import NOT_MEASURED
+from flenlib.dataset.records import NOT_MEASURED, Dataset
 from flenlib.dataset.triplets import Triplet
-from flenlib.draw.editor import Editor
+from flenlib.draw.editor import Editor, open_editor
 from flenlib.draw.pictures import seed_of
 from flenlib.measure.faces import ReferenceSet
-from flenlib.measure.identity import distance
+from flenlib.measure.identity import distance, references
 from flenlib.measure.quality import diversity, unchanged
 from flenlib.models import lora
-from flenlib.params import TrainEditor
+from flenlib.params import Iteration, TrainEditor
 from flenlib.project import Project
-from flenlib.steps.record import Criterion
+from flenlib.steps import Criterion
 from flenlib.train.cache import Sample
 from flenlib.train.loop import Result
 from flenlib.train.watch import OnEvent
+from flenlib.wheel import results
 from flenlib.wheel.editor.corrections import done_of
 from flenlib.wheel.train import loss_ends, train_or_set_aside
 
@@ -216,3 +218,39 @@ def criteria(result: Result, settings: TrainEditor, scored: pd.DataFrame, path: 
         Criterion("better on the held-out triplets than the base editor", nearer, found),
         Criterion("the LoRA is saved", size > 0, f"{path.name}, {size:.1f} MiB"),
     ]
+
+
+def read_triplets(project: Project) -> list[Triplet]:
+    """Return the triplets step 2.1 wrote, checked. Raises ValueError naming what is wrong with one."""
+    folder = project.data("corrections")
+    pairs = triplets.read(folder)
+    triplets.check(folder, pairs, minimum=1)
+    return pairs
+
+
+def result(
+    trained: Result, pairs: Sequence[Triplet], scored: pd.DataFrame, best: int, path: Path, settings: TrainEditor,
+    models: dict[str, Any],
+) -> results.TrainEditor:  # fmt: skip
+    """Return what step 2.2 came to: ``best`` is the checkpoint kept as ``path``, ``models`` the editor's facts."""
+    learnt = sum(not pair.held_out for pair in pairs)
+    return results.TrainEditor(
+        sentence=f"{trained.steps} steps on {learnt} triplets; checkpoint {best} is kept, by {told_by(scored)}",
+        criteria=criteria(trained, settings, scored, path),
+        models=models,
+        lora=path,
+        checkpoint=best,
+        scores=by_step(scored),
+    )
+
+
+def run(project: Project, settings: Iteration) -> results.TrainEditor:
+    """Do step 2.2: train the editor's LoRA on the triplets and keep the checkpoint that is best on held-out ones."""
+    folder, pairs, wanted = project.data("corrections"), read_triplets(project), settings.train_editor
+    editor = open_editor(settings.models, transformer=False)  # it comes once the text encoders are gone
+    trained = train_editor(project, editor, folder, pairs, wanted)
+    reference = references(Dataset.open(project.data("source"))).training
+    scored = score(project, editor, trained, folder, pairs, wanted, reference)
+    editor.free()
+    best = best_step(scored, trained)
+    return result(trained, pairs, scored, best, keep(project, trained, best), wanted, editor.facts)

@@ -18,7 +18,7 @@ from flenlib.dataset.triplets import Triplet
 from flenlib.measure.quality import unchanged
 from flenlib.params import Corrections
 from flenlib.project import Project
-from flenlib.steps.record import Criterion
+from flenlib.steps import Criterion
 from flenlib.wheel.editor.corrections import pair_of, source_of
 
 CLEAR = 2.3
@@ -90,10 +90,10 @@ def positives(
 def finish(project: Project, pairs: Sequence[Triplet], settings: Corrections) -> Corrected:
     """Check everything, write ``triplets.json``, and export what is to be learnt where an export differs from it.
 
-    Raises ValueError naming the file for whatever is wrong with a triplet, and when there are too few corrections.
+    Raises ValueError naming the file for whatever is wrong with a triplet.
     """
     folder = project.data("corrections")
-    triplets.check(folder, pairs, settings.minimum)
+    triplets.check(folder, pairs, minimum=0)
     triplets.write(folder, pairs)
     for layout in settings.export:
         layouts.refresh(folder, [p for p in pairs if not p.held_out], folder / "pairs" / layout, layout)
@@ -142,6 +142,7 @@ def _criteria(pairs: Sequence[Triplet], settings: Corrections) -> list[Criterion
         Criterion(
             f"at least {settings.minimum} corrections", len(corrections) >= settings.minimum,
             f"{len(corrections)}, {len(held)} of them held out; {good} good edits beside them{few}",
+            blocking=True,
         ),
         Criterion("a clear difference between before and after", not unclear, ", ".join(unclear) or "all"),
         Criterion("good edits no more than corrections", share <= 0.5, f"{share:.0%} of what is learnt"),

@@ -1,6 +1,11 @@
-"""Is less sent back than in the iteration before? The same edits, those the editor learnt from by themselves."""
+"""What the wheel came to over its iterations: LoRAs, editors, and whether less is sent back than in the one before.
+
+Edits drawn in two iterations are compared by source and instruction; those the editor learnt from stand by themselves.
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pandas as pd
 
@@ -9,14 +14,63 @@ from flenlib.dataset.images import sha256
 from flenlib.dataset.prompts import edit_prompt
 from flenlib.dataset.records import Dataset
 from flenlib.dataset.triplets import Triplet
-from flenlib.measure.statistics import Interval, cluster_bootstrap, verdict
+from flenlib.measure.statistics import Interval, cluster_bootstrap, verdict, wilson
 from flenlib.project import Project
 from flenlib.steps import record
+from flenlib.wheel import results
 
 Key = tuple[str, str]
 """What makes an edit the same in two iterations: its source's pixels, and its instruction."""
 
 LEARNT, FRESH, ALL = "among its triplets", "not among them", "all"
+
+
+def beside(project: Project) -> list[str | pd.DataFrame]:
+    """Return what a report says beside the steps: LoRAs and editors compared, and the iterations side by side."""
+    return [*_loras(project), *_editors(project), *_iterations(project)]
+
+
+def _loras(project: Project) -> list[str | pd.DataFrame]:
+    compared, now = record.result(project, results.RetrainAndCompare), project.iteration
+    if compared is None:
+        return []
+    names = f"{now} is step 1.4's LoRA; {now}_refined is step 1.8's: the same and {now}'s own pristine pictures."
+    title = "On the model card (same prompts and seeds; distances: lower is nearer):"
+    return [title, compared.table, f"{names}\n{compared.sentence}"]
+
+
+def _editors(project: Project) -> list[str | pd.DataFrame]:
+    compared = record.result(project, results.CompareEditors)
+    return ["Editors on the same sources, prompts and seeds:", compared.table, compared.sentence] if compared else []
+
+
+def _iterations(project: Project) -> list[str | pd.DataFrame]:
+    if project.before() is None:
+        return []
+    parts: list[str | pd.DataFrame] = ["The iterations side by side:", iterations_table(project)]
+    found = table(project)
+    if len(found):
+        parts += ["Sent back or rejected, of the edits drawn in both (differences paired, by source, 95 %):", found]
+    return [*parts, sentence(project)]
+
+
+def iterations_table(project: Project) -> pd.DataFrame:
+    """Return a row for each iteration up to this one: the editor it used, and what review made of the edits.
+
+    The share accepted has its 95 % Wilson interval.
+    """
+    rows, each = [], project
+    while each is not None:
+        enriched, reviewed = record.result(each, results.Enrich), record.result(each, results.ReviewEnriched)
+        labels = reviewed.labels if reviewed else {}
+        loras = [Path(use["file"]).name for use in enriched.models["loras"]] if enriched else []
+        count, good = sum(labels.values()), labels.get("good", 0)
+        low, high = wilson(good, count)
+        shares = {"accepted": good / count, "low": low, "high": high} if count else {}
+        rows.append({"iteration": each.iteration, "editor": " + ".join(loras) or "base", "edits": count} | labels)
+        rows[-1] |= {name: round(share, 3) for name, share in shares.items()}
+        each = each.before()
+    return pd.DataFrame(rows[::-1]).set_index("iteration")
 
 
 def sent_back(project: Project) -> dict[Key, float]:
@@ -43,8 +97,8 @@ def learnt(project: Project) -> set[Key]:
 
     Held-out triplets count too: by them a checkpoint was chosen.
     """
-    drawn = record.read(project, "12_enrich")
-    used = {use["sha256"] for use in drawn["models"].get("loras", ())} if drawn else set()
+    drawn = record.result(project, results.Enrich)
+    used = {use["sha256"] for use in drawn.models.get("loras", ())} if drawn else set()
     found, before = set(), project.before()
     while before is not None:
         folder = before.data("corrections")

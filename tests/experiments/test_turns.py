@@ -1,20 +1,17 @@
 """The experiment of several turns: what each policy feeds a turn, and what is plotted of it."""
 
-import json
-from pathlib import Path
-
 import pandas as pd
 import pytest
 import yaml
 
+from experiments import turns
 from flenlib import params
 from flenlib.dataset.images import read_provenance
-from flenlib.dataset.records import Dataset
 from flenlib.models import lora
 from flenlib.project import ROOT, Project, open_iteration
-from flenlib.steps.record import run_file, write_json
-from flenlib.wheel import guards, turns
-from flenlib.wheel.train import mixture_table
+from flenlib.wheel import guards, results
+from flenlib.wheel.mixture import mixture_table
+from tests.results import leave
 from tests.studio import write_raw
 from tests.wheel.test_guards import CHARACTER, fill
 
@@ -31,9 +28,7 @@ def third(tmp_path):
 
 
 def fed(project, policy):
-    told = params.load(ROOT / "params" / "mini" / "turns.yaml")
-    source, enriched = Dataset.open(project.data("source")), Dataset.open(project.data("enriched"))
-    found = turns.learned(project, told, policy, source, enriched)
+    found = turns.learned(project, params.load(ROOT / "params" / "mini" / "turns.yaml"), policy)
     assert found.depth == max((r.depth for d in _inherited(project, policy) for r in d), default=1)
     return mixture_table(found.samples)
 
@@ -55,7 +50,7 @@ def test_what_each_policy_trains_on(third):
 
 def test_pictures_that_made_a_lora_no_fit_to_ship_feed_a_turn_as_little_as_an_iteration(third):
     """The rule is wheel 1's own, and it is read from the same record; without guards nothing is dropped."""
-    write_json(run_file(third.before(), guards.COMPARED), {"results": {"ship": "v2"}})
+    leave(third.before(), results.RetrainAndCompare, ship="v2")
     guarded, unguarded, replacing = turns.policies(params.Guards())
     assert fed(third, guarded)["pictures"].to_dict() == {"source": 4, "enriched": 10}
     assert fed(third, unguarded)["pictures"]["pristine v2"] == 6
@@ -69,6 +64,7 @@ def ran(tiny_flux, tiny_qwen_edit, tmp_path_factory):
     sections = {
         "character": CHARACTER,
         "iteration": "v1",
+        "anyway": True,  # three edits of tiny models are no thirty good ones
         "models": {"generator": str(tiny_flux), "editor": str(tiny_qwen_edit)},
         "curate": {"folder": str(write_raw(home / "pictures"))},
         "enrich": {"edits_per_source": 1, "steps": 1, "tries": 1, "guidance": 1.0},
@@ -90,23 +86,32 @@ def test_every_row_says_which_lora_drew_it(ran):
     frame = pd.read_csv(ran / "turns.csv")
     assert len(frame) == 6 and frame["drawn by"].str.startswith("LoRA of source + enriched").any()
     assert (ran / "turns.png").is_file()
-    first, second = (json.loads(path.read_text()) for path in _results(ran, "accumulate_with_guards"))
-    assert first["handed on"] is False and second["handed on"] is None  # noise has no face: nothing to ship by
-    assert second["drawn by"] == first["drawn by"] and second["lora"] == first["lora"]
-    for row in (first, second):  # what is measured is the LoRA that drew
-        assert Path(row["lora"]).is_file()
-        for picture in (ran / "accumulate_with_guards").glob("data/*/synthetic/v*/*.png"):
+    guarded = frame[frame["policy"] == "accumulate with guards"]
+    assert guarded["handed on"].iloc[0] == "False" and pd.isna(guarded["handed on"].iloc[1])  # noise shows no face
+    assert guarded["drawn by"].nunique() == 1, "what was not handed on feeds nothing"
+    assert list(frame[frame["policy"] == "replace"]["drawn by"])[1] == "LoRA of pristine v1"
+
+
+def test_every_turn_is_an_iteration_with_its_own_records(ran):
+    """What is measured is the LoRA that drew, and each step left the record the wheel's own steps leave."""
+    for folder in sorted((ran / "accumulate_with_guards" / "outputs" / CHARACTER["name"]).glob("v*")):
+        version = folder.name
+        file = folder / f"char_lora_{version}" / f"char_lora_{version}.safetensors"
+        pictures = list((ran / "accumulate_with_guards" / "data").glob(f"*/synthetic/{version}/*.png"))
+        assert len(pictures) == 3
+        for picture in pictures:
             used = read_provenance(picture)["models"]["loras"]
-            assert [use["sha256"] for use in used] == [lora.fingerprint(row["lora"])]
+            assert [use["sha256"] for use in used] == [lora.fingerprint(file)]
+        steps = {path.name.split("_")[0] for path in folder.glob("*.run.json")}
+        assert steps == ({"14", "15", "16", "17", "18"} if version == "v1" else {"14", "15", "16", "17"})
 
 
-def test_what_learns_from_the_same_pictures_is_trained_once(ran):
-    firsts = [json.loads(_results(ran, name)[0].read_text()) for name in ("accumulate_without_guards", "replace")]
-    assert firsts[0]["lora"] == firsts[1]["lora"] and firsts[0]["handed on"] is True
-
-
-def _results(ran, policy):
-    return sorted((ran / policy).glob("outputs/*/v*/turn.json"))
+def test_a_second_run_does_no_work(ran, capsys):
+    before = {path: path.stat().st_mtime_ns for path in ran.rglob("*.run.json")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLENWHEEL_HOME", str(ran.parents[2]))
+        assert turns.main(["2", str(ran.parents[2] / "turns.yaml")]) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 def test_the_plot_has_a_panel_for_each_measure():

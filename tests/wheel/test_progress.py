@@ -8,10 +8,10 @@ from flenlib.dataset.images import save_picture, sha256
 from flenlib.dataset.prompts import edit_prompt
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.dataset.triplets import Triplet
-from flenlib.flow import report
-from flenlib.judge import progress
+from flenlib.flow import WHEEL, report
 from flenlib.project import open_iteration
-from flenlib.steps.record import run_file, write_json
+from flenlib.wheel import progress, results
+from tests.results import leave
 
 CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
 VALUES = ("forest", "beach")
@@ -36,8 +36,8 @@ def iteration(home, version, good, values=VALUES):
     source.save()
     enriched.save()
     counts = {label: len(enriched.labelled(label)) for label in ("good", "needs_correction")}
-    write_json(run_file(project, "13_review_enriched"), {"results": {"labels": counts}})
-    write_json(run_file(project, "12_enrich"), {"models": {"loras": []}})
+    leave(project, results.ReviewEnriched, labels=counts)
+    leave(project, results.Enrich, models={"loras": []})
     return project
 
 
@@ -54,7 +54,7 @@ def adopt(first, second, learnt):
     triplets.write(folder, pairs)
     first.editor_lora.write_bytes(b"a lora")
     used = [{"file": str(first.editor_lora), "sha256": sha256(first.editor_lora), "weight": 1.0}]
-    write_json(run_file(second, "12_enrich"), {"models": {"loras": used}})
+    leave(second, results.Enrich, models={"loras": used})
 
 
 @pytest.fixture
@@ -80,10 +80,10 @@ def test_what_was_learnt_is_told_apart(turned):
 
 
 def test_the_report_says_it_in_one_small_table(turned):
-    text = report.summary(turned, [])
+    text = report.summary(turned, [], WHEEL)
     assert "The iterations side by side" in text and "among its triplets" in text and "which is no test of it" in text
     assert max(map(len, text.splitlines()[-12:-1])) < 300
-    sides = report.iterations_table(turned)
+    sides = progress.iterations_table(turned)
     assert sides.loc["v2", "accepted"] == 0.875 and 0.6 < sides.loc["v2", "low"] < 0.875 < sides.loc["v2", "high"]
 
 
@@ -98,4 +98,4 @@ def test_iterations_without_a_common_edit_do_not_compare(tmp_path):
     iteration(tmp_path, "v1", set())
     second = iteration(tmp_path, "v2", set(), values=("library",))
     assert progress.table(second).empty and "drew no edit in common" in progress.sentence(second)
-    assert "drew no edit in common" in report.summary(second, [])
+    assert "drew no edit in common" in report.summary(second, [], WHEEL)
