@@ -28,6 +28,10 @@ Table = Annotated[pd.DataFrame, PlainValidator(_table), PlainSerializer(_rows)]
 """A DataFrame with one index column: kept as rows in a step's record, and read back as it was."""
 
 
+Facts = dict[str, Any]
+"""What a record keeps of the models that worked: name, hash, precision, LoRAs."""
+
+
 class StepResult(BaseModel):
     """The base of every step's result. A subclass names its notebook, and adds what later steps read as fields."""
 
@@ -38,8 +42,7 @@ class StepResult(BaseModel):
 
     sentence: str
     criteria: tuple[Criterion, ...] = ()
-    models: dict[str, Any] = {}
-    """What is to be known of the models that worked: name, hash, precision, LoRAs."""
+    models: Facts = {}
 
     def check(self, anyway: bool = False) -> Self:
         """Return the result, or raise Blocked for the first blocking criterion that does not hold.

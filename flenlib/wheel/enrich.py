@@ -29,7 +29,7 @@ from flenlib.mini import answers
 from flenlib.models import community
 from flenlib.params import Enrich, Iteration, Review
 from flenlib.project import Project
-from flenlib.steps import Criterion
+from flenlib.steps import Criterion, Facts
 from flenlib.wheel import results
 from flenlib.wheel.labels import SHARPNESS_KEPT, identity_policy
 
@@ -276,7 +276,7 @@ def after(record: ImageRecord, kind: str, value: str) -> dict[str, str]:
     return {name: word for name, word in attributes.items() if word}
 
 
-def result(enriched: Enriched, models: dict[str, Any]) -> results.Enrich:
+def result(enriched: Enriched, models: Facts) -> results.Enrich:
     """Return what step 1.2 came to; ``models`` are the facts of the editor and its LoRAs."""
     within = identity_table(enriched.dataset)[["measured", "within"]].sum()
     count = len(enriched.dataset.images)

@@ -12,7 +12,7 @@ from flenlib.draw.generator import Generator, open_generator
 from flenlib.draw.pictures import Job, check_jobs, keep_planned, make, prompt_jobs, put_record
 from flenlib.params import Generate, Iteration
 from flenlib.project import Project
-from flenlib.steps import Criterion
+from flenlib.steps import Criterion, Facts
 from flenlib.wheel import guards, results
 
 
@@ -58,7 +58,7 @@ def criteria(dataset: Dataset) -> list[Criterion]:
     ]
 
 
-def result(dataset: Dataset, models: dict[str, Any]) -> results.GenerateSynthetic:
+def result(dataset: Dataset, models: Facts) -> results.GenerateSynthetic:
     """Return what step 1.5 came to; ``models`` are the facts of the generator that drew."""
     count, prompts = len(dataset.images), len({r.prompt for r in dataset.images})
     return results.GenerateSynthetic(

@@ -20,7 +20,7 @@ from flenlib.measure import plots
 from flenlib.models.families.base import Family
 from flenlib.params import Iteration, Train
 from flenlib.project import Project
-from flenlib.steps import Criterion
+from flenlib.steps import Criterion, Facts
 from flenlib.train.cache import Sample
 from flenlib.train.checkpoints import OtherRun
 from flenlib.train.loop import Result, train
@@ -181,7 +181,7 @@ def _watched(watched: pd.DataFrame) -> list[Criterion]:
     return made
 
 
-def result(trained: Result, learned: TrainingSet, settings: Train, models: dict[str, Any]) -> results.TrainCharacter:
+def result(trained: Result, learned: TrainingSet, settings: Train, models: Facts) -> results.TrainCharacter:
     """Return what step 1.4 came to; ``models`` are the facts of the generator the LoRA is for."""
     first, last = loss_ends(trained.log)
     return results.TrainCharacter(

@@ -23,7 +23,7 @@ from flenlib.models import community, lora
 from flenlib.models.community import Use
 from flenlib.params import CompareEditors, Iteration, Models
 from flenlib.project import Project
-from flenlib.steps import Criterion
+from flenlib.steps import Criterion, Facts
 from flenlib.wheel import results
 from flenlib.wheel.editor import scores
 from flenlib.wheel.editor.scores import BASE, CURRENT, in_use, intervals
@@ -204,7 +204,7 @@ def _name(use: Use) -> str:
     return f"{stem}-{use.weight:g}"
 
 
-def result(choice: Choice, tables: Mapping[str, pd.DataFrame], models: dict[str, Any]) -> results.CompareEditors:
+def result(choice: Choice, tables: Mapping[str, pd.DataFrame], models: Facts) -> results.CompareEditors:
     """Return what step 2.3 came to; ``models`` are the facts of the base editor."""
     return results.CompareEditors(
         sentence=choice.sentence,

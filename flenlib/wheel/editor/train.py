@@ -22,7 +22,7 @@ from flenlib.measure.quality import diversity, unchanged
 from flenlib.models import lora
 from flenlib.params import Iteration, TrainEditor
 from flenlib.project import Project
-from flenlib.steps import Criterion
+from flenlib.steps import Criterion, Facts
 from flenlib.train.cache import Sample
 from flenlib.train.loop import Result
 from flenlib.train.watch import OnEvent
@@ -230,7 +230,7 @@ def read_triplets(project: Project) -> list[Triplet]:
 
 def result(
     trained: Result, pairs: Sequence[Triplet], scored: pd.DataFrame, best: int, path: Path, settings: TrainEditor,
-    models: dict[str, Any],
+    models: Facts,
 ) -> results.TrainEditor:  # fmt: skip
     """Return what step 2.2 came to: ``best`` is the checkpoint kept as ``path``, ``models`` the editor's facts."""
     learnt = sum(not pair.held_out for pair in pairs)
