@@ -91,6 +91,10 @@ def test_every_params_file_is_valid():
         params.load(path, params.TrainRun if path.parent.name == "train" else params.Iteration)
 
 
+def test_the_readmes_table_is_the_list_of_steps():
+    assert WHEEL.table() in (ROOT / "README.md").read_text()
+
+
 def test_readme_shows_the_commands_the_makefile_has():
     readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
     for target in ("help", "setup", "demo", "test", "lint", "lab", "iterate", "step", "clean"):

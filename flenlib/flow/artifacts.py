@@ -41,7 +41,7 @@ def records(stage: str, view: str) -> Artifact:
             return None
         return [(each.filename, each.sha256, *look(each)) for each in dataset.images]
 
-    return Artifact(f"{view} of `{stage}/`", digest)
+    return Artifact(f"`{stage}/`", digest)
 
 
 def decisions(stage: str) -> Artifact:
@@ -57,7 +57,7 @@ def label_folders(stage: str) -> Artifact:
         places = [(name, path) for name in FOLDERS.values() for path in (folder / name).glob("*")]
         return sorted(f"{name}/{path.name}" for name, path in places if path.name[0] != ".")
 
-    return Artifact(f"{stage}'s `good/ corrections/ rejected/`", digest)
+    return Artifact("label folders", digest)
 
 
 def labels_file(section: str) -> Artifact:
@@ -67,7 +67,7 @@ def labels_file(section: str) -> Artifact:
         file = getattr(settings, section).file
         return _hash(ROOT / file) if file else ""
 
-    return Artifact(f"labels file of `{section}`", digest)
+    return Artifact(f"labels file of `{section}`", digest, listed=False)
 
 
 def weights(*fields: str) -> Artifact:
@@ -80,7 +80,7 @@ def weights(*fields: str) -> Artifact:
             found += [_weights(name) for name in ([value] if isinstance(value, str) else value)]
         return found
 
-    return Artifact("weights of " + ", ".join(f"`{field}`" for field in fields), digest)
+    return Artifact("weights of " + ", ".join(f"`{field}`" for field in fields), digest, listed=False)
 
 
 def _raw(project: Project, settings: Iteration) -> Any:
@@ -146,12 +146,12 @@ EDITS = records("enriched", "measurements")
 EDIT_DECISIONS = decisions("enriched")
 EDIT_LABELS = records("enriched", "labels")
 EDIT_FOLDERS = label_folders("enriched")
-CORRECTED = Artifact("what reviewers corrected", _corrected)
-LORA = Artifact("`char_lora_<iteration>`", lambda project, settings: _hash(project.lora(project.iteration)))
+CORRECTED = Artifact("what reviewers corrected", _corrected, listed=False)
+LORA = Artifact("`char_lora`", lambda project, settings: _hash(project.lora(project.iteration)))
 REFINED = Artifact(
-    "`char_lora_<iteration>_refined`", lambda project, settings: _hash(project.lora(f"{project.iteration}_refined"))
+    "refined LoRA", lambda project, settings: _hash(project.lora(f"{project.iteration}_refined"))
 )
-SHIP = Artifact("the LoRA to use", _ship)
+SHIP = Artifact("the LoRA to use", _ship, listed=False)
 DRAWN = records("synthetic", "pictures")
 MEASURED = records("synthetic", "measurements")
 PICKS = decisions("synthetic")
@@ -161,17 +161,17 @@ PRISTINE = records("pristine", "pictures")
 INHERITED = Artifact(
     "earlier `pristine/`", _earlier(lambda before: (_hash(before.data("pristine") / "metadata.json"), _ship(before)))
 )
-TRIPLETS = Artifact("`corrections/triplets.json`", _triplets)
-EXPORTED = Artifact("pairs for other trainers", _exported)
+TRIPLETS = Artifact("triplets", _triplets)
+EXPORTED = Artifact("pairs for other trainers", _exported, listed=False)
 EARLIER_TRIPLETS = Artifact(
-    "earlier `corrections/`", _earlier(lambda before: _hash(before.data("corrections") / triplets.FILE))
+    "earlier triplets", _earlier(lambda before: _hash(before.data("corrections") / triplets.FILE))
 )
-GIVEN_PAIRS = Artifact("imported pairs", _given_pairs)
+GIVEN_PAIRS = Artifact("imported pairs", _given_pairs, listed=False)
 TRIED = Artifact(
     "people's picks among tries", lambda project, settings: _decided(project.data("corrections") / "tries")
 )
-EDITOR_LORA = Artifact("`qwen_char_lora_<iteration>`", lambda project, settings: _hash(project.editor_lora))
-ADOPTED = Artifact("the adopted editor", _adopted)
+EDITOR_LORA = Artifact("editor LoRA", lambda project, settings: _hash(project.editor_lora))
+ADOPTED = Artifact("adopted editor", _adopted)
 CHOICE = Artifact("`editor.json`", lambda project, settings: _hash(project.adopted_editor))
 
 

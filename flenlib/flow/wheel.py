@@ -28,7 +28,7 @@ WHEEL = Flow(
         Step(
             results.CheckMachine,
             "flenlib.wheel.machine",
-            "what this machine can run, at which precision",
+            "what this machine can run",
             settings=("models",),
         ),
         Step(
@@ -42,7 +42,7 @@ WHEEL = Flow(
         Step(
             results.Enrich,
             "flenlib.wheel.enrich",
-            "1.2 edits by the editor, gated by face identity",
+            "1.2 edits, gated by face identity",
             settings=(*EDITOR, *JUDGED, "enrich"),
             reads=(a.SOURCES, a.ADOPTED, EDITOR_WEIGHTS),
             makes=(a.EDITS,),
@@ -50,7 +50,7 @@ WHEEL = Flow(
         Step(
             results.ReviewEnriched,
             "flenlib.wheel.review",
-            "1.3 labels by a person, a file or a stated policy",
+            "1.3 labels by a person, a file or a policy",
             settings=("review_enriched",),
             reads=(a.EDITS, a.labels_file("review_enriched")),
             asks=(a.EDIT_DECISIONS,),
@@ -92,10 +92,10 @@ WHEEL = Flow(
         Step(
             results.RetrainAndCompare,
             "flenlib.wheel.retrain",
-            "1.8 from the base model with the pristine pictures; base, v1 and refined on the model card",
+            "1.8 a refined LoRA with the pristine ones; compared",
             settings=(*GENERATOR, "retrain", "card", "guards"),
             reads=(a.SOURCES, a.EDIT_LABELS, a.INHERITED, a.PRISTINE, a.LORA, GENERATOR_WEIGHTS),
-            makes=(a.REFINED, a.SHIP),
+            makes=(a.REFINED,),
         ),
         Step(
             results.ModelCard,
@@ -130,7 +130,7 @@ WHEEL = Flow(
         Step(
             results.CompareEditors,
             "flenlib.wheel.editor.compare",
-            "2.3 base editor, published LoRAs, ours; one is adopted",
+            "2.3 base, published, ours; one is adopted",
             settings=(*EDITOR, *JUDGED, "compare_editors"),
             reads=(
                 *(a.SOURCES, a.TRIPLETS, a.ADOPTED, a.EDITOR_LORA),

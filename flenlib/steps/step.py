@@ -21,6 +21,8 @@ class Artifact:
 
     name: str
     digest: Callable[[Project, Any], Any]
+    listed: bool = True
+    """Whether tables for people name it."""
 
 
 @dataclass(frozen=True)
@@ -100,3 +102,11 @@ class Flow:
         """Return the earlier steps that make something this one reads."""
         earlier = self.steps[: self.steps.index(step)]
         return tuple(other for other in earlier if set(other.makes) & set(step.reads))
+
+    def table(self) -> str:
+        """Return the steps as a Markdown table: notebook, what it does, what it reads and makes."""
+        rows = ["| notebook | step | reads | makes |", "|---|---|---|---|"]
+        for step in self.steps:
+            reads, makes = (dict.fromkeys(a.name for a in some if a.listed) for some in (step.reads, step.makes))
+            rows.append(f"| `{step.name}` | {step.does} | {', '.join(reads)} | {', '.join(makes)} |")
+        return "\n".join(rows)
