@@ -141,12 +141,12 @@ class ReferenceSet:
         """Return the smallest distance between any of ``faces`` and any reference; None (not measured) for no face."""
         if not faces:
             return None
-        return float(_distances(np.stack([face.encoding for face in faces]), self.encodings).min())
+        return float(distances(np.stack([face.encoding for face in faces]), self.encodings).min())
 
     @property
     def spread(self) -> np.ndarray:
         """The distance of each reference to the nearest other one, shape (n,)."""
-        between = _distances(self.encodings, self.encodings)
+        between = distances(self.encodings, self.encodings)
         np.fill_diagonal(between, np.inf)
         return between.min(axis=1)
 
@@ -180,7 +180,8 @@ def _locate(backend: ModuleType, pixels: np.ndarray) -> list[tuple[int, int, int
     return places or backend.face_locations(pixels, number_of_times_to_upsample=1)
 
 
-def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the Euclidean distance of every row of ``a`` to every row of ``b``, shape (len(a), len(b))."""
     return np.linalg.norm(a[:, None] - b[None], axis=-1)
 
 

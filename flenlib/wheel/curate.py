@@ -12,16 +12,14 @@ from tqdm.auto import tqdm
 
 from flenlib import mini
 from flenlib.dataset import captions, imports
-from flenlib.dataset.images import contact_sheet, open_image, read_provenance, save_picture, sha256
+from flenlib.dataset.images import contact_sheet, read_provenance, save_picture, sha256
 from flenlib.dataset.prompts import FACE_ANGLES
 from flenlib.dataset.records import Dataset, ImageRecord
-from flenlib.measure import faces as face
-from flenlib.measure import quality
-from flenlib.measure.angle import estimate_angle
 from flenlib.params import Character, Curate, Iteration
 from flenlib.project import ROOT, Project
 from flenlib.steps import Criterion
-from flenlib.wheel import results
+from flenlib.wheel import candidates, results
+from flenlib.wheel.candidates import Candidate
 
 
 @dataclass(frozen=True)
@@ -31,19 +29,6 @@ class Curated:
     dataset: Dataset
     table: pd.DataFrame
     criteria: list[Criterion]
-
-
-@dataclass
-class _Candidate:
-    path: Path
-    filename: str
-    attributes: dict[str, str]
-    image: Image.Image | None = None
-    faces: int = 0
-    estimated: bool = False
-    """Whether its angle is an estimate, because neither its name nor a .txt or metadata.json beside it says one."""
-    reasons: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
 
 
 def gather(project: Project, settings: Curate) -> Path:
@@ -68,62 +53,21 @@ def curate(project: Project, settings: Curate) -> Curated:
     pictures = imports.list_pictures(folder)
     names, renamed = imports.new_names(pictures)
     print(*renamed, sep="\n", end="\n" if renamed else "")
-    candidates = [_Candidate(path, names[path], imports.attributes_from_name(path)) for path in pictures]
-    for candidate in tqdm(candidates, desc="checking pictures", unit="picture"):
-        _check(candidate, settings)
-    _reject_duplicates(candidates)
-    dataset = _write(project, [c for c in candidates if not c.reasons], settings)
+    found = [Candidate(path, names[path], imports.attributes_from_name(path)) for path in pictures]
+    for candidate in tqdm(found, desc="checking pictures", unit="picture"):
+        candidates.check(candidate, settings)
+    candidates.reject_duplicates(found)
+    usable = [candidate for candidate in found if not candidate.reasons]
+    apart = candidates.find_strangers(usable)
+    dataset = _write(project, usable, settings)
     unread = [
-        _Candidate(path, path.name, {}, reasons=(f"{path.suffix.lower()} is not read here; save it as PNG or JPEG",))
+        Candidate(path, path.name, {}, reasons=(f"{path.suffix.lower()} is not read here; save it as PNG or JPEG",))
         for path in imports.list_unread(folder)
     ]
-    return Curated(dataset, _table(candidates + unread), _criteria(dataset, project, settings))
+    return Curated(dataset, candidates.table([*found, *unread]), [*_criteria(dataset, project, settings), apart])
 
 
-def _check(candidate: _Candidate, settings: Curate) -> None:
-    try:
-        candidate.image = open_image(candidate.path)
-    except (ValueError, OSError) as error:
-        candidate.reasons = (str(error).replace(str(candidate.path), candidate.path.name),)
-        return
-    found = face.find_faces(candidate.image)
-    candidate.faces = len(found)
-    reasons = quality.problems(
-        candidate.image,
-        minimum_size=settings.minimum_size,
-        minimum_sharpness=settings.minimum_sharpness,
-        box=found[0].box if found else None,
-    )
-    if settings.expect_face and len(found) > 1:
-        reasons.append(f"{len(found)} faces found, one expected")
-    said = candidate.attributes.get("angle")
-    if found and said is None:
-        candidate.attributes["angle"] = estimate_angle(candidate.image, found[0])
-        candidate.estimated = True
-    if settings.expect_face and not found and candidate.attributes.get("pose", "portrait") == "portrait":
-        if said == "front":
-            reasons.append("no face found in a front view")
-        elif said is None:
-            name = f"{candidate.path.stem}_profile-left{candidate.path.suffix}"
-            reasons.append(
-                "no face found, and nothing says that it is a profile or back view: if it is one, say the angle in the "
-                f"name ({name}) or in a .txt beside it"
-            )
-    candidate.reasons = tuple(reasons)
-
-
-def _reject_duplicates(candidates: list[_Candidate]) -> None:
-    """Keep one of the pictures that show the same: the largest, and the lossless one of equals."""
-    usable = sorted((c for c in candidates if not c.reasons), key=_worth)
-    for first, second in quality.duplicates([c.image for c in usable]):
-        usable[second].reasons += (f"duplicate of {usable[first].filename}",)
-
-
-def _worth(candidate: _Candidate) -> tuple[int, bool]:
-    return -candidate.image.width * candidate.image.height, candidate.path.suffix.lower() not in (".png", ".bmp")
-
-
-def _write(project: Project, usable: list[_Candidate], settings: Curate) -> Dataset:
+def _write(project: Project, usable: list[Candidate], settings: Curate) -> Dataset:
     dataset = Dataset.open(project.data("source"), create=True)
     before = {r.filename: r for r in dataset.images}
     dataset.images = []
@@ -131,7 +75,7 @@ def _write(project: Project, usable: list[_Candidate], settings: Curate) -> Data
         kept = _import(dataset.folder / candidate.filename, candidate)
         known = before.get(candidate.filename) if kept else None
         record = known or _record(candidate, sha256(dataset.folder / candidate.filename))
-        record.measurements["faces_found"] = candidate.faces
+        record.measurements["faces_found"] = len(candidate.faces)
         dataset.add(record)
         _settle_words(project, dataset.path(record), record, candidate)
     for name in before.keys() - {r.filename for r in dataset.images}:
@@ -143,7 +87,7 @@ def _write(project: Project, usable: list[_Candidate], settings: Curate) -> Data
     return dataset
 
 
-def _settle_words(project: Project, path: Path, record: ImageRecord, candidate: _Candidate) -> None:
+def _settle_words(project: Project, path: Path, record: ImageRecord, candidate: Candidate) -> None:
     """Take over what a person wrote, in ``metadata.json`` or the .txt here, else beside the raw picture; else build it.
 
     The words stay as they are written; only a missing trigger is added. An angle edited in ``metadata.json`` stands;
@@ -169,7 +113,7 @@ def _settle_words(project: Project, path: Path, record: ImageRecord, candidate: 
     record.extra |= {} if edited else {"caption_made": record.caption}
 
 
-def _settle_trigger(character: Character, record: ImageRecord, candidate: _Candidate) -> None:
+def _settle_trigger(character: Character, record: ImageRecord, candidate: Candidate) -> None:
     """Add the trigger to a caption without it, which could not be trained on, and note all there is to warn of."""
     caption = captions.with_trigger(record.caption, character)
     added = ["trigger added: the caption had none"] if caption != record.caption else []
@@ -182,7 +126,7 @@ def estimated(record: ImageRecord) -> bool:
     return record.angle is not None and record.extra.get("angle_estimated") == record.angle
 
 
-def _import(target: Path, candidate: _Candidate) -> bool:
+def _import(target: Path, candidate: Candidate) -> bool:
     """Save a picture as PNG with its provenance; return whether the very same picture stood there already."""
     digest = sha256(candidate.path)
     if _original(target) == digest:
@@ -201,7 +145,7 @@ def _original(target: Path) -> str | None:
         return None
 
 
-def _record(candidate: _Candidate, digest: str) -> ImageRecord:
+def _record(candidate: Candidate, digest: str) -> ImageRecord:
     attributes = dict(candidate.attributes)
     return ImageRecord(
         filename=candidate.filename,
@@ -244,18 +188,6 @@ def sheet(dataset: Dataset) -> Image.Image:
         known = [f"{record.angle or 'angle unknown'}{' (estimated)' if estimated(record) else ''}", record.expression]
         titles.append(" ".join(filter(None, [*known, "(held out)" if record.held_out else ""])))
     return contact_sheet([dataset.path(r) for r in dataset.images], titles, columns=6)
-
-
-def _table(candidates: list[_Candidate]) -> pd.DataFrame:
-    rows = []
-    for candidate in candidates:
-        angle = candidate.attributes.get("angle")
-        rows.append(
-            {"file": candidate.path.name, "faces": candidate.faces,
-             "angle": f"{angle} (estimated)" if candidate.estimated else angle, "usable": not candidate.reasons,
-             "reasons": "; ".join(candidate.reasons), "warnings": "; ".join(candidate.warnings)}
-        )  # fmt: skip
-    return pd.DataFrame(rows).set_index("file")
 
 
 def _criteria(dataset: Dataset, project: Project, settings: Curate) -> list[Criterion]:

@@ -131,8 +131,6 @@ def test_a_blocked_step_is_done_only_anyway(project):
     step, given = WHEEL.find(11), settings()
     failed = Criterion("at least 10 usable pictures", False, "1", blocking=True)
     result = results.CurateSource(sentence="", criteria=[failed], pictures=1, usable=1)
-    record.write(
-        project, result, inputs=stamps.inputs(project, step, given), made=stamps.made(project, step, given)
-    )
+    record.write(project, result, inputs=stamps.inputs(project, step, given), made=stamps.made(project, step, given))
     assert not stamps.is_done(project, step, given)
     assert stamps.is_done(project, step, settings(anyway=True))

@@ -9,6 +9,8 @@ from PIL import Image, ImageFilter
 
 from flenlib import params
 from flenlib.dataset.records import Dataset
+from flenlib.mini.people import person
+from flenlib.mini.render import Scene, render
 from flenlib.project import open_iteration
 from flenlib.wheel import curate as step
 from tests.studio import write_raw
@@ -224,3 +226,15 @@ def test_too_few_pictures_are_said_not_hidden(raw, tmp_path):
 def test_a_missing_folder_is_one_sentence(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         step.curate(open_iteration(CHARACTER, root=tmp_path), settings(tmp_path / "nowhere"))
+
+
+def test_a_picture_of_somebody_else_is_named_and_kept(raw, tmp_path):
+    folder = shutil.copytree(raw, tmp_path / "mixed")
+    other = Image.fromarray(render(person(1_070_003), Scene(seed=3)))
+    other.save(folder / "zoe_front.png")
+    curated = step.curate(open_iteration(CHARACTER, root=tmp_path), settings(folder))
+    criterion = next(c for c in curated.criteria if "somebody else" in c.name)
+    assert not criterion.holds and criterion.found.startswith("zoe_front.png (0.")
+    assert "from the nearest of the others" in curated.table.loc["zoe_front.png", "warnings"]
+    assert curated.table["usable"].all() and len(curated.dataset.images) == 13
+    assert (curated.table["warnings"] != "").sum() == 1

@@ -1,0 +1,109 @@
+"""One picture of a person's folder before it is imported: what is known of it, and what is against it or odd."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from flenlib.dataset.images import open_image
+from flenlib.dataset.prompts import FACE_ANGLES
+from flenlib.measure import faces as face
+from flenlib.measure import quality
+from flenlib.measure.angle import estimate_angle
+from flenlib.measure.strangers import strangers
+from flenlib.params import Curate
+from flenlib.steps import Criterion
+
+
+@dataclass
+class Candidate:
+    """A picture of the raw folder: what its name and caption say it shows, what was found, and what speaks against it.
+
+    Reasons keep it out of the dataset; warnings are for a person to look at.
+    """
+
+    path: Path
+    filename: str
+    attributes: dict[str, str]
+    image: Image.Image | None = None
+    faces: tuple[face.Face, ...] = ()
+    estimated: bool = False
+    """Whether its angle is an estimate, because neither its name nor a .txt or metadata.json beside it says one."""
+    reasons: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def check(candidate: Candidate, settings: Curate) -> None:
+    """Open a picture, find its faces, estimate an angle nobody says, and note the reasons against it."""
+    try:
+        candidate.image = open_image(candidate.path)
+    except (ValueError, OSError) as error:
+        candidate.reasons = (str(error).replace(str(candidate.path), candidate.path.name),)
+        return
+    found = face.find_faces(candidate.image)
+    candidate.faces = tuple(found)
+    reasons = quality.problems(
+        candidate.image,
+        minimum_size=settings.minimum_size,
+        minimum_sharpness=settings.minimum_sharpness,
+        box=found[0].box if found else None,
+    )
+    if settings.expect_face and len(found) > 1:
+        reasons.append(f"{len(found)} faces found, one expected")
+    said = candidate.attributes.get("angle")
+    if found and said is None:
+        candidate.attributes["angle"] = estimate_angle(candidate.image, found[0])
+        candidate.estimated = True
+    if settings.expect_face and not found and candidate.attributes.get("pose", "portrait") == "portrait":
+        if said == "front":
+            reasons.append("no face found in a front view")
+        elif said is None:
+            name = f"{candidate.path.stem}_profile-left{candidate.path.suffix}"
+            reasons.append(
+                "no face found, and nothing says that it is a profile or back view: if it is one, say the angle in the "
+                f"name ({name}) or in a .txt beside it"
+            )
+    candidate.reasons = tuple(reasons)
+
+
+def reject_duplicates(candidates: Sequence[Candidate]) -> None:
+    """Keep one of the pictures that show the same: the largest, and the lossless one of equals."""
+    usable = sorted((c for c in candidates if not c.reasons), key=_worth)
+    for first, second in quality.duplicates([c.image for c in usable]):
+        usable[second].reasons += (f"duplicate of {usable[first].filename}",)
+
+
+def find_strangers(usable: Sequence[Candidate]) -> Criterion:
+    """Warn of pictures whose face lies apart from the others': they stay, as only a person knows who they show."""
+    seen = {c.filename: c.faces[0] for c in usable if c.faces and c.attributes.get("angle") in FACE_ANGLES}
+    found = strangers(seen)
+    for candidate in usable:
+        if found and candidate.filename in found:
+            far = f"its face is {found[candidate.filename]:.2f} from the nearest of the others"
+            candidate.warnings += (f"somebody else? {far}; if so, take it out of the folder",)
+    name = "no picture looks like somebody else"
+    if found is None:
+        return Criterion(name, False, f"not measured: {len(seen)} pictures show a face from the front or half side")
+    named = ", ".join(f"{file} ({distance:.2f} from the others)" for file, distance in found.items())
+    return Criterion(name, not found, named or f"{len(seen)} faces, all near others")
+
+
+def table(candidates: Sequence[Candidate]) -> pd.DataFrame:
+    """Return every picture with its faces, its angle, whether it is usable, and the reasons and warnings."""
+    rows = []
+    for candidate in candidates:
+        angle = candidate.attributes.get("angle")
+        rows.append(
+            {"file": candidate.path.name, "faces": len(candidate.faces),
+             "angle": f"{angle} (estimated)" if candidate.estimated else angle, "usable": not candidate.reasons,
+             "reasons": "; ".join(candidate.reasons), "warnings": "; ".join(candidate.warnings)}
+        )  # fmt: skip
+    return pd.DataFrame(rows).set_index("file")
+
+
+def _worth(candidate: Candidate) -> tuple[int, bool]:
+    return -candidate.image.width * candidate.image.height, candidate.path.suffix.lower() not in (".png", ".bmp")
