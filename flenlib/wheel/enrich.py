@@ -292,6 +292,7 @@ def result(enriched: Enriched, models: Facts) -> results.Enrich:
 def run(project: Project, settings: Iteration) -> results.Enrich:
     """Do step 1.2: edit every source that is not held out, with the editor and the LoRAs the settings name."""
     source = Dataset.open(project.data("source"))
+    print(plan_sentence(source, settings.enrich))
     editor = open_editor(settings.models, open_routes(project, settings.models))
     enriched = enrich(project, source, editor, settings.enrich, settings.review_enriched)
     editor.free()
