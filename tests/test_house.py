@@ -1,6 +1,8 @@
 """The plan of the house: which room may import which, how notebooks are committed, what README and Makefile promise."""
 
 import ast
+import base64
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +70,19 @@ def test_notebook_is_committed_clean_and_thin(path):
     assert all(len(c.source.splitlines()) <= 15 for c in code)
     assert not any(isinstance(n, ast.FunctionDef | ast.ClassDef) for c in code for n in ast.walk(ast.parse(c.source)))
     assert notebook.cells[0].source.startswith("# ") and "*Reads*" in notebook.cells[0].source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook_says_why_and_shows_what_to_expect(path):
+    """The first cell: title, purpose, at least two sentences of why, one small picture, what it reads."""
+    cell = nbformat.read(path, as_version=4).cells[0]
+    ((name, content),) = cell.attachments.items()
+    assert cell.source.count(f"](attachment:{name})") == 1
+    assert len(base64.b64decode(content["image/jpeg"])) < 20 * 1024
+    before = cell.source.split("*Reads*")[0].splitlines()
+    prose = " ".join(line for line in before if not line.startswith(("#", "!")))
+    assert len(re.findall(r"[\w)*`]\.(?=\s|$)", prose)) >= 3
+    assert max(map(len, cell.source.splitlines())) <= 110
 
 
 @pytest.mark.parametrize("step", WHEEL.steps, ids=lambda s: s.name)
