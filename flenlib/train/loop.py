@@ -86,7 +86,6 @@ def train(
             facts = {
                 "model": _model_facts(family),
                 "settings": settings.model_dump(),
-                "caption_empty": family.caption_empty,
                 "samples": _sample_facts(samples),
             }
             checkpoints.check_same(folder, facts | _transformer_facts(family))

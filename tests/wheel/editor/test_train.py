@@ -42,9 +42,9 @@ def trained(tiny_qwen_edit, tmp_path_factory):
 
 
 def test_held_out_triplets_are_never_learnt_and_references_always_are(trained):
-    project, _, folder, pairs, _, result = trained
+    project, editor, folder, pairs, _, result = trained
     told = json.loads((project.outputs / "editor_training" / "training.json").read_text())
-    assert told["caption_empty"] == " ", "the empty prompt of the pipeline"
+    assert editor.family.caption_empty == " ", "the empty prompt of the pipeline"
     assert len(told["samples"]) == 4 and all(len(s["references"]) == 1 for s in told["samples"])
     assert [s.image.name for s in step.samples(folder, pairs, held_out=True)] == ["t4.png"]
     assert result.watched["validation"].notna().any()
