@@ -14,6 +14,7 @@ the step's operations at the rate a large matrix product reaches on this gpu; an
 from __future__ import annotations
 
 import argparse
+import inspect
 import itertools
 import sys
 import time
@@ -21,10 +22,11 @@ from typing import Any
 
 import pandas as pd
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import FlowMatchEulerDiscreteScheduler, QwenImageTransformer2DModel
 from torch import nn
 
 from flenlib.models import lora, placement
+from flenlib.models.batch import Batch
 from flenlib.models.families.base import Family, collect
 from flenlib.models.quantise import kept, quantised
 from flenlib.models.registry import FAMILIES
@@ -33,7 +35,7 @@ from flenlib.predict import costs, plan
 from flenlib.predict.weights import weights
 from flenlib.train import optimizers
 
-SIZES = {"flux": [(512, 768), (1024, 1024)], "qwen_edit": [(1024, 1024)]}
+SIZES = {"flux": [(512, 768), (1024, 1024)], "qwen_image": [(1024, 1024)], "qwen_edit": [(1024, 1024)]}
 GIB = 2**30
 
 
@@ -53,7 +55,7 @@ def build(name: str, precision: str, device: torch.device, layers: Any = None, h
                 model.set_submodule(layer, quantised(module, precision, device))
             elif precision == "nf4" and kept(layer, family.eight_bits):
                 model.set_submodule(layer, quantised(module, "int8", device))
-    if name == "qwen_edit":  # its rotary table is no parameter, and still on meta
+    if isinstance(model, QwenImageTransformer2DModel):  # its rotary table is no parameter, and still on meta
         table = type(model.pos_embed)
         model.pos_embed = table(theta=10000, axes_dim=list(model.config.axes_dims_rope), scale_rope=True)
     return model
@@ -62,28 +64,28 @@ def build(name: str, precision: str, device: torch.device, layers: Any = None, h
 def family_of(name: str, model: nn.Module, precision: str, device: torch.device) -> Family:
     """Return the family around a transformer, without the parts a training step does not use."""
     kind = FAMILIES[name]
-    parts = ["vae", *kind.encoders, "tokenizer", *(["tokenizer_2"] if name == "flux" else ["processor"])]
+    parts = inspect.signature(kind.pipeline_class.__init__).parameters.keys() - {"self", "scheduler", "transformer"}
     pipeline = kind.pipeline_class(
         scheduler=FlowMatchEulerDiscreteScheduler(), transformer=model, **dict.fromkeys(parts)
     )
     return kind(pipeline, name, precision, "none", device)
 
 
-def batch_of(name: str, config: Any, size: tuple[int, int], reference: int) -> dict[str, torch.Tensor]:
+def batch_of(family: type[Family], config: Any, size: tuple[int, int], reference: int) -> Batch:
     """Return random parts of one sample as ``encode`` shapes them; a reference is ``reference`` pixels a side."""
     rows, columns, side = size[1] // 16, size[0] // 16, reference // 16
-    made = {
-        "latents": torch.randn(1, rows * columns, config.in_channels),
-        "grid": torch.tensor([[rows, columns]]),
-        "text": torch.randn(1, FAMILIES[name].text_tokens, config.joint_attention_dim),
-    }
-    if name == "flux":
-        return made | {"pooled": torch.randn(1, config.pooled_projection_dim)}
-    return made | {
-        "text_mask": torch.ones(1, FAMILIES[name].text_tokens, dtype=torch.long),
-        "reference": torch.randn(1, side * side, config.in_channels),
-        "reference_grid": torch.tensor([[[side, side]]]),
-    }
+    found = Batch(
+        latents=torch.randn(1, rows * columns, config.in_channels),
+        grid=torch.tensor([[rows, columns]]),
+        text=torch.randn(1, family.text_tokens, config.joint_attention_dim),
+        text_mask=torch.ones(1, family.text_tokens, dtype=torch.long),
+    )
+    if "pooled_projection_dim" in config:
+        found |= Batch(pooled=torch.randn(1, config.pooled_projection_dim))
+    if family.references:
+        pictures = {"reference": torch.randn(1, side * side, config.in_channels)}
+        found |= Batch(**pictures, reference_grid=torch.tensor([[[side, side]]]))
+    return found
 
 
 def measure(
@@ -101,8 +103,8 @@ def measure(
     model.enable_gradient_checkpointing()
     parameters = lora.trainable(family)
     optimizer = optimizers.make(parameters, settings)
-    batch = batch_of(name, model.config, size, reference)
-    clean = batch.pop("latents").to(device)
+    batch = batch_of(FAMILIES[name], model.config, size, reference)
+    clean = batch.latents.to(device)
     seconds = []
     for _ in range(steps):
         started = time.perf_counter()

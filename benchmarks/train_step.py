@@ -31,6 +31,8 @@ from PIL import Image
 from flenlib.draw import load
 from flenlib.measure.statistics import paired_bootstrap
 from flenlib.models import lora, registry
+from flenlib.models.batch import Encoded, collate
+from flenlib.models.families.base import Family
 from flenlib.params import Train
 from flenlib.train import flow, optimizers
 from flenlib.train.cache import Sample
@@ -54,35 +56,29 @@ def write_samples(folder: Path, model: registry.Model) -> list[Sample]:
     ]
 
 
-def prepared(model: str, device: str, settings: Train, samples: list[Sample]) -> tuple[Any, list[dict]]:
+def prepared(model: str, device: str, settings: Train, samples: list[Sample]) -> tuple[Family, list[Encoded]]:
     """Load a family, encode the samples into memory, and attach the LoRA."""
     family = load.load_family(model, device=device)
     encoded = []
     for sample in samples:
         references = [Image.open(path) for path in sample.references]
-        parts = family.encode(image=Image.open(sample.image), text=sample.caption, references=references)
-        encoded.append({name: tensor.to(family.device) for name, tensor in parts.items()})
+        encoded.append(family.encode(image=Image.open(sample.image), text=sample.caption, references=references))
     lora.attach(family, settings.rank, settings.alpha, settings.targets, settings.seed)
     return family, encoded
 
 
-def stacked(items: list[dict]) -> dict[str, torch.Tensor]:
-    """Return the parts of several encoded samples as one batch."""
-    return {name: torch.stack([item[name] for item in items]) for name in items[0]}
-
-
-def plain(family: Any, encoded: list[dict], settings: Train) -> Iterator[None]:
+def plain(family: Family, encoded: list[Encoded], settings: Train) -> Iterator[None]:
     """Train as diffusers' scripts do: a shuffled DataLoader, noise, flow matching loss, accelerate, AdamW."""
     accelerator = Accelerator(cpu=family.device.type == "cpu")
     parameters = lora.trainable(family)
-    loader = torch.utils.data.DataLoader(encoded, settings.batch_size, shuffle=True, collate_fn=stacked)
+    loader = torch.utils.data.DataLoader(encoded, settings.batch_size, shuffle=True, collate_fn=collate)
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / settings.warmup))
     optimizer, loader, schedule = accelerator.prepare(optimizer, loader, schedule)
     while True:
         for batch in loader:
             with accelerator.accumulate(family.transformer):
-                clean = batch["latents"]
+                clean = batch.latents
                 noise = torch.randn_like(clean)
                 times = torch.randn(len(clean), device=clean.device).sigmoid()
                 at = times.view(-1, 1, 1)
@@ -97,15 +93,15 @@ def plain(family: Any, encoded: list[dict], settings: Train) -> Iterator[None]:
             yield
 
 
-def bare(family: Any, encoded: list[dict], settings: Train) -> Iterator[None]:
+def bare(family: Family, encoded: list[Encoded], settings: Train) -> Iterator[None]:
     """Do nothing but forward, backward, clip and step, always on the same batch."""
     parameters = lora.trainable(family)
     optimizer = optimizers.make(parameters, settings)
-    batch = stacked(encoded[: settings.batch_size])
-    noise, times = torch.randn_like(batch["latents"]), torch.rand(len(batch["latents"]), device=family.device)
-    noisy = flow.add_noise(batch["latents"], noise, times)
+    batch = collate(encoded[: settings.batch_size]).to(family.device)
+    noise, times = torch.randn_like(batch.latents), torch.rand(len(batch.latents), device=family.device)
+    noisy = flow.add_noise(batch.latents, noise, times)
     while True:
-        flow.losses(family.predict(noisy, times, batch), batch["latents"], noise).mean().backward()
+        flow.losses(family.predict(noisy, times, batch), batch.latents, noise).mean().backward()
         torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()

@@ -27,6 +27,14 @@ def tiny_qwen_edit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(new_qwen_edit(tmp_path_factory.mktemp("models") / "tiny-qwen-edit", size="tiny"))
 
 
+@pytest.fixture(scope="session")
+def tiny_qwen_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny QwenImagePipeline (64 px); read-only."""
+    from flenlib.mini.architecture import new_qwen_image
+
+    return Path(new_qwen_image(tmp_path_factory.mktemp("models") / "tiny-qwen-image", size="tiny"))
+
+
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
     """A hub on this machine that answers every request with one status and error code; none is left running."""

@@ -1,4 +1,4 @@
-"""The two small pipelines before training: real diffusers classes, ordinary folders, random weights.
+"""The small pipelines before training: real diffusers classes, ordinary folders, random weights.
 
 ``mini`` is the size that is trained and shipped; ``tiny`` is for tests, with the same layout and a few hundred KB.
 """
@@ -18,6 +18,7 @@ from diffusers import (
     FluxPipeline,
     FluxTransformer2DModel,
     QwenImageEditPlusPipeline,
+    QwenImagePipeline,
     QwenImageTransformer2DModel,
 )
 from transformers import (
@@ -31,8 +32,9 @@ from transformers import (
 )
 
 from flenlib.dataset.prompts import choose
-from flenlib.mini.tokens import flux_tokenizer, qwen_tokenizer
+from flenlib.mini.tokens import PLAIN_SYSTEM, flux_tokenizer, qwen_tokenizer
 from flenlib.models.families.qwen_processor import QwenPictureProcessor
+from flenlib.models.registry import of_pipeline
 
 FACTS_FILE = "flenlib.json"
 
@@ -187,12 +189,9 @@ def _mrope(head: int) -> list[int]:
     return [time, (head // 2 - time) // 2, head // 2 - time - (head // 2 - time) // 2]
 
 
-def qwen_edit_pipeline(size: str = "mini") -> QwenImageEditPlusPipeline:
-    """Return a small QwenImageEditPlusPipeline with random weights (draws from torch's global generator)."""
-    s = _size(size)
+def _qwen_vae(s: Size) -> AutoencoderKLQwenImage:
     base = s.edit_autoencoder[0]
-    tokenizer = qwen_tokenizer()
-    vae = AutoencoderKLQwenImage(
+    return AutoencoderKLQwenImage(
         base_dim=base,
         z_dim=s.latent_channels,
         dim_mult=[width // base for width in s.edit_autoencoder],
@@ -201,7 +200,10 @@ def qwen_edit_pipeline(size: str = "mini") -> QwenImageEditPlusPipeline:
         latents_mean=[0.0] * s.latent_channels,
         latents_std=[1.0] * s.latent_channels,
     )
-    transformer = QwenImageTransformer2DModel(
+
+
+def _qwen_transformer(s: Size) -> QwenImageTransformer2DModel:
+    return QwenImageTransformer2DModel(
         patch_size=2,
         in_channels=4 * s.latent_channels,
         out_channels=s.latent_channels,
@@ -211,6 +213,12 @@ def qwen_edit_pipeline(size: str = "mini") -> QwenImageEditPlusPipeline:
         joint_attention_dim=s.text_width,
         axes_dims_rope=s.rope,
     )
+
+
+def qwen_edit_pipeline(size: str = "mini") -> QwenImageEditPlusPipeline:
+    """Return a small QwenImageEditPlusPipeline with random weights (draws from torch's global generator)."""
+    s, tokenizer = _size(size), qwen_tokenizer()
+    vae, transformer = _qwen_vae(s), _qwen_transformer(s)
     pictures = Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=28 * 28 * 16)
     processor = QwenPictureProcessor(pictures, tokenizer)
     return QwenImageEditPlusPipeline(
@@ -218,12 +226,19 @@ def qwen_edit_pipeline(size: str = "mini") -> QwenImageEditPlusPipeline:
     )
 
 
+def qwen_image_pipeline(size: str = "mini") -> QwenImagePipeline:
+    """Return a small QwenImagePipeline with random weights (draws from torch's global generator)."""
+    s, tokenizer = _size(size), qwen_tokenizer(PLAIN_SYSTEM)
+    reader = _picture_reader(s, tokenizer)
+    return QwenImagePipeline(_scheduler(), _qwen_vae(s), reader, tokenizer, _qwen_transformer(s))
+
+
 def save_pipeline(pipeline: DiffusionPipeline, folder: Path, size: str = "mini") -> Path:
     """Write ``pipeline`` as an ordinary diffusers folder with its ``flenlib.json``; big parts in bfloat16.
 
     The text encoders stay float32, because transformers loads at the stored precision and diffusers at float32.
     """
-    family = "flux" if isinstance(pipeline, FluxPipeline) else "qwen_edit"
+    family = of_pipeline(type(pipeline).__name__).name
     stored = {name: getattr(pipeline, name) for name in ("transformer", "vae")}
     for part in stored.values():
         part.bfloat16()
@@ -257,6 +272,13 @@ def new_flux(folder: Path | str, size: str = "mini", seed: int = 0) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return save_pipeline(flux_pipeline(size), Path(folder), size)
+
+
+def new_qwen_image(folder: Path | str, size: str = "mini", seed: int = 0) -> Path:
+    """Write a QwenImagePipeline folder with random weights; ``size`` is ``mini`` or ``tiny``. Returns the folder."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return save_pipeline(qwen_image_pipeline(size), Path(folder), size)
 
 
 def new_qwen_edit(folder: Path | str, size: str = "mini", seed: int = 0) -> Path:

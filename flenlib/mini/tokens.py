@@ -16,6 +16,12 @@ QWEN_SYSTEM = (
 )
 """What QwenImageEditPlusPipeline puts before every instruction; it drops exactly 64 tokens of it."""
 
+PLAIN_SYSTEM = (
+    "Describe the image by detailing the color, shape, size, texture, quantity, text, spatial relationships of the "
+    "objects and background:"
+)
+"""What QwenImagePipeline puts before every text; it drops exactly 34 tokens of it."""
+
 _GRAMMAR = """
 photo portrait picture image close up full body profile view of a an the person man woman character face head
 in on at with wearing and to but for from by is as it her his their very while no
@@ -82,8 +88,8 @@ def flux_tokenizer(length: int) -> PreTrainedTokenizerFast:
     )
 
 
-def qwen_tokenizer() -> PreTrainedTokenizerFast:
-    """Return a tokenizer with Qwen's special tokens, under which the pipeline's 64 dropped tokens are 64 tokens."""
+def qwen_tokenizer(system: str = QWEN_SYSTEM) -> PreTrainedTokenizerFast:
+    """Return a tokenizer with Qwen's special tokens, under which the tokens a pipeline drops are its own words."""
     special = [
         "<|endoftext|>",
         "<|im_start|>",
@@ -93,7 +99,7 @@ def qwen_tokenizer() -> PreTrainedTokenizerFast:
         "<|image_pad|>",
         "<|video_pad|>",
     ]
-    template = f"system\n{QWEN_SYSTEM}\nuser\nPicture 1: \nassistant\n"
+    template = f"system\n{system}\nuser\nPicture 1: \nassistant\n"
     texts = [template, *(form for word in _words() for form in (word, f" {word}"))]
     tokenizer = _train(set(texts), special, normalizers.Lowercase())
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])

@@ -275,11 +275,3 @@ def header(path: str | Path) -> dict[str, str]:
     with Path(path).open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         return json.loads(file.read(size)).get("__metadata__", {})
-
-
-def one_grid(grid: torch.Tensor) -> tuple[int, int]:
-    """Return the (rows, columns) all pictures of a batch share. Raises ValueError when they differ."""
-    rows = {tuple(row) for row in grid.reshape(-1, 2).tolist()}
-    if len(rows) != 1:
-        raise ValueError(f"one batch mixes pictures of different sizes ({sorted(rows)} tokens); group them by size")
-    return rows.pop()

@@ -24,8 +24,9 @@ from flenlib.models.families import FAMILIES, of_pipeline, register
 from flenlib.models.families.base import Family
 from flenlib.models.families.flux import Flux
 from flenlib.models.families.qwen_edit import QwenEdit
+from flenlib.models.families.qwen_image import QwenImage
 
-for _family in (Flux, QwenEdit):
+for _family in (Flux, QwenImage, QwenEdit):
     register(_family)
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -57,6 +58,8 @@ KNOWN = {
         Model("mini-flux", Flux, "", "Apache-2.0", 0.02, resolution=96, wording="grammar"),
         Model("mini-qwen-edit", QwenEdit, "", "Apache-2.0", 0.02, resolution=96),
         Model("flux-dev", Flux, "black-forest-labs/FLUX.1-dev", "FLUX.1 [dev] Non-Commercial", 31.4, gated=True),
+        Model("qwen-image", QwenImage, "Qwen/Qwen-Image", "Apache-2.0", 53.7),
+        Model("qwen-image-2512", QwenImage, "Qwen/Qwen-Image-2512", "Apache-2.0", 53.7),
         Model("qwen-image-edit-2509", QwenEdit, "Qwen/Qwen-Image-Edit-2509", "Apache-2.0", 53.7),
     )
 }

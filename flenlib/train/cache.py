@@ -13,17 +13,22 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image, ImageOps
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from flenlib.dataset.images import open_image, pixel_hash
+from flenlib.models.batch import Encoded
 from flenlib.models.families.base import Family
 from flenlib.train import focus
 from flenlib.train.checkpoints import writing
+
+FILES_KEPT = 256
+"""Encoded files kept in memory: at most about 2 GiB of FLUX.1 captions, usually far less."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +89,15 @@ class Cache:
         other = self._fitted(beside, sample, resolution, flip) if beside and kind == "mask" else beside
         grid = tuple(side // self.family.multiple for side in reversed(picture.size))
 
-        def find() -> dict[str, torch.Tensor]:
+        def find() -> torch.Tensor:
             if kind == "face":
-                return {"focus": focus.of_faces(picture, grid)}
+                return focus.of_faces(picture, grid)
             if other is None:
-                return {"focus": torch.ones(grid[0] * grid[1])}
-            return {"focus": focus.of_mask(other, grid) if kind == "mask" else focus.of_edit(picture, other, grid)}
+                return torch.ones(grid[0] * grid[1])
+            return focus.of_mask(other, grid) if kind == "mask" else focus.of_edit(picture, other, grid)
 
         key = _digest(pixel_hash(picture), list(grid), kind, pixel_hash(other) if other else "")
-        return self._file("focus", key, find)
+        return self._file("focus", key, lambda: Encoded(focus=find()))
 
     def _fitted(self, picture: Image.Image, sample: Sample, resolution: int, flip: bool) -> Image.Image:
         picture = self.family.fitted(picture, resolution or self.family.resolution, bool(sample.references))
@@ -100,12 +105,13 @@ class Cache:
 
     def _text_key(self, text: str, pictures: Sequence[Image.Image]) -> str:
         encoders = [self._encoders["text_encoder"], self._encoders["vae"] if pictures else ""]
-        return _digest(text, [pixel_hash(picture) for picture in pictures], encoders, self.family.text_settings)
+        settings = self.family.text_settings(bool(pictures))
+        return _digest(text, [pixel_hash(picture) for picture in pictures], encoders, settings)
 
-    def _file(self, kind: str, key: str, encode: Callable[[], dict[str, torch.Tensor]]) -> Path:
+    def _file(self, kind: str, key: str, encode: Callable[[], Encoded]) -> Path:
         path = self.folder / kind / f"{key}.safetensors"
         if not path.is_file():
-            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in encode().items()}
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in encode().tensors().items()}
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
             try:
@@ -129,6 +135,12 @@ def _beside(sample: Sample, kind: str, size: tuple[int, int]) -> Image.Image | N
             f"mask {sample.mask} is {mask.size} pixels and its picture {sample.image} {size}; make them equal"
         )
     return mask
+
+
+@lru_cache(maxsize=FILES_KEPT)
+def read(path: Path) -> Encoded:
+    """Return what one file of a cache holds."""
+    return Encoded(**load_file(path))
 
 
 def fingerprint(module: torch.nn.Module) -> str:

@@ -10,25 +10,21 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file
 from tqdm.auto import tqdm
 
 from flenlib.dataset.images import open_image
+from flenlib.models.batch import Batch, Encoded, collate
 from flenlib.params import Train
 from flenlib.train import focus
-from flenlib.train.cache import Cache, Sample
+from flenlib.train.cache import Cache, Sample, read
 from flenlib.train.flow import generator
 
 ENLARGED = 1.25
 """A picture is trained at a resolution when that has at most this many times its pixels (or at the lowest one)."""
-
-FILES_KEPT = 256
-"""Encoded files kept in memory: at most about 2 GiB of FLUX.1 captions, usually far less."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +64,12 @@ class Feed:
         for number, sample in enumerate(tqdm(samples, desc="encode", leave=False), start=1):
             self.entries += entries(cache, sample, settings)
             on_encoded(number)
-        self.shapes = [_shape(read(entry.image, entry.text)) for entry in self.entries]
+        self.shapes = [(read(entry.image) | read(entry.text)).shape() for entry in self.entries]
         self.weighted = any(entry.weight != 1 for entry in self.entries)
         self.parts = self._parts_of_run()
         self._last: tuple[tuple[int, int], list[list[int]]] | None = None
 
-    def batch(self, number: int, random: torch.Generator) -> dict[str, torch.Tensor]:
+    def batch(self, number: int, random: torch.Generator) -> Batch:
         """Return micro-step 0, 1, 2, ... of the run as CPU tensors, some captions dropped.
 
         Beside what the family reads there are ``focus`` (B, tokens) and ``weight`` (B,) where the loss needs them.
@@ -82,15 +78,13 @@ class Feed:
         epoch, place = divmod(number - part.begin, part.batches)
         order = self._epoch(part, epoch)[place]
         dropped = (torch.rand(len(order), generator=random) < self.settings.caption_dropout).tolist()
-        return collate([self._parts(self.entries[i], drop) for i, drop in zip(order, dropped, strict=True)])
+        return collate([self._encoded(self.entries[i], drop) for i, drop in zip(order, dropped, strict=True)])
 
-    def _parts(self, entry: Entry, drop: bool) -> dict[str, torch.Tensor]:
-        parts = read(entry.image, entry.empty if drop else entry.text)
+    def _encoded(self, entry: Entry, drop: bool) -> Encoded:
+        found = read(entry.image) | read(entry.empty if drop else entry.text)
         if entry.focus:
-            parts["focus"] = focus.weights(_load(entry.focus)["focus"], self.settings.unfocused)
-        if self.weighted:
-            parts["weight"] = torch.tensor(entry.weight)
-        return parts
+            found |= Encoded(focus=focus.weights(read(entry.focus).focus, self.settings.unfocused))
+        return found | Encoded(weight=torch.tensor(entry.weight)) if self.weighted else found
 
     def _parts_of_run(self) -> list[Part]:
         """Return the phases of the curriculum; without one, the whole run."""
@@ -167,34 +161,3 @@ def batches(shapes: Sequence[tuple], repeats: Sequence[int], size: int, seed: ob
         order = [group[i] for i in torch.randperm(len(group), generator=random).tolist()]
         made += [order[start : start + size] for start in range(0, len(order), size)]
     return [made[i] for i in torch.randperm(len(made), generator=random).tolist()]
-
-
-def collate(parts: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Stack the encoded parts of several samples; texts of unlike length are padded, as their ``text_mask`` says."""
-    return {name: _stack([part[name] for part in parts], name.startswith("text")) for name in parts[0]}
-
-
-def read(image: Path, text: Path) -> dict[str, torch.Tensor]:
-    """Return everything a family needs to learn one sample, from its two cache files."""
-    return {**_load(image), **_load(text)}
-
-
-@lru_cache(maxsize=FILES_KEPT)
-def _load(path: Path) -> dict[str, torch.Tensor]:
-    return load_file(path)
-
-
-def _stack(tensors: list[torch.Tensor], pad: bool) -> torch.Tensor:
-    if not pad or len({len(tensor) for tensor in tensors}) == 1:
-        return torch.stack(tensors)
-    longest = max(len(tensor) for tensor in tensors)
-    return torch.stack([torch.cat([t, t.new_zeros(longest - len(t), *t.shape[1:])]) for t in tensors])
-
-
-def _shape(parts: dict[str, torch.Tensor]) -> tuple:
-    """Return what two samples must agree on to share a batch: all shapes but the text's, and the grids themselves."""
-    return tuple(
-        (name, *tensor.shape, *(tensor.flatten().tolist() if name.endswith("grid") else ()))
-        for name, tensor in sorted(parts.items())
-        if not name.startswith("text")
-    )

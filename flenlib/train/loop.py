@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.images import open_image, pixel_hash
 from flenlib.models import lora, registry
+from flenlib.models.families.base import Family
 from flenlib.params import Train
 from flenlib.train import checkpoints, flow, optimizers, processes
 from flenlib.train.cache import Cache, Sample, fingerprint_of
@@ -47,7 +48,7 @@ class Result:
 
 
 def train(
-    family: Any,
+    family: Family,
     samples: Sequence[Sample],
     settings: Train,
     folder: str | Path,
@@ -118,7 +119,7 @@ class _Run:
     def __init__(
         self,
         accelerator: Accelerator,
-        family: Any,
+        family: Family,
         settings: Train,
         folder: Path,
         feed: Feed,
@@ -209,19 +210,18 @@ class _Run:
         """Add the gradients of one batch; return its times (B,) and losses (B,), 0 where another process has them."""
         random = flow.generator(self.settings.seed, "noise", number, micro)
         batch = self.feed.batch((number - 1) * self.settings.accumulate + micro, random)
-        clean = batch["latents"]
-        count, device = len(clean), self.family.device
-        times = flow.sample_timesteps(self.settings.timesteps, count, random, clean.shape[1], self.line)
-        batch |= {"noise": torch.randn(clean.shape, generator=random), "times": times}
+        count, device = len(batch), self.family.device
+        times = flow.sample_timesteps(self.settings.timesteps, count, random, batch.latents.shape[1], self.line)
+        noise = torch.randn(batch.latents.shape, generator=random)
         mine = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         own = len(range(count)[mine])
         # A process whose share of a small batch is empty works on the first sample and counts it as nothing.
-        batch = {name: (tensor[mine] if own else tensor[:1]).to(device) for name, tensor in batch.items()}
-        clean, noise, at = (batch.pop(name) for name in ("latents", "noise", "times"))
-        focus, weight = batch.pop("focus", None), batch.pop("weight", 1.0)
+        share = mine if own else slice(1)
+        batch, noise, at = batch[share].to(device), noise[share].to(device), times[share].to(device)
         with processes.autocast(self.family):
-            velocity = self.family.predict(flow.add_noise(clean, noise, at), at, batch)
-        values = flow.losses(velocity, clean, noise, focus) * weight * bool(own)
+            velocity = self.family.predict(flow.add_noise(batch.latents, noise, at), at, batch)
+        weight = 1.0 if batch.weight is None else batch.weight
+        values = flow.losses(velocity, batch.latents, noise, batch.focus) * weight * bool(own)
         self.accelerator.backward(values.sum() / (count * self.settings.accumulate))
         errors = torch.zeros(count, device=device)
         if own:
@@ -258,7 +258,7 @@ class _Run:
         return folder / "lora.safetensors"
 
 
-def _make_room(family: Any) -> None:
+def _make_room(family: Family) -> None:
     """Let the text encoders go and load the transformer, when the family came without one."""
     if family.pipeline.transformer is None:
         family.free_encoders()
@@ -282,18 +282,18 @@ def _sample_facts(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     ]
 
 
-def _model_facts(family: Any) -> dict[str, str]:
+def _model_facts(family: Family) -> dict[str, str]:
     """Return which model is trained, as far as can be told before its transformer is loaded."""
     facts = registry.model_facts(family)
     return {"family": family.name} | {name: facts[name] for name in ("name", "precision", "hash")}
 
 
-def _transformer_facts(family: Any) -> dict[str, str]:
+def _transformer_facts(family: Family) -> dict[str, str]:
     """Return the transformer by its weights; nothing as long as they are not loaded."""
     return {} if family.pipeline.transformer is None else {"transformer": fingerprint_of(family, "transformer")}
 
 
-def _shift_line(family: Any) -> tuple[float, float, float, float]:
+def _shift_line(family: Family) -> tuple[float, float, float, float]:
     """Return the line of the resolution shift as the model's own scheduler is configured."""
     config = family.pipeline.scheduler.config
     if config.use_dynamic_shifting:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -17,11 +16,13 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from filelock import FileLock, Timeout
 
+from flenlib.models.families.base import Family
+
 PATIENCE = timedelta(hours=12)
 """How long processes wait while the first encodes or draws: far longer than the libraries' ten or thirty minutes."""
 
 
-def start(family: Any, batch_size: int) -> Accelerator:
+def start(family: Family, batch_size: int) -> Accelerator:
     """Return the accelerator of this process, on the family's device.
 
     Raises ValueError when there are more processes than pictures in a batch: some would never compute anything.
@@ -41,7 +42,7 @@ def start(family: Any, batch_size: int) -> Accelerator:
     return accelerator
 
 
-def autocast(family: Any) -> torch.autocast:
+def autocast(family: Family) -> torch.autocast:
     """Return what runs a float32 LoRA in the bfloat16 of its base, and does nothing where the base is float32."""
     return torch.autocast(torch.device(family.device).type, torch.bfloat16, enabled=family.dtype == torch.bfloat16)
 

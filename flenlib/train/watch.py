@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from torch.utils.tensorboard import SummaryWriter
 
 from flenlib.dataset.images import open_image, save_picture
 from flenlib.measure.faces import ReferenceSet, find_faces, find_many
+from flenlib.models.batch import collate
+from flenlib.models.families.base import Family
 from flenlib.params import Train
-from flenlib.train import checkpoints, feed, flow, processes
-from flenlib.train.cache import Cache, Sample
+from flenlib.train import checkpoints, flow, processes
+from flenlib.train.cache import Cache, Sample, read
 
 VALIDATION_TIMES = (0.125, 0.375, 0.625, 0.875)
 """The middles of four equal parts of the way from picture to noise."""
@@ -82,7 +83,7 @@ class Watch:
         draw = bool(self.previews) and due(step, self.settings.sample_every, last)
         return draw, bool(self.held_out) and due(step, self.settings.validate_every, last)
 
-    def look(self, family: Any, step: int, last: int, on_event: OnEvent) -> None:
+    def look(self, family: Family, step: int, last: int, on_event: OnEvent) -> None:
         """Draw, measure and validate what is due at a step, and write it down."""
         draw, validate = self.due(step, last)
         row: dict[str, Any] = {"step": step, "validation": None, "identity": None, "faces": None, "previews": 0}
@@ -102,12 +103,12 @@ class Watch:
         on_event("watch", row)
 
     @torch.no_grad()
-    def validation(self, family: Any) -> float:
+    def validation(self, family: Family) -> float:
         """Return the mean loss on the held-out samples at ``VALIDATION_TIMES``, each with its own fixed noise."""
         values = []
-        for number, files in enumerate(self.held_out):
-            batch = {name: tensor.to(family.device) for name, tensor in feed.collate([feed.read(*files)]).items()}
-            clean = batch.pop("latents")
+        for number, (picture, text) in enumerate(self.held_out):
+            batch = collate([read(picture) | read(text)]).to(family.device)
+            clean = batch.latents
             random = flow.generator(self.settings.seed, "validation", number)
             for time in VALIDATION_TIMES:
                 noise = torch.randn(clean.shape, generator=random).to(clean.device)
@@ -121,7 +122,7 @@ class Watch:
         return checkpoints.writing("TensorBoard's log", self.folder / "tensorboard")
 
     @torch.no_grad()
-    def _draw(self, family: Any, step: int, on_event: OnEvent) -> list[Image.Image]:
+    def _draw(self, family: Family, step: int, on_event: OnEvent) -> list[Image.Image]:
         pictures = []
         for number, (preview, conditions) in enumerate(zip(self.previews, self.conditions, strict=True)):
             picture = family.sample(
@@ -130,7 +131,7 @@ class Watch:
                 steps=preview.steps,
                 guidance=preview.guidance,
                 references=[open_image(path) for path in preview.references],
-                conditions=load_file(conditions),
+                conditions=read(conditions),
             )
             path = self.folder / "samples" / f"step_{step:06d}_{number}.png"
             facts = {"made_by": family.name, "prompt": preview.text, "seed": preview.seed, "step": step}

@@ -17,6 +17,14 @@ def load(folder, family, precision="fp32"):
     return FAMILIES[family].load(folder, precision=precision, device="cpu")
 
 
+NAMES = ("flux", "qwen_image", "qwen_edit")
+
+
+def open_family(request, precision="fp32"):
+    """Return the family a fixture is parametrised with by its name, of a tiny pipeline."""
+    return load(request.getfixturevalue(f"tiny_{request.param}"), request.param, precision)
+
+
 def references(family):
     return [picture(5)] if family == "qwen_edit" else []
 

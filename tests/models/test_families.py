@@ -6,15 +6,19 @@ import numpy as np
 import pytest
 import torch
 
+from flenlib.models.batch import Batch, Encoded, collate
 from flenlib.models.registry import FAMILIES
-from tests.models.common import load, picture, references, sample
-
-NAMES = ("flux", "qwen_edit")
+from tests.models.common import NAMES, load, open_family, picture, references, sample
 
 
 @pytest.fixture(params=NAMES)
-def family(request, tiny_flux, tiny_qwen_edit):
-    return load({"flux": tiny_flux, "qwen_edit": tiny_qwen_edit}[request.param], request.param)
+def family(request):
+    return open_family(request)
+
+
+def same(one, other):
+    mine, theirs = one.tensors(), other.tensors()
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
 def capture(family, **options):
@@ -32,48 +36,42 @@ def test_predict_is_the_transformer_call_of_one_sampling_step(family):
     given = [picture(5, 96, 64), picture(6)] if family.name == "qwen_edit" else []
     size = {"width": 96, "height": 64}
     inputs, output = capture(family, references=given, guidance=1.0, **size)
-    batch = {k: v[None] for k, v in family.encode(text="ohwx_char person, smiling", references=given).items()}
-    batch["grid"] = torch.tensor([[4, 6]])
+    encoded = family.encode(text="ohwx_char person, smiling", references=given)
+    batch = collate([encoded | Encoded(grid=torch.tensor([4, 6]))])
     noisy = inputs["hidden_states"][:, :24]
     velocity = family.predict(noisy, inputs["timestep"], batch)
     assert velocity.shape == noisy.shape and velocity.dtype == torch.float32
     torch.testing.assert_close(velocity, output[:, :24], rtol=0, atol=1e-6)
     if given:
-        torch.testing.assert_close(batch["reference"], inputs["hidden_states"][:, 24:], rtol=0, atol=0)
+        torch.testing.assert_close(batch.reference, inputs["hidden_states"][:, 24:], rtol=0, atol=0)
 
 
 def test_a_padded_batch_predicts_what_each_sample_would_alone(family):
     texts = ["a person", "a person in a forest, smiling, half-left view"]
     parts = [family.encode(image=picture(i), text=t, references=references(family.name)) for i, t in enumerate(texts)]
-    length = max(len(p["text"]) for p in parts)
-
-    def pad(name, value):
-        return torch.cat([value, value.new_zeros(length - len(value), *value.shape[1:])]) if "text" in name else value
-
-    padded = [{name: pad(name, value) for name, value in p.items()} for p in parts]
-    batch = {k: torch.stack([p[k] for p in padded]) for k in padded[0]}
-    noisy = torch.randn(batch["latents"].shape, generator=torch.Generator().manual_seed(0))
+    batch = collate(parts)
+    noisy = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(0))
     times = torch.tensor([0.3, 0.8])
     together = family.predict(noisy, times, batch)
     for index, p in enumerate(parts):
-        alone = family.predict(noisy[index : index + 1], times[index : index + 1], {k: v[None] for k, v in p.items()})
+        alone = family.predict(noisy[index : index + 1], times[index : index + 1], collate([p]))
         torch.testing.assert_close(together[index], alone[0], rtol=0, atol=1e-5)
 
 
 def test_latents_decode_through_the_pipeline_and_are_deterministic(family):
     first, second = (family.encode(image=picture(2, 70, 90)) for _ in range(2))
-    assert first.keys() == {"latents", "grid"} and first["grid"].tolist() == [5, 4]
-    assert torch.equal(first["latents"], second["latents"]) and first["latents"].dtype == torch.float32
-    unpacked = family.pipeline._unpack_latents(first["latents"][None], 80, 64, family.pipeline.vae_scale_factor)
+    assert first.tensors().keys() == {"latents", "grid"} and first.grid.tolist() == [5, 4]
+    assert torch.equal(first.latents, second.latents) and first.latents.dtype == torch.float32
+    unpacked = family.pipeline._unpack_latents(first.latents[None], 80, 64, family.pipeline.vae_scale_factor)
     vae = family.pipeline.vae
     assert vae.decode(unpacked).sample.shape[-2:] == (80, 64)
 
 
 def test_encode_gives_only_what_was_asked(family):
-    parts = family.encode(text="a person", references=references(family.name))
-    assert parts.keys() == (
-        {"text", "pooled"} if family.name == "flux" else {"text", "text_mask", "reference", "reference_grid"}
-    )
+    parts = family.encode(text="a person", references=references(family.name)).tensors()
+    pictures = {"reference", "reference_grid"} if family.references else set()
+    beside = {"pooled"} if family.name == "flux" else {"text_mask"}
+    assert parts.keys() == {"text"} | beside | pictures
 
 
 def test_sampling_is_a_function_of_the_seed(family):
@@ -86,26 +84,22 @@ def test_the_editors_instruction_is_encoded_with_its_references(tiny_qwen_edit):
     editor = load(tiny_qwen_edit, "qwen_edit")
     one = editor.encode(text="a person", references=[picture(1)])
     two = editor.encode(text="a person", references=[picture(1), picture(2)])
-    assert len(two["text"]) > len(one["text"]) and two["reference_grid"].tolist() == [[4, 4], [4, 4]]
+    assert len(two.text) > len(one.text) and two.reference_grid.tolist() == [[4, 4], [4, 4]]
 
 
-def test_references_where_they_do_not_belong(tiny_flux, tiny_qwen_edit):
-    flux, editor = load(tiny_flux, "flux"), load(tiny_qwen_edit, "qwen_edit")
-    with pytest.raises(ValueError, match="takes no reference pictures and 1 were given"):
-        flux.sample("a person", seed=0, steps=1, references=[picture()])
-    with pytest.raises(ValueError, match="takes no reference"):
-        flux.encode(text="a person", references=[picture()])
-    for call in (lambda: editor.sample("a person", seed=0, steps=1), lambda: editor.encode(text="a person")):
-        with pytest.raises(ValueError, match="needs at least one reference picture"):
-            call()
+def test_references_where_they_do_not_belong(tiny_flux, tiny_qwen_image):
+    for family in (load(tiny_flux, "flux"), load(tiny_qwen_image, "qwen_image")):
+        with pytest.raises(ValueError, match="takes no reference pictures and 1 were given"):
+            family.sample("a person", seed=0, steps=1, references=[picture()])
+        with pytest.raises(ValueError, match="takes no reference"):
+            family.encode(text="a person", references=[picture()])
 
 
 def test_one_batch_is_one_size(family):
     parts = family.encode(image=picture(), text="x", references=references(family.name))
-    batch = {k: v[None] for k, v in parts.items()}
-    batch["grid"] = torch.tensor([[4, 4], [2, 8]])
+    batch = collate([parts]) | Batch(grid=torch.tensor([[4, 4], [2, 8]]))
     with pytest.raises(ValueError, match="different sizes"):
-        family.predict(batch["latents"], torch.tensor([0.5]), batch)
+        family.predict(batch.latents, torch.tensor([0.5]), batch)
 
 
 def test_encode_then_free_then_train_and_preview(family):
@@ -118,7 +112,7 @@ def test_encode_then_free_then_train_and_preview(family):
         turns.transformer  # noqa: B018
     parts = turns.encode(image=picture(), text="a person", references=given)
     conditions = turns.conditions("a person", references=given)
-    assert all(torch.equal(parts[name], whole[name]) for name in whole)
+    assert same(parts, whole)
     encoders = [weakref.ref(getattr(turns.pipeline, name)) for name in turns.encoders]
     for _ in range(2):
         turns.free_encoders()
@@ -132,10 +126,9 @@ def test_encode_then_free_then_train_and_preview(family):
     ):
         with pytest.raises(RuntimeError, match="text encoders were freed; give conditions="):
             call()
-    assert torch.equal(turns.encode(image=picture())["latents"], whole["latents"])
-    batch = {name: value[None] for name, value in parts.items()}
-    at = torch.tensor([0.5])
-    assert torch.equal(turns.predict(batch["latents"], at, batch), family.predict(batch["latents"], at, batch))
+    assert torch.equal(turns.encode(image=picture()).latents, whole.latents)
+    batch, at = collate([parts]), torch.tensor([0.5])
+    assert torch.equal(turns.predict(batch.latents, at, batch), family.predict(batch.latents, at, batch))
 
 
 def test_guidance_off_needs_no_negative_conditions(tiny_qwen_edit):
@@ -167,7 +160,7 @@ def test_lower_precisions_sample_and_train(precision, family):
     assert type(blocks[0].attn.to_q).__name__ == kind and type(small.transformer.proj_out).__name__ == "Linear"
     lora.attach(small, 4, 4, "attention", seed=0)
     parts = small.encode(image=picture(), text="a person", references=references(small.name))
-    batch = {k: v[None] for k, v in parts.items()}
-    small.predict(batch["latents"], torch.tensor([0.5]), batch).square().mean().backward()
+    batch = collate([parts])
+    small.predict(batch.latents, torch.tensor([0.5]), batch).square().mean().backward()
     assert all(p.dtype == torch.float32 and p.grad.isfinite().all() for p in lora.trainable(small))
     assert any(p.grad.abs().max() > 0 for p in lora.trainable(small))

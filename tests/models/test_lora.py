@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import FluxPipeline, QwenImageEditPlusPipeline
 from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
@@ -11,12 +10,12 @@ from flenlib.models import lora
 from flenlib.models.families.flux import Flux
 from flenlib.models.families.qwen_edit import QwenEdit
 from flenlib.models.families.qwen_processor import load_processor
-from tests.models.common import excite, load, sample
+from tests.models.common import NAMES, excite, load, open_family, sample
 
 
-@pytest.fixture(params=["flux", "qwen_edit"])
-def family(request, tiny_flux, tiny_qwen_edit):
-    return load({"flux": tiny_flux, "qwen_edit": tiny_qwen_edit}[request.param], request.param)
+@pytest.fixture(params=NAMES)
+def family(request):
+    return open_family(request)
 
 
 @pytest.fixture
@@ -40,11 +39,8 @@ def test_a_new_lora_changes_nothing_and_a_trained_one_does(family):
 
 def test_the_file_draws_the_same_picture_through_diffusers_alone(family, trained):
     path, drawn = trained
-    if family.name == "flux":
-        pipeline = FluxPipeline.from_pretrained(family.source)
-    else:
-        processor = load_processor(f"{family.source}/processor")
-        pipeline = QwenImageEditPlusPipeline.from_pretrained(family.source, processor=processor)
+    parts = {"processor": load_processor(f"{family.source}/processor")} if family.name == "qwen_edit" else {}
+    pipeline = family.pipeline_class.from_pretrained(family.source, **parts)
     pipeline.load_lora_weights(str(path))
     family.pipeline = pipeline
     assert abs(sample(family) - drawn).max() <= 1
@@ -69,7 +65,7 @@ def test_what_is_in_the_file(family, trained):
     assert all(k.startswith(family.lora_prefix) for k in file) and len(file) == 3 * len(stems)
     assert {float(file[f"{stem}.alpha"]) for stem in stems} == {3.0}
     assert (header["ss_network_dim"], header["ss_network_alpha"], header["ss_output_name"]) == ("4", "3.0", "char")
-    assert header["modelspec.title"] == "char" and lora.families_of(path) == [type(family)]
+    assert header["modelspec.title"] == "char" and type(family) in lora.families_of(path)
     assert list(path.parent.iterdir()) == [path]
 
 

@@ -9,6 +9,7 @@ from bitsandbytes.autograd._functions import MatMul8bitLt
 from diffusers.hooks.group_offloading import ModuleGroup
 
 from flenlib.models import lora, placement
+from flenlib.models.batch import collate
 from flenlib.models.quantise import kept, quantise, quantised
 from flenlib.models.registry import FAMILIES
 from flenlib.predict import weights
@@ -141,8 +142,8 @@ def gradients(family, kind="lora"):
         parameter.data += torch.randn(parameter.shape, generator=generator) * 0.1
     family.transformer.enable_gradient_checkpointing()
     parts = family.encode(image=picture(), text="a person", references=references(family.name))
-    batch = {k: v[None] for k, v in parts.items()}
-    noisy = torch.randn(batch["latents"].shape, generator=generator)
+    batch = collate([parts])
+    noisy = torch.randn(batch.latents.shape, generator=generator)
     for _ in range(2):
         loss = family.predict(noisy, torch.tensor([0.5]), batch).square().mean()
         loss.backward()

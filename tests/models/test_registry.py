@@ -9,7 +9,7 @@ import pytest
 
 from flenlib.draw.load import load_family
 from flenlib.models import lora, registry
-from tests.models.common import excite, load, references, sample
+from tests.models.common import NAMES, excite, load, references, sample
 
 
 def one_sentence(error):
@@ -57,6 +57,7 @@ def test_a_hub_id_of_the_published_models_keeps_its_facts():
         ("zzzzzzzz", "generator", ValueError, "is not known; known: mini-flux"),
         ("", "generator", ValueError, "is not known"),
         ("flux-dev", "editor", ValueError, "is a flux, which cannot be used as editor; use one of mini-qwen-edit"),
+        ("qwen-image", "editor", ValueError, "is a qwen_image, which cannot be used as editor"),
         ("/nowhere/flux", "generator", FileNotFoundError, "model folder /nowhere/flux does not exist"),
         ("./nowhere", "generator", FileNotFoundError, "does not exist"),
         ("data/models/flux", "generator", FileNotFoundError, "does not exist"),
@@ -84,9 +85,9 @@ def test_folders(tiny_flux, tmp_path):
         registry.resolve(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["flux", "qwen_edit"])
-def test_load_family_with_loras_and_what_a_record_keeps(kind, tiny_flux, tiny_qwen_edit, tmp_path):
-    folder = {"flux": tiny_flux, "qwen_edit": tiny_qwen_edit}[kind]
+@pytest.mark.parametrize("kind", NAMES)
+def test_load_family_with_loras_and_what_a_record_keeps(kind, request, tmp_path):
+    folder = request.getfixturevalue(f"tiny_{kind}")
     trainer = load(folder, kind)
     lora.attach(trainer, 4, 4, "attention", seed=0)
     excite(trainer)
@@ -101,10 +102,10 @@ def test_load_family_with_loras_and_what_a_record_keeps(kind, tiny_flux, tiny_qw
     assert facts["hash"] == registry.model_facts(trainer)["hash"]
 
 
-def test_published_and_mini_folders_are_the_same_code(tiny_flux, tiny_qwen_edit, tmp_path):
+def test_published_and_mini_folders_are_the_same_code(request, tmp_path):
     """A folder without flenlib.json is what a downloaded model looks like."""
-    for kind, folder in (("flux", tiny_flux), ("qwen_edit", tiny_qwen_edit)):
-        plain = tmp_path / kind
+    for kind in NAMES:
+        folder, plain = request.getfixturevalue(f"tiny_{kind}"), tmp_path / kind
         shutil.copytree(folder, plain, ignore=shutil.ignore_patterns("flenlib.json"))
         family = load_family(plain, device="cpu")
         assert family.resolution == 1024

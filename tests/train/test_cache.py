@@ -9,7 +9,7 @@ from flenlib.models.families.flux import Flux
 from flenlib.models.families.qwen_edit import QwenEdit
 from flenlib.params import Train
 from flenlib.train import feed, flow
-from flenlib.train.cache import Cache, Sample
+from flenlib.train.cache import Cache, Sample, read
 from flenlib.train.feed import Feed
 
 
@@ -41,8 +41,8 @@ def test_the_key_is_the_content_not_the_name(family, tmp_path):
 def test_what_is_cached_is_what_is_encoded(family, tmp_path):
     store = Cache(tmp_path / "cache", family)
     path = picture(tmp_path / "a.png", 1)
-    parts = feed.read(store.image(of(path)), store.text("photo"))
-    fresh = {**family.encode(image=Image.open(path).convert("RGB")), **family.encode(text="photo")}
+    parts = (read(store.image(of(path))) | read(store.text("photo"))).tensors()
+    fresh = family.encode(image=Image.open(path).convert("RGB"), text="photo").tensors()
     assert parts.keys() == fresh.keys()
     assert all(torch.equal(parts[name], fresh[name]) for name in parts)
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").rglob("*.safetensors")}
@@ -69,15 +69,15 @@ def test_every_picture_keeps_its_own_caption_when_shuffled(family, tmp_path):
     store = Cache(tmp_path / "cache", family)
     want = {}
     for sample in samples:
-        parts = feed.read(store.image(sample), store.text(sample.caption))
-        want[parts["latents"].numpy().tobytes()] = parts["text"].numpy().tobytes()
+        latents, text = read(store.image(sample)).latents, read(store.text(sample.caption)).text
+        want[latents.numpy().tobytes()] = text.numpy().tobytes()
     assert len(want) == len(set(want.values())) == 7
     random.Random(0).shuffle(samples)
     made = Feed(store, samples, Train(batch_size=3, caption_dropout=0.0), lambda done: None)
     seen = set()
     for number in range(12):
         batch = made.batch(number, flow.generator(number))
-        for latents, text in zip(batch["latents"], batch["text"], strict=True):
+        for latents, text in zip(batch.latents, batch.text, strict=True):
             assert want[latents.numpy().tobytes()] == text.numpy().tobytes()
             seen.add(latents.numpy().tobytes())
     assert len(seen) == 7
@@ -88,7 +88,7 @@ def test_dropout_takes_the_words_and_keeps_the_picture(family, tmp_path):
     sample = Sample(picture(tmp_path / "a.png", 1), "photo of ohwx person")
     made = Feed(store, [sample], Train(caption_dropout=1.0), lambda done: None)
     batch = made.batch(0, flow.generator(0))
-    assert torch.equal(batch["text"][0], family.encode(text=family.caption_empty)["text"])
+    assert torch.equal(batch.text[0], family.encode(text=family.caption_empty).text)
 
 
 def test_an_editor_learns_with_its_references(tiny_qwen_edit, tmp_path):
@@ -99,7 +99,7 @@ def test_an_editor_learns_with_its_references(tiny_qwen_edit, tmp_path):
     samples = [Sample(one, "smile", references=(two,)), Sample(two, "make it smile, please", references=(one,))]
     made = Feed(store, samples, Train(batch_size=2, caption_dropout=0.0), lambda done: None)
     batch = made.batch(0, flow.generator(0))
-    assert len(batch["latents"]) == len(batch["reference"]) == len(batch["text"]) == 2
+    assert len(batch.latents) == len(batch.reference) == len(batch.text) == 2
 
 
 def test_an_epoch_has_every_sample_as_often_as_it_repeats():
@@ -119,13 +119,10 @@ def test_an_edited_picture_lies_on_its_reference_whatever_their_shape(tiny_qwen_
     assert family.reference_area == family.resolution**2
     store, path = Cache(tmp_path / "cache", family), picture(tmp_path / "a.png", 1, (96, 288))
     same = Sample(path, "keep it", references=(path,))
-    parts = feed.read(store.image(same), store.text(same.caption, same.references))
-    assert (
-        torch.equal(parts["latents"], parts["reference"])
-        and parts["grid"].tolist() == parts["reference_grid"][0].tolist()
-    )
+    parts = read(store.image(same)) | read(store.text(same.caption, same.references))
+    assert torch.equal(parts.latents, parts.reference) and parts.grid.tolist() == parts.reference_grid[0].tolist()
     drawn = family.sample("keep it", seed=1, steps=1, guidance=1.0, references=(Image.open(path),))
-    assert drawn.size == tuple(16 * side for side in reversed(parts["grid"].tolist()))
+    assert drawn.size == tuple(16 * side for side in reversed(parts.grid.tolist()))
     assert family.fitted(Image.new("RGB", (768, 1024)), 1024, True).size == (896, 1184)
 
 
@@ -145,9 +142,3 @@ def test_a_text_is_encoded_anew_when_the_template_or_a_size_changes(family, tiny
         assert store.text("photo") != before
     finally:
         family.text_length = length
-
-
-def test_texts_of_unlike_length_are_padded():
-    parts = [{"text": torch.ones(n, 3), "text_mask": torch.ones(n, dtype=torch.long)} for n in (2, 4)]
-    batch = feed.collate(parts)
-    assert batch["text"].shape == (2, 4, 3) and batch["text_mask"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]

@@ -7,7 +7,7 @@ import torch
 
 from flenlib.params import Train
 from flenlib.train import feed, flow
-from flenlib.train.cache import Cache, Sample
+from flenlib.train.cache import Cache, Sample, read
 from flenlib.train.feed import Feed
 from tests.train.common import draw, open_flux, picture
 
@@ -30,7 +30,7 @@ def test_several_resolutions_are_drawn_equally_often_and_small_pictures_are_not_
     large, small = picture(tmp_path / "large.png", 1, (128, 128)), picture(tmp_path / "small.png", 2, (64, 64))
     samples = [Sample(large, "a", repeats=2), Sample(small, "b", repeats=2)]
     made = make(family, tmp_path, samples, resolution=[32, 64, 128], batch_size=1)
-    grids = [tuple(batch["grid"][0].tolist()) for batch in drawn(made, range(12))]
+    grids = [tuple(batch.grid[0].tolist()) for batch in drawn(made, range(12))]
     assert Counter(grids) == {(2, 2): 2 + 4, (4, 4): 2 + 2, (8, 8): 2}
     assert feed.suiting_sizes((500, 500), [1024, 512, 768]) == [512]
     assert feed.suiting_sizes((832, 1216), [512, 768, 1024]) == [512, 768, 1024]
@@ -40,16 +40,16 @@ def test_pictures_of_many_shapes_make_batches_of_one_shape(family, tmp_path):
     samples = draw(tmp_path / "pictures", 8, sizes=((64, 64), (64, 96), (96, 64)))
     made = make(family, tmp_path, samples, batch_size=3)
     batches = drawn(made, range(2 * made.parts[0].batches))
-    assert {tuple(b["grid"][0].tolist()) for b in batches} == {(4, 4), (5, 3), (3, 5)}
-    assert all((batch["grid"] == batch["grid"][0]).all() for batch in batches)
-    assert sum(len(b["grid"]) for b in batches) == 2 * sum(s.repeats for s in samples)
+    assert {tuple(b.grid[0].tolist()) for b in batches} == {(4, 4), (5, 3), (3, 5)}
+    assert all((batch.grid == batch.grid[0]).all() for batch in batches)
+    assert sum(len(b.grid) for b in batches) == 2 * sum(s.repeats for s in samples)
 
 
 def test_mirrored_pictures_only_when_asked(family, tmp_path):
     samples = draw(tmp_path / "pictures", 1)
     assert len(make(family, tmp_path, samples).entries) == 1
     both = make(family, tmp_path, samples, flip=True)
-    first, second = (feed.read(entry.image, entry.text)["latents"] for entry in both.entries)
+    first, second = (read(entry.image).latents for entry in both.entries)
     assert not torch.equal(first, second)
 
 
@@ -63,11 +63,11 @@ def test_phases_draw_their_kinds_one_after_another(family, tmp_path):
     samples = draw(tmp_path / "pictures", 6, kinds=("head", "head", "body"))
     phases = [{"kinds": ["head"], "until": 3}, {"kinds": ["head", "body"]}]
     made = make(family, tmp_path, samples, batch_size=2, accumulate=2, steps=9, phases=phases)
-    body = {feed.read(e.image, e.text)["latents"].numpy().tobytes() for e in made.entries if e.kind == "body"}
-    has_body = [any(x.numpy().tobytes() in body for x in batch["latents"]) for batch in drawn(made, range(18))]
+    body = {read(e.image).latents.numpy().tobytes() for e in made.entries if e.kind == "body"}
+    has_body = [any(x.numpy().tobytes() in body for x in batch.latents) for batch in drawn(made, range(18))]
     assert not any(has_body[:6]) and any(has_body[6:])
-    again = [batch["latents"] for batch in drawn(made, reversed(range(18)))]
-    assert all(torch.equal(a, b["latents"]) for a, b in zip(reversed(again), drawn(made, range(18)), strict=True))
+    again = [batch.latents for batch in drawn(made, reversed(range(18)))]
+    assert all(torch.equal(a, b.latents) for a, b in zip(reversed(again), drawn(made, range(18)), strict=True))
 
 
 def test_a_phase_of_nothing_is_named(family, tmp_path):
@@ -104,5 +104,5 @@ def test_weights_reach_the_batch_only_where_they_differ(family, tmp_path):
     samples = draw(tmp_path / "pictures", 2)
     assert "weight" not in drawn(make(family, tmp_path, samples), [0])[0]
     prior = Sample(samples[0].image, "photo of a person", weight=0.5, kind="prior")
-    weights = [w for b in drawn(make(family, tmp_path, [*samples, prior], batch_size=4), [0]) for w in b["weight"]]
+    weights = [w for b in drawn(make(family, tmp_path, [*samples, prior], batch_size=4), [0]) for w in b.weight]
     assert sorted(map(float, weights)) == [0.5, 1.0, 1.0, 1.0]

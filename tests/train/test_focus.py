@@ -66,7 +66,7 @@ def test_a_mask_is_cropped_and_mirrored_as_its_picture(family, tmp_path):
     settings = Train(focus="mask", unfocused=0.0, flip=True, caption_dropout=0, batch_size=1)
     made = Feed(Cache(tmp_path / "cache", family), [sample], settings, lambda done: None)
     batches = [made.batch(number, flow.generator(number)) for number in range(2)]
-    shapes = [batch["focus"].view(*batch["grid"][0].tolist()) > 0.5 for batch in batches]
+    shapes = [batch.focus.view(*batch.grid[0].tolist()) > 0.5 for batch in batches]
     rows, columns = shapes[0].shape
     assert rows > columns and torch.equal(shapes[0], shapes[1].flip(1)) and 0 < shapes[0].sum() < rows * columns
     left = next(s for s in shapes if s[0, 0])

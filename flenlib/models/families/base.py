@@ -1,4 +1,4 @@
-"""What the families share: loading, whole or in parts, letting parts go, and saving a LoRA. Knows no architecture.
+"""What the families share: loading, whole or in parts, letting parts go, sampling's frame, saving a LoRA.
 
 A gpu too small for everything at once is used in turns: load without the transformer, encode, free the text encoders,
 load the transformer, train. Previews are then drawn from conditions encoded in the first turn.
@@ -7,11 +7,11 @@ load the transformer, train. Previews are then drawn from conditions encoded in 
 from __future__ import annotations
 
 import gc
-import re
-from collections.abc import Callable, Iterator, Sequence
+import inspect
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import diffusers
 import torch
@@ -19,55 +19,20 @@ import transformers
 from huggingface_hub import errors
 from PIL import Image
 from safetensors import SafetensorError
-from torch import nn
 
 from flenlib.dataset.images import fit
 from flenlib.models import lora, lora_file, placement
+from flenlib.models.batch import Batch, Encoded
+from flenlib.models.families.architecture import Architecture
+from flenlib.models.start import Start
 
 
-class Family:
-    """One loaded pipeline. A subclass holds all that is special about its architecture, and five verbs.
+class Family(Architecture):
+    """One loaded pipeline with five verbs: load, encode, predict, sample, save.
 
-    The verbs are load and save, which are here, and encode, predict and sample.
+    A subclass fills in its `Architecture`; of the verbs it has encode and predict, and ``_draw``, which samples with a
+    pipeline. ``conditions`` are what ``sample`` takes in place of a text.
     """
-
-    name: ClassVar[str]
-    roles: ClassVar[tuple[str, ...]]
-    """What it can be used for: ``generator`` draws a text, ``editor`` changes a picture as it is told."""
-    pipeline_class: ClassVar[type]
-    transformer_class: ClassVar[type]
-    encoders: ClassVar[tuple[str, ...]]
-    """The pipeline's text encoders."""
-    caption_empty: ClassVar[str] = ""
-    """What it is told in place of a caption that is dropped, and in place of a negative prompt."""
-
-    blocks: ClassVar[tuple[str, ...]]
-    """The transformer's lists of blocks, in whose Linear layers a LoRA can be put."""
-    targets: ClassVar[dict[str, tuple[str, ...]]]
-    """For each preset, the endings of the layers' names within the blocks; ``*`` is every Linear there."""
-    lora_prefix: ClassVar[str]
-    """What keys in a LoRA file begin with: with ``.alpha`` in it diffusers reads a family under one name only."""
-    lora_marks: ClassVar[re.Pattern[str]]
-    """What in the keys of a LoRA file shows that it was made for this family."""
-    architecture: ClassVar[str]
-    """Its name in the header of a LoRA file; a header with the first word of it is of this family."""
-
-    quantised: ClassVar[dict[str, tuple[str, ...]]]
-    """The pipeline's parts that are quantised, and in each the layers that never are."""
-    eight_bits: ClassVar[tuple[str, ...]] = ()
-    """Layers of the transformer that stay at int8 when the rest is nf4."""
-
-    layers: ClassVar[tuple[int, ...]]
-    """How many blocks the published transformer has in each of ``blocks``."""
-    width: ClassVar[int]
-    """Width of the published transformer's stream."""
-    text_tokens: ClassVar[int]
-    """Tokens of a caption, as the planner counts them."""
-    references: ClassVar[int] = 0
-    """Reference pictures of a sample, as the planner counts them."""
-    pixels_a_token: ClassVar[int] = 256
-    native: ClassVar[int] = 1024
-    """The side of a picture, in pixels, the published model draws; a mini model's own is in its ``flenlib.json``."""
 
     def __init__(self, pipeline: Any, source: str, precision: str, offload: str, device: torch.device) -> None:
         self.pipeline = pipeline
@@ -80,49 +45,6 @@ class Family:
         self.resolution: int = self.facts.get("resolution", self.native)
         self.multiple: int = 2 * pipeline.vae_scale_factor
         self.loras: list[lora.Stacked] = []
-
-    @classmethod
-    def published(cls) -> dict[str, Callable[[], nn.Module]]:
-        """Return what builds each part of the published pipeline that holds weights, by its public configuration.
-
-        What is built lies on torch's default device: ``with torch.device("meta")`` takes no memory.
-        """
-        raise NotImplementedError
-
-    @classmethod
-    def published_transformer(cls, layers: tuple[int, ...] | None = None, heads: int = 24) -> nn.Module:
-        """Return the published transformer, with other numbers of blocks and attention heads where asked."""
-        raise NotImplementedError
-
-    @classmethod
-    def inputs(cls, config: Any, batch: int, target: int, reference: int, text: int) -> dict[str, Any]:
-        """Return what a transformer of a configuration is called with for so many tokens, as empty bfloat16 tensors.
-
-        ``target`` tokens of the picture that is learnt, ``reference`` tokens after them, ``text`` tokens.
-        """
-        return {
-            "hidden_states": torch.empty(batch, target + reference, config.in_channels, dtype=torch.bfloat16),
-            "timestep": torch.empty(batch, dtype=torch.bfloat16),
-            "encoder_hidden_states": torch.empty(batch, text, config.joint_attention_dim, dtype=torch.bfloat16),
-        }
-
-    @classmethod
-    def spared(cls, part: str, precision: str) -> tuple[str, ...]:
-        """Return the layers of a part of the pipeline that are not quantised to a precision."""
-        return cls.quantised[part] + (cls.eight_bits if part == "transformer" and precision == "nf4" else ())
-
-    @classmethod
-    def kohya_name(cls, layer: str) -> tuple[str, str]:
-        """Return what kohya's trainers call a layer, and which part of it that layer is (empty: the whole).
-
-        They keep diffusers' names where nothing else is said.
-        """
-        return layer, ""
-
-    @classmethod
-    def kohya_rows(cls, name: str) -> dict[str, int]:
-        """Return the parts of a layer that kohya's trainers keep as one, top to bottom, and their relative heights."""
-        return {}
 
     def fitted(self, picture: Image.Image, resolution: int, references: bool) -> Image.Image:
         """Return a picture as it is learnt, at about ``resolution`` squared pixels; ``references`` says if it has any.
@@ -177,6 +99,101 @@ class Family:
             model = self.transformer_class.from_pretrained(self.source, subfolder="transformer", dtype=self.dtype)
         self.pipeline.register_modules(transformer=model)
         self._place(["transformer"])
+
+    def encode(
+        self, *, image: Image.Image | None = None, text: str | None = None, references: Sequence[Image.Image] = ()
+    ) -> Encoded:
+        """Encode a picture, a text with its reference pictures, or both, into what ``predict`` reads."""
+        raise NotImplementedError
+
+    def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return the velocity (noise - latents) the transformer sees in ``noisy``, (B, tokens, channels), float32.
+
+        ``timesteps`` are (B,) in 0..1. Raises ValueError for a batch of pictures of different sizes.
+        """
+        raise NotImplementedError
+
+    def conditions(self, text: str, references: Sequence[Image.Image] = ()) -> Encoded:
+        """Encode what ``sample`` needs in place of a text once the text encoders are freed."""
+        return self.encode(text=text, references=references)
+
+    def text_settings(self, references: bool) -> dict[str, Any]:
+        """Return what decides, beside its encoders, what a text is encoded to; ``references`` says if it has any."""
+        raise NotImplementedError
+
+    def sample(
+        self,
+        text: str,
+        *,
+        seed: int,
+        steps: int,
+        guidance: float | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        references: Sequence[Image.Image] = (),
+        conditions: Encoded | None = None,
+        start: Start | None = None,
+        control: Image.Image | None = None,
+    ) -> Image.Image:
+        """Draw one RGB picture of a text; one seed gives one picture on every device, up to rounding.
+
+        ``references`` are what an editor changes. ``conditions`` replace the text, which is then not read. With
+        ``start`` it is drawn over a picture, or within a mask; ``control`` is a picture of edges, depth or a pose.
+        Raises ValueError for what this family does not support, RuntimeError for a text after ``free_encoders``.
+        """
+        self._check(references, start, control)
+        if start is not None and not start.strength:
+            return start.picture
+        if conditions is None:
+            self._need_encoders()
+        pipeline, (wide, high) = self._pipeline(references, start, control), self._size(references, start)
+        how: dict[str, Any] = {"width": width or wide, "height": height or high, "num_inference_steps": steps}
+        how |= {} if start is None else start.inputs()
+        how |= {} if control is None else {"control_image": control}
+        how["generator"] = torch.Generator("cpu").manual_seed(seed)
+        guidance = self.guidance if guidance is None else guidance
+        drawn = self._draw(pipeline, text, guidance, references, conditions, how)
+        if pipeline is not self.pipeline:
+            self.pipeline.maybe_free_model_hooks()
+        return drawn if start is None else start.finish(drawn)
+
+    def _draw(
+        self,
+        pipeline: diffusers.DiffusionPipeline,
+        text: str,
+        guidance: float,
+        references: Sequence[Image.Image],
+        conditions: Encoded | None,
+        how: dict[str, Any],
+    ) -> Image.Image:
+        """Return what a pipeline draws; ``how`` are its arguments that every family's pipelines have."""
+        raise NotImplementedError
+
+    def _check(self, references: Sequence[Image.Image], start: Start | None, control: Image.Image | None) -> None:
+        asked = [] if start is None else ["start" if start.mask is None else "mask"]
+        for name in [*asked, *([] if control is None else ["control"])]:
+            if name not in self.supports:
+                known = f"only {' and '.join(self.supports)}" if self.supports else "nothing but a text and references"
+                raise ValueError(f"the {self.name} family cannot sample with a {name} picture; it takes {known}")
+
+    def _size(self, references: Sequence[Image.Image], start: Start | None) -> tuple[int, int]:
+        """Return the width and height of a picture where none are asked for."""
+        return (self.resolution, self.resolution) if start is None else start.size(self.multiple)
+
+    def _pipeline(
+        self, references: Sequence[Image.Image], start: Start | None, control: Image.Image | None
+    ) -> diffusers.DiffusionPipeline:
+        """Return the pipeline that draws: the family's own, or another of the same parts."""
+        if start is None and control is None:
+            return self.pipeline
+        name = "control" if start is None else "start" if start.mask is None else "mask"
+        return self._of_same_parts(self.supports[name])
+
+    def _of_same_parts(self, kind: type[diffusers.DiffusionPipeline]) -> Any:
+        names = inspect.signature(kind.__init__).parameters
+        pipeline = kind(**{name: part for name, part in self.pipeline.components.items() if name in names})
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
 
     def free_encoders(self) -> None:
         """Let the text encoders go, to make room for the transformer; nothing happens when they are gone already.

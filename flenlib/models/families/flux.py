@@ -11,13 +11,21 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
-from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
+from diffusers import (
+    AutoencoderKL,
+    DiffusionPipeline,
+    FluxImg2ImgPipeline,
+    FluxInpaintPipeline,
+    FluxPipeline,
+    FluxTransformer2DModel,
+)
 from PIL import Image
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
-from flenlib.models import lora
+from flenlib.models.batch import Batch, Encoded, one_grid
 from flenlib.models.families.base import Family
+from flenlib.models.start import Start
 
 TRAINING_GUIDANCE = 1.0
 """The guidance a distilled model is told while it is trained; it is sampled at about 3.5."""
@@ -65,6 +73,8 @@ class Flux(Family):
     pipeline_class = FluxPipeline
     transformer_class = FluxTransformer2DModel
     encoders = ("text_encoder", "text_encoder_2")
+    supports: ClassVar = {"start": FluxImg2ImgPipeline, "mask": FluxInpaintPipeline}
+    guidance = 3.5
     blocks = ("transformer_blocks", "single_transformer_blocks")
     # at rank 16 of FLUX.1-dev 18.7 M, 44.8 M and 85.9 M parameters
     targets: ClassVar = {
@@ -123,21 +133,19 @@ class Flux(Family):
         """Return the parts of a fused weight and their relative heights."""
         return FUSED.get(name.rpartition(".")[2], {})
 
-    @property
-    def text_settings(self) -> dict[str, Any]:
-        """What decides, beside its encoders, what a text is encoded to."""
+    def text_settings(self, references: bool) -> dict[str, Any]:
+        """Return what decides, beside its encoders, what a text is encoded to."""
         return {"length": self.text_length}
 
     @torch.no_grad()
     def encode(
         self, *, image: Image.Image | None = None, text: str | None = None, references: Sequence[Image.Image] = ()
-    ) -> dict[str, torch.Tensor]:
+    ) -> Encoded:
         """Encode a picture, a text, or both, into what ``predict`` reads: float32 tensors on the CPU.
 
-        A picture gives ``latents`` (tokens, channels), deterministic, and ``grid`` [rows, columns] of tokens; it is
-        encoded at its own size, rounded down to a multiple of 16. A text gives ``text`` (tokens, width) and ``pooled``
-        (width). Raises ValueError for references, which this family cannot take, and RuntimeError for a text after
-        ``free_encoders``.
+        A picture gives ``latents``, deterministic, and ``grid``; it is encoded at its own size, rounded down to a
+        multiple of 16. A text gives ``text`` and ``pooled``. Raises ValueError for references, which this family cannot
+        take, and RuntimeError for a text after ``free_encoders``.
         """
         _refuse(references)
         parts: dict[str, torch.Tensor] = {}
@@ -154,17 +162,13 @@ class Flux(Family):
             embeds, pooled, _ = self.pipeline.encode_prompt(text, max_sequence_length=self.text_length)
             parts["text"] = embeds[0].float().cpu()
             parts["pooled"] = pooled[0].float().cpu()
-        return parts
+        return Encoded(**parts)
 
-    def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Return the velocity (noise - latents) the transformer sees in ``noisy``, float32.
-
-        ``noisy`` is (B, tokens, channels), ``timesteps`` (B,) in 0..1, ``batch`` the stacked parts of ``encode``: all
-        pictures of a batch have one grid.
-        """
+    def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return the velocity (noise - latents) the transformer sees in ``noisy``, (B, tokens, channels), float32."""
         device = self.device
-        rows, columns = lora.one_grid(batch["grid"])
-        text = batch["text"].to(device, self.dtype)
+        rows, columns = one_grid(batch.grid)
+        text = batch.text.to(device, self.dtype)
         guidance = None
         if self.transformer.config.guidance_embeds:
             guidance = torch.full((len(noisy),), TRAINING_GUIDANCE, device=device)
@@ -172,50 +176,32 @@ class Flux(Family):
             hidden_states=noisy.to(device, self.dtype),
             timestep=timesteps.to(device, self.dtype),
             guidance=guidance,
-            pooled_projections=batch["pooled"].to(device, self.dtype),
+            pooled_projections=batch.pooled.to(device, self.dtype),
             encoder_hidden_states=text,
             txt_ids=torch.zeros(text.shape[1], 3, device=device, dtype=self.dtype),
             img_ids=self.pipeline._prepare_latent_image_ids(1, rows, columns, device, self.dtype),
             return_dict=False,
         )[0].float()
 
-    def conditions(self, text: str, references: Sequence[Image.Image] = ()) -> dict[str, torch.Tensor]:
-        """Encode what ``sample`` needs in place of a text once the text encoders are freed: ``text``, ``pooled``."""
-        return self.encode(text=text, references=references)
-
-    def sample(
+    def _draw(
         self,
+        pipeline: DiffusionPipeline,
         text: str,
-        *,
-        seed: int,
-        steps: int,
-        guidance: float = 3.5,
-        width: int | None = None,
-        height: int | None = None,
-        references: Sequence[Image.Image] = (),
-        conditions: dict[str, torch.Tensor] | None = None,
+        guidance: float,
+        references: Sequence[Image.Image],
+        conditions: Encoded | None,
+        how: dict[str, Any],
     ) -> Image.Image:
-        """Draw one RGB picture of a text; one seed gives one picture on every device, up to rounding.
+        inputs: dict[str, Any] = {"prompt": text}
+        if conditions is not None:
+            embeds = {"prompt_embeds": conditions.text, "pooled_prompt_embeds": conditions.pooled}
+            inputs = {name: tensor[None].to(self.device, self.dtype) for name, tensor in embeds.items()}
+        drawn = pipeline(**inputs, **how, guidance_scale=guidance, max_sequence_length=self.text_length)
+        return drawn.images[0]
 
-        ``conditions`` replace the text, which is then not read. Raises RuntimeError without them after
-        ``free_encoders``.
-        """
+    def _check(self, references: Sequence[Image.Image], start: Start | None, control: Image.Image | None) -> None:
         _refuse(references)
-        if conditions is None:
-            self._need_encoders()
-            inputs: dict[str, Any] = {"prompt": text}
-        else:
-            names = {"prompt_embeds": "text", "pooled_prompt_embeds": "pooled"}
-            inputs = {name: conditions[key][None].to(self.device, self.dtype) for name, key in names.items()}
-        return self.pipeline(
-            **inputs,
-            width=width or self.resolution,
-            height=height or self.resolution,
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            generator=torch.Generator("cpu").manual_seed(seed),
-            max_sequence_length=self.text_length,
-        ).images[0]
+        super()._check(references, start, control)
 
 
 def _clip() -> nn.Module:

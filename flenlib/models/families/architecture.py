@@ -1,0 +1,103 @@
+"""What is known of a family without loading anything: its classes, its layers and their names, its published sizes.
+
+The planner, quantisation, the LoRA functions and the exports ask this and never which family it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import nn
+
+
+class Architecture:
+    """The facts of one family, filled in by its class."""
+
+    name: ClassVar[str]
+    roles: ClassVar[tuple[str, ...]]
+    """What it can be used for: ``generator`` draws a text, ``editor`` changes a picture as it is told."""
+    pipeline_class: ClassVar[type]
+    transformer_class: ClassVar[type]
+    encoders: ClassVar[tuple[str, ...]]
+    """The pipeline's text encoders."""
+    supports: ClassVar[dict[str, type[DiffusionPipeline]]] = {}
+    """What ``sample`` takes besides a text, of ``start``, ``mask`` and ``control``, and the pipeline that does it."""
+    guidance: ClassVar[float]
+    """What its published models are sampled at."""
+    caption_empty: ClassVar[str] = ""
+    """What it is told in place of a caption that is dropped, and in place of a negative prompt."""
+
+    blocks: ClassVar[tuple[str, ...]]
+    """The transformer's lists of blocks, in whose Linear layers a LoRA can be put."""
+    targets: ClassVar[dict[str, tuple[str, ...]]]
+    """For each preset, the endings of the layers' names within the blocks; ``*`` is every Linear there."""
+    lora_prefix: ClassVar[str]
+    """What keys in a LoRA file begin with: with ``.alpha`` in it diffusers reads a family under one name only."""
+    lora_marks: ClassVar[re.Pattern[str]]
+    """What in the keys of a LoRA file shows that it was made for this family."""
+    architecture: ClassVar[str]
+    """Its name in the header of a LoRA file; a header with the first word of it is of this family."""
+
+    quantised: ClassVar[dict[str, tuple[str, ...]]]
+    """The pipeline's parts that are quantised, and in each the layers that never are."""
+    eight_bits: ClassVar[tuple[str, ...]] = ()
+    """Layers of the transformer that stay at int8 when the rest is nf4."""
+
+    layers: ClassVar[tuple[int, ...]]
+    """How many blocks the published transformer has in each of ``blocks``."""
+    width: ClassVar[int]
+    """Width of the published transformer's stream."""
+    text_tokens: ClassVar[int]
+    """Tokens of a caption, as the planner counts them."""
+    references: ClassVar[int] = 0
+    """Reference pictures of a sample, as the planner counts them."""
+    pixels_a_token: ClassVar[int] = 256
+    native: ClassVar[int] = 1024
+    """The side of a picture, in pixels, the published model draws; a mini model's own is in its ``flenlib.json``."""
+
+    @classmethod
+    def published(cls) -> dict[str, Callable[[], nn.Module]]:
+        """Return what builds each part of the published pipeline that holds weights, by its public configuration.
+
+        What is built lies on torch's default device: ``with torch.device("meta")`` takes no memory.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def published_transformer(cls, layers: tuple[int, ...] | None = None, heads: int = 24) -> nn.Module:
+        """Return the published transformer, with other numbers of blocks and attention heads where asked."""
+        raise NotImplementedError
+
+    @classmethod
+    def inputs(cls, config: Any, batch: int, target: int, reference: int, text: int) -> dict[str, Any]:
+        """Return what a transformer of a configuration is called with for so many tokens, as empty bfloat16 tensors.
+
+        ``target`` tokens of the picture that is learnt, ``reference`` tokens after them, ``text`` tokens.
+        """
+        return {
+            "hidden_states": torch.empty(batch, target + reference, config.in_channels, dtype=torch.bfloat16),
+            "timestep": torch.empty(batch, dtype=torch.bfloat16),
+            "encoder_hidden_states": torch.empty(batch, text, config.joint_attention_dim, dtype=torch.bfloat16),
+        }
+
+    @classmethod
+    def spared(cls, part: str, precision: str) -> tuple[str, ...]:
+        """Return the layers of a part of the pipeline that are not quantised to a precision."""
+        return cls.quantised[part] + (cls.eight_bits if part == "transformer" and precision == "nf4" else ())
+
+    @classmethod
+    def kohya_name(cls, layer: str) -> tuple[str, str]:
+        """Return what kohya's trainers call a layer, and which part of it that layer is (empty: the whole).
+
+        They keep diffusers' names where nothing else is said.
+        """
+        return layer, ""
+
+    @classmethod
+    def kohya_rows(cls, name: str) -> dict[str, int]:
+        """Return the parts of a layer that kohya's trainers keep as one, top to bottom, and their relative heights."""
+        return {}
