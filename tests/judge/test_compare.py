@@ -5,10 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.judge import compare
-from flenlib.params import Train
-from flenlib.wheel import train as character
 
 
 def table(tmp_path, name, distances, cells=23, seeds=4):
@@ -59,16 +56,3 @@ def test_the_base_gap_is_clear_or_not(tmp_path, noise):
     assert gap.holds and "paired difference -0.20" in gap.found
     same = {"base": tables["base"], "v1": table(tmp_path, "v1", 0.5 + noise[::-1])}
     assert not compare.base_gap(same, "v1").holds
-
-
-def test_sources_are_at_least_half_of_what_is_drawn_and_held_out_ones_never(tmp_path):
-    source, enriched = Dataset(tmp_path / "s", "v1"), Dataset(tmp_path / "e", "v1")
-    source.images = [ImageRecord(f"s{n}.png", held_out=n > 9) for n in range(12)]
-    enriched.images = [ImageRecord(f"e{n}.png") for n in range(43)]
-    samples = character.mixture(source, [("enriched", enriched, enriched.images)], Train())
-    shares = character.mixture_table(samples)
-    assert shares.loc["source", "share"] >= 0.5 and shares.loc["source", "pictures"] == 10
-    assert not {"source/s10.png", "source/s11.png"} & {s.name for s in samples}
-    source.images = []
-    with pytest.raises(ValueError, match=r"step 1\.1"):
-        character.mixture(source, [], Train())

@@ -124,7 +124,7 @@ def _table(pairs: Sequence[Triplet]) -> pd.DataFrame:
          "held out": p.held_out, **p.measurements, "issue": p.issue}
         for p in pairs
     ]  # fmt: skip
-    return pd.DataFrame(rows).set_index("target")
+    return pd.DataFrame(rows, columns=None if rows else ["target", "edit", "by"]).set_index("target")
 
 
 def _criteria(pairs: Sequence[Triplet], settings: Corrections) -> list[Criterion]:

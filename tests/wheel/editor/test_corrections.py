@@ -12,8 +12,9 @@ from flenlib.draw.editor import Editor
 from flenlib.measure.identity import FACE_DISTANCE, references
 from flenlib.mini import answers
 from flenlib.project import open_iteration
+from flenlib.steps import Blocked
 from flenlib.wheel import labels
-from flenlib.wheel.editor import corrections
+from flenlib.wheel.editor import corrections, curate
 from flenlib.wheel.editor import tries as retry
 from flenlib.wheel.editor import triplets as pairs
 from tests.studio import SHOTS, write_raw
@@ -181,22 +182,23 @@ def test_a_good_edit_that_is_its_source_again_teaches_nothing(project):
 def test_good_edits_are_not_corrections(project):
     source, enriched = sets(project)
     made = corrections.by_hand(project, source, enriched, told())
-    with pytest.raises(ValueError, match=r"corrections/v1/triplets\.json holds 6 corrections and 7 are needed"):
-        finish(project, made, told(positive_share=0.5, minimum=7))
+    enough = finish(project, made, told(positive_share=0.5, minimum=7)).criteria[0]
+    assert enough.blocking and not enough.holds and enough.found.startswith("6, 1 of them held out")
 
 
 def test_too_few_are_refused_and_an_earlier_iterations_are_kept(project, tmp_path):
     source, enriched = sets(project)
     made = corrections.by_hand(project, source, enriched, told())
-    with pytest.raises(ValueError, match=r"corrections/v1/triplets\.json holds 6 corrections and 10 are needed"):
-        finish(project, made, told(minimum=10))
+    with pytest.raises(Blocked, match="at least 10 corrections is needed to go on, and there is: 6"):
+        curate.result(finish(project, made, told(minimum=10))).check()
+    assert curate.result(finish(project, made, told(minimum=10))).check(anyway=True).by["renderer"] == 6
     finish(project, made, told(held_out_share=0.0))
     later = open_iteration(CHARACTER, "v2", root=tmp_path)
     found = pairs.finish(later, pairs.assemble(later, [], told()), told())
     assert len(found.triplets) == 6 and found.triplets[0].target_image.startswith("../v1/")
     assert sum(t.held_out for t in found.triplets) == 1
-    with pytest.raises(ValueError, match="holds 0 corrections"):
-        pairs.finish(later, pairs.assemble(later, [], told(earlier=False)), told())
+    with pytest.raises(Blocked, match="there is: 0"):
+        curate.result(pairs.finish(later, pairs.assemble(later, [], told(earlier=False)), told())).check()
 
 
 def test_a_later_good_edit_does_not_replace_a_persons_correction(project, tmp_path):
