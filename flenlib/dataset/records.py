@@ -47,7 +47,7 @@ class ImageRecord:
     caption: str = ""
     angle: str | None = None
     expression: str | None = None
-    quality: str = "high"
+    quality: str = ""  # high, medium or low, as `measure.quality.grade` found it; empty: nobody looked
     kind: str = "source"  # source, edit or generated
     depth: int = 0  # generations away from a source image
     parent: str | None = None  # sha256 of the parent, or "stage/version/filename"

@@ -15,10 +15,11 @@ from PIL import Image
 
 from flenlib import __version__
 from flenlib.content import check_prompt
-from flenlib.dataset.images import read_provenance, save_picture, sha256
+from flenlib.dataset.images import open_image, read_provenance, save_picture, sha256
 from flenlib.dataset.label_folders import SET_ASIDE, forget_copies
 from flenlib.dataset.prompts import Prompt
 from flenlib.dataset.records import Dataset, ImageRecord
+from flenlib.measure.quality import grade
 from flenlib.project import Project
 
 
@@ -147,7 +148,7 @@ def put_record(
         caption=caption,
         angle=job.attributes.get("angle"),
         expression=job.attributes.get("expression"),
-        quality="high",
+        quality=known.quality if known else grade(open_image(path)),
         kind=kind,
         depth=1 + max(job.parent.depth if job.parent else 0, learnt_depth),
         parent=job.parent.sha256 if job.parent else None,

@@ -34,6 +34,9 @@ CHANGE_FLOOR = 5.0
 up to 3.8 as JPEG at quality 40 and up to 4.8 through the small editor's autoencoder; the smallest change of light 5.9,
 of the camera 7.1, of style 12.6, of the background 17.3. A tenth more or less light measures 3 to 7 and can pass."""
 
+GRADES = {"high": 2.0, "medium": 1.25}
+"""By what factor a picture of each grade is better than the limits ask; others are low."""
+
 
 @dataclass(frozen=True)
 class Exposure:
@@ -120,6 +123,27 @@ def problems(
     elif box and light.white > clipped:
         found.append(f"too bright: {light.white:.0%} of the face is pure white, want at most {clipped:.0%}")
     return found
+
+
+def grade(
+    image: Image.Image, *, box: Box | None = None, minimum_size: int = 64, minimum_sharpness: float = 15.0
+) -> str:
+    """Return how far a picture is from being unusable, as a word for its record: high, medium or low.
+
+    High: it has no `problems` were every limit twice as strict (size, sharpness, light, clipping); medium: a quarter
+    stricter; low: neither.
+    """
+    for word, factor in GRADES.items():
+        stricter = {
+            "minimum_size": round(factor * minimum_size),
+            "minimum_sharpness": factor * minimum_sharpness,
+            "darkest": factor * DARKEST,
+            "brightest": 1 - factor * (1 - BRIGHTEST),
+            "clipped": CLIPPED / factor,
+        }
+        if not problems(image, box=box, **stricter):
+            return word
+    return "low"
 
 
 def diversity(items: Sequence[Image.Image] | np.ndarray) -> float | None:

@@ -31,6 +31,7 @@ class Candidate:
     attributes: dict[str, str]
     image: Image.Image | None = None
     faces: tuple[face.Face, ...] = ()
+    quality: str = ""
     estimated: bool = False
     """Whether its angle is an estimate, because neither its name nor a .txt or metadata.json beside it says one."""
     reasons: tuple[str, ...] = ()
@@ -46,12 +47,10 @@ def check(candidate: Candidate, settings: Curate) -> None:
         return
     found = face.find_faces(candidate.image)
     candidate.faces = tuple(found)
-    reasons = quality.problems(
-        candidate.image,
-        minimum_size=settings.minimum_size,
-        minimum_sharpness=settings.minimum_sharpness,
-        box=found[0].box if found else None,
-    )
+    limits = {"minimum_size": settings.minimum_size, "minimum_sharpness": settings.minimum_sharpness}
+    box = found[0].box if found else None
+    reasons = quality.problems(candidate.image, box=box, **limits)
+    candidate.quality = quality.grade(candidate.image, box=box, **limits)
     if settings.expect_face and len(found) > 1:
         reasons.append(f"{len(found)} faces found, one expected")
     said = candidate.attributes.get("angle")
@@ -99,7 +98,8 @@ def table(candidates: Sequence[Candidate]) -> pd.DataFrame:
         angle = candidate.attributes.get("angle")
         rows.append(
             {"file": candidate.path.name, "faces": len(candidate.faces),
-             "angle": f"{angle} (estimated)" if candidate.estimated else angle, "usable": not candidate.reasons,
+             "angle": f"{angle} (estimated)" if candidate.estimated else angle, "quality": candidate.quality,
+             "usable": not candidate.reasons,
              "reasons": "; ".join(candidate.reasons), "warnings": "; ".join(candidate.warnings)}
         )  # fmt: skip
     return pd.DataFrame(rows).set_index("file")

@@ -75,6 +75,7 @@ def _write(project: Project, usable: list[Candidate], settings: Curate) -> Datas
         kept = _import(dataset.folder / candidate.filename, candidate)
         known = before.get(candidate.filename) if kept else None
         record = known or _record(candidate, sha256(dataset.folder / candidate.filename))
+        record.quality = candidate.quality
         record.measurements["faces_found"] = len(candidate.faces)
         dataset.add(record)
         _settle_words(project, dataset.path(record), record, candidate)
@@ -153,7 +154,7 @@ def _record(candidate: Candidate, digest: str) -> ImageRecord:
         caption="",
         angle=attributes.get("angle"),
         expression=attributes.get("expression"),
-        quality="high",
+        quality=candidate.quality,
         kind="source",
         depth=0,
         parent=None,

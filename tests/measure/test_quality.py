@@ -96,3 +96,14 @@ def test_a_copy_of_the_source_is_no_edit_however_it_was_saved(portrait):
 
 def test_diversity_of_encodings_is_their_mean_distance():
     assert quality.diversity(np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 0.0]])) == pytest.approx(10 / 3)
+
+
+def test_the_grade_says_how_far_a_picture_is_from_its_limits():
+    picture = Image.fromarray(render(person(1_000_100), Scene(seed=1), 128))
+    asked = {"minimum_size": 64, "minimum_sharpness": 60}
+    assert quality.grade(picture, **asked) == "high"
+    assert quality.grade(picture.resize((96, 96)), **asked) == "medium", "of 128 pixels for high"
+    assert quality.grade(picture.resize((70, 70)), **asked) == "low"
+    assert quality.grade(picture.point(lambda value: value // 3), **asked) == "medium"
+    assert quality.grade(picture.filter(ImageFilter.GaussianBlur(2)), **asked) == "low"
+    assert quality.grade(picture, minimum_size=64, minimum_sharpness=0) == "high"

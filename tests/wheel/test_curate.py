@@ -38,6 +38,7 @@ def test_twelve_pictures_become_a_source_dataset(raw, tmp_path):
     first = dataset.get("maya_00_front_neutral.png")
     assert (first.angle, first.expression, first.depth, first.kind) == ("front", "neutral", 0, "source")
     assert first.caption == "photo of ohwx_char person, neutral expression, front view"
+    assert first.quality == "medium", "96 pixels where 64 are the least"
     assert dataset.path(first).with_suffix(".txt").read_text().strip() == first.caption
 
 
