@@ -39,7 +39,7 @@ SIZES = {"flux": [(512, 768), (1024, 1024)], "qwen_image": [(1024, 1024)], "qwen
 GIB = 2**30
 
 
-def build(name: str, precision: str, device: torch.device, layers: Any = None, heads: int = 24) -> nn.Module:
+def build(name: str, precision: str, device: torch.device, layers: Any = None, heads: int | None = None) -> nn.Module:
     """Return a transformer with random weights at a precision, made and quantised one layer at a time on its device."""
     family, dtype = FAMILIES[name], placement.pick_dtype(precision, device)
     with torch.device("meta"):
@@ -90,7 +90,7 @@ def batch_of(family: type[Family], config: Any, size: tuple[int, int], reference
 
 def measure(
     name: str, size: tuple[int, int], precision: str, device: torch.device, *, steps: int = 8, layers: Any = None,
-    heads: int = 24, reference: int = 1024,
+    heads: int | None = None, reference: int = 1024,
 ) -> dict[str, Any]:  # fmt: skip
     """Train a few steps and return seconds a step (median), peak GiB (None on a CPU), and the last loss."""
     settings = Train(optimizer="adamw8bit", targets="attention+mlp", rank=16)

@@ -47,7 +47,8 @@ class Shape:
     batch: int
     rank: int
     targets: str | tuple[str, ...]
-    heads: int = 24
+    heads: int | None = None
+    """Attention heads of a smaller transformer; None: as published."""
     adapter: str = "lora"
 
 
@@ -122,7 +123,7 @@ def trace(shape: Shape, layers: tuple[int, ...], checkpointing: bool) -> Cost:
     forward, fuse = nullcontext() if checkpointing else FlopCounterMode(display=False), _OnGPU()
     with torch.device("meta"), forward, fuse, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         tokens = (shape.batch, shape.target, shape.reference, shape.text)
-        out = model(**shape.family.inputs(model.config, *tokens), return_dict=False)[0]
+        out = shape.family.step(model, *tokens)
     saved = sum(storage.nbytes() for storage in kept.values())
     if checkpointing:  # operations are known from a trace without it
         return Cost(0.0, 0.0, saved)
@@ -130,7 +131,7 @@ def trace(shape: Shape, layers: tuple[int, ...], checkpointing: bool) -> Cost:
     fuse.flops.clear()
     backward = FlopCounterMode(display=False)
     with backward:
-        out[:, : shape.target].float().square().mean().backward()
+        out.float().square().mean().backward()
     return Cost(flops, backward.get_total_flops() + sum(fuse.flops), saved)
 
 

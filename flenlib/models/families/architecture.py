@@ -68,7 +68,7 @@ class Architecture:
         raise NotImplementedError
 
     @classmethod
-    def published_transformer(cls, layers: tuple[int, ...] | None = None, heads: int = 24) -> nn.Module:
+    def published_transformer(cls, layers: tuple[int, ...] | None = None, heads: int | None = None) -> nn.Module:
         """Return the published transformer, with other numbers of blocks and attention heads where asked."""
         raise NotImplementedError
 
@@ -83,6 +83,12 @@ class Architecture:
             "timestep": torch.empty(batch, dtype=torch.bfloat16),
             "encoder_hidden_states": torch.empty(batch, text, config.joint_attention_dim, dtype=torch.bfloat16),
         }
+
+    @classmethod
+    def step(cls, transformer: nn.Module, batch: int, target: int, reference: int, text: int) -> torch.Tensor:
+        """Run a transformer on ``inputs`` of so many tokens and return what it says of the target."""
+        inputs = cls.inputs(transformer.config, batch, target, reference, text)
+        return transformer(**inputs, return_dict=False)[0][:, :target]
 
     @classmethod
     def spared(cls, part: str, precision: str) -> tuple[str, ...]:

@@ -103,11 +103,11 @@ class Flux(Family):
         return {"transformer": cls.published_transformer, "text_encoder": _clip, "text_encoder_2": _t5, "vae": _vae}
 
     @classmethod
-    def published_transformer(cls, layers: tuple[int, ...] | None = None, heads: int = 24) -> nn.Module:
+    def published_transformer(cls, layers: tuple[int, ...] | None = None, heads: int | None = None) -> nn.Module:
         """Return FLUX.1-dev's transformer, with other numbers of double and single blocks and heads where asked."""
         double, single = layers or cls.layers
         return FluxTransformer2DModel(
-            num_layers=double, num_single_layers=single, num_attention_heads=heads, guidance_embeds=True
+            num_layers=double, num_single_layers=single, num_attention_heads=heads or 24, guidance_embeds=True
         )
 
     @classmethod

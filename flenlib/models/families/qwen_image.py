@@ -68,9 +68,9 @@ class QwenImage(Family):
         return {"transformer": cls.published_transformer, "text_encoder": _qwen_vl, "vae": AutoencoderKLQwenImage}
 
     @classmethod
-    def published_transformer(cls, layers: tuple[int, ...] | None = None, heads: int = 24) -> nn.Module:
+    def published_transformer(cls, layers: tuple[int, ...] | None = None, heads: int | None = None) -> nn.Module:
         """Return the published transformer, with other numbers of blocks and attention heads where asked."""
-        return QwenImageTransformer2DModel(num_layers=(layers or cls.layers)[0], num_attention_heads=heads)
+        return QwenImageTransformer2DModel(num_layers=(layers or cls.layers)[0], num_attention_heads=heads or 24)
 
     @classmethod
     def inputs(cls, config: Any, batch: int, target: int, reference: int, text: int) -> dict[str, Any]:
