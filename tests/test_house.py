@@ -21,6 +21,7 @@ ROOMS = (
 LEVELS = {room: level for level, room in enumerate(ROOMS)}
 """The rooms from the ground up: each imports only rooms above it in this list."""
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "flenlib" / "mini" / "DATA_CARD.md"]
 
 
 def room_of(path: Path) -> str:
@@ -108,6 +109,15 @@ def test_every_params_file_is_valid():
 
 def test_the_readmes_table_is_the_list_of_steps():
     assert WHEEL.table() in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
+def test_documentation_wraps_and_its_links_lead_somewhere(path):
+    """Lines end at 110, tables excepted, and a relative link names a file of the checkout."""
+    text = path.read_text()
+    assert [line for line in text.splitlines() if len(line) > 110 and not line.startswith("|")] == []
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+    assert [link for link in links if not (path.parent / link).exists()] == []
 
 
 def test_readme_shows_the_commands_the_makefile_has():
