@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from PIL import Image
 
 from flenlib.dataset.images import open_image
 from flenlib.draw.load import load_family, where
-from flenlib.draw.pictures import Job, Sampling, drawn_by
+from flenlib.draw.pictures import Job, Recipe, Sampling, drawn_by
 from flenlib.draw.routes import Routes
 from flenlib.models import registry
 from flenlib.models.families.base import Family
+from flenlib.models.registry import ModelFacts
 from flenlib.params import Models
 
 
@@ -24,10 +24,10 @@ class Editor:
     """
 
     family: Family
-    facts: dict[str, Any]
+    facts: ModelFacts
     routes: Routes = field(default_factory=Routes)
 
-    def recipe(self, settings: Sampling) -> dict[str, Any]:
+    def recipe(self, settings: Sampling) -> Recipe:
         """Return the settings of a job, which decide its pixels together with its prompt, its seed and its passes."""
         editor = drawn_by({**self.facts, "loras": []})  # the passes of each edit say which LoRAs it takes
         return {"steps": settings.steps, "guidance": settings.guidance, "editor": editor}

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from flenlib.dataset.prompts import PLAIN, WORDINGS, Wording
 from flenlib.draw.load import load_family, where
-from flenlib.draw.pictures import Job, Sampling, drawn_by
+from flenlib.draw.pictures import Job, Recipe, Sampling, drawn_by
 from flenlib.models import registry
 from flenlib.models.families.base import Family
+from flenlib.models.registry import ModelFacts
 from flenlib.params import Models
 
 
@@ -22,11 +22,11 @@ class Generator:
     """A loaded model that draws the pictures of jobs; ``facts`` are what a record keeps of it, LoRAs included."""
 
     family: Family
-    facts: dict[str, Any]
+    facts: ModelFacts
     wording: Wording = PLAIN
     """The words it is asked in."""
 
-    def recipe(self, settings: Sampling) -> dict[str, Any]:
+    def recipe(self, settings: Sampling) -> Recipe:
         """Return the settings of a job, which decide its pixels together with its prompt and seed."""
         return {"steps": settings.steps, "guidance": settings.guidance, "generator": drawn_by(self.facts)}
 

@@ -20,7 +20,11 @@ from flenlib.dataset.label_folders import SET_ASIDE, forget_copies
 from flenlib.dataset.prompts import Prompt
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.measure.quality import grade
+from flenlib.models.registry import ModelFacts
 from flenlib.project import Project
+
+Recipe = dict[str, Any]
+"""What of a job's settings decides its pixels: steps, guidance, the model, an edit's passes."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Job:
     filename: str
     prompt: str
     seed: int
-    settings: dict[str, Any]
+    settings: Recipe
     parent: ImageRecord | None = None
     attributes: dict[str, str] = field(default_factory=dict)
     picture: Path | None = None
@@ -52,7 +56,7 @@ class Sampling(Protocol):
 class Draws(Protocol):
     """Whoever draws the pictures of jobs: a generator or an editor. ``facts`` are what a record keeps of it."""
 
-    facts: dict[str, Any]
+    facts: ModelFacts
 
     def draw(self, job: Job) -> Image.Image:
         """Return the picture of a job."""
@@ -66,7 +70,7 @@ def finished(path: Path, job: Job) -> bool:
         return False
 
 
-def drawn_by(models: dict[str, Any]) -> dict[str, Any]:
+def drawn_by(models: ModelFacts) -> dict[str, Any]:
     """Return the part of a model's facts that decides pixels, without folders, so that a moved project stays done."""
     loras = [
         {"file": Path(use["file"]).name, "sha256": use["sha256"], "weight": use["weight"]}
@@ -114,7 +118,7 @@ def keep_planned(dataset: Dataset, jobs: Iterable[Job]) -> None:
     dataset.save()
 
 
-def provenance(project: Project, job: Job, models: dict[str, Any]) -> dict[str, Any]:
+def provenance(project: Project, job: Job, models: ModelFacts) -> dict[str, Any]:
     """Return what a picture carries about itself: who made it, from what, and for whom."""
     return {
         "made_by": models.get("name", "model"),
@@ -134,7 +138,7 @@ def provenance(project: Project, job: Job, models: dict[str, Any]) -> dict[str, 
 
 
 def put_record(
-    dataset: Dataset, job: Job, path: Path, kind: str, models: dict[str, Any], caption: str, learnt_depth: int = 0
+    dataset: Dataset, job: Job, path: Path, kind: str, models: ModelFacts, caption: str, learnt_depth: int = 0
 ) -> ImageRecord:
     """Add or replace the record of a finished picture; measurements of the very same picture are kept.
 
@@ -170,9 +174,7 @@ def seed_of(base: int, *parts: Any) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
-def prompt_jobs(
-    prompts: Iterable[Prompt], seeds_per_prompt: int, base_seed: int, settings: dict[str, Any]
-) -> list[Job]:
+def prompt_jobs(prompts: Iterable[Prompt], seeds_per_prompt: int, base_seed: int, settings: Recipe) -> list[Job]:
     """Return one job for each prompt and seed; names end in the seed's number so that files sort by prompt."""
     return [
         Job(f"{p.name}_{n}.png", p.text, seed_of(base_seed, p.name, n), settings, attributes=p.wanted())

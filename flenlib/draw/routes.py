@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pandas as pd
 from PIL import Image
@@ -156,8 +156,18 @@ def open_routes(project: Project, models: Models) -> Routes:
     return Routes(uses, mode, _learnt_depth(project, uses))
 
 
-def adopted(project: Project) -> dict[str, Any]:
-    """Return what the iteration before chose in step 2.3: name, LoRAs (absolute paths), mode, and the sentence why.
+class Adopted(TypedDict):
+    """What an iteration chose in step 2.3: the editor's name, its LoRAs and how they run, and the sentence why."""
+
+    iteration: str
+    name: str
+    loras: list[str]
+    mode: str
+    sentence: str
+
+
+def adopted(project: Project) -> Adopted:
+    """Return what the iteration before chose in step 2.3, LoRAs by absolute paths.
 
     Raises FileNotFoundError when there is no iteration before this one, or it has not compared editors yet.
     """
@@ -169,7 +179,7 @@ def adopted(project: Project) -> dict[str, Any]:
             f"models.editor_loras of {project.iteration} says 'adopted', and {where}: run step 23 of the iteration "
             "before, or take 'adopted' out"
         )
-    choice = json.loads(path.read_text(encoding="utf-8"))
+    choice: Adopted = json.loads(path.read_text(encoding="utf-8"))
     choice["loras"] = [_absolute(text, project.root) for text in choice["loras"]]
     return choice
 
@@ -180,7 +190,7 @@ def adopt(project: Project, name: str, uses: Sequence[Use], mode: str, sentence:
     Files inside the project are written relative to it, so that a moved project keeps its choice.
     """
     loras = [_relative(use.text, project.root) for use in uses]
-    choice = {"iteration": project.iteration, "name": name, "loras": loras, "mode": mode, "sentence": sentence}
+    choice = Adopted(iteration=project.iteration, name=name, loras=loras, mode=mode, sentence=sentence)
     write_json(project.adopted_editor, choice)
     return project.adopted_editor
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import huggingface_hub
 from huggingface_hub import errors
@@ -92,15 +92,25 @@ def resolve(name: str | Path, role: str = "") -> Model:
     return model if model.source else replace(model, source=str(shipped.folder(model.name)))
 
 
-def model_facts(family: Family) -> dict[str, Any]:
-    """Return what a record keeps of a model: name, source, precision, hash, loras (file, sha256, weight each)."""
-    return {
-        "name": _name_of(family.source),
-        "source": family.source,
-        "precision": family.precision,
-        "hash": weights_hash(family.source),
-        "loras": [asdict(stacked) for stacked in family.loras],
-    }
+class ModelFacts(TypedDict):
+    """What a record keeps of a model: by its hash, and with its LoRAs (file, sha256, weight), what decides pixels."""
+
+    name: str
+    source: str
+    precision: str
+    hash: str
+    loras: list[dict[str, str | float]]
+
+
+def model_facts(family: Family) -> ModelFacts:
+    """Return what a record keeps of a loaded model."""
+    return ModelFacts(
+        name=_name_of(family.source),
+        source=family.source,
+        precision=family.precision,
+        hash=weights_hash(family.source),
+        loras=[asdict(stacked) for stacked in family.loras],
+    )
 
 
 def weights_hash(source: str) -> str:

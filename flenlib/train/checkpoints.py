@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pandas as pd
 import torch
@@ -42,10 +42,18 @@ def latest(folder: Path) -> int | None:
     return max((int(path.parent.name.removeprefix("step_")) for path in found), default=None)
 
 
-def save(folder: Path, step: int, state: dict[str, Any], write_lora: Callable[[Path], object]) -> Path:
+class State(TypedDict):
+    """All of a run that its next step depends on, beside its step: trained weights, their average, the optimizer."""
+
+    weights: list[torch.Tensor]
+    average: list[torch.Tensor]
+    optimizer: dict[str, Any]
+
+
+def save(folder: Path, step: int, state: State, write_lora: Callable[[Path], object]) -> Path:
     """Write one checkpoint, all of it or nothing, then drop the full states of earlier ones; return its folder.
 
-    ``state`` is tensors, numbers, lists and dicts; ``write_lora(path)`` writes the LoRA file. Raises RuntimeError in
+    ``write_lora(path)`` writes the LoRA file. Raises RuntimeError in
     one sentence when the disk is full, and leaves what was there.
     """
     final = step_folder(folder, step)
@@ -70,7 +78,7 @@ def save(folder: Path, step: int, state: dict[str, Any], write_lora: Callable[[P
     return final
 
 
-def load(folder: Path, step: int, device: torch.device) -> dict[str, Any]:
+def load(folder: Path, step: int, device: torch.device) -> State:
     """Read the full state of a checkpoint onto a device."""
     return torch.load(step_folder(folder, step) / "state.pt", map_location=device, weights_only=True)
 

@@ -243,11 +243,11 @@ class _Run:
             "flenwheel.step": str(self.step),
             "flenwheel.settings": json.dumps(self.settings.model_dump()),
         }
-        state = {
-            "weights": [parameter.detach() for parameter in self.parameters],
-            "average": self.average.weights,
-            "optimizer": self.optimizer.state_dict(),
-        }
+        state = checkpoints.State(
+            weights=[parameter.detach() for parameter in self.parameters],
+            average=self.average.weights,
+            optimizer=self.optimizer.state_dict(),
+        )
 
         def write_lora(path: Path) -> None:
             with self.average.applied():

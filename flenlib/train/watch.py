@@ -41,7 +41,8 @@ class Preview:
     seed: int
     references: tuple[Path, ...] = ()
     steps: int = 16
-    guidance: float = 3.5
+    guidance: float | None = None
+    """What it is sampled at; None: what its family is."""
 
 
 class Watch:

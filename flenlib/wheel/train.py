@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from flenlib.steps import Criterion, Facts
 from flenlib.train.cache import Sample
 from flenlib.train.checkpoints import OtherRun
 from flenlib.train.loop import Result, train
-from flenlib.train.watch import Preview, identity_of
+from flenlib.train.watch import OnEvent, Preview, identity_of
 from flenlib.wheel import guards, results
 from flenlib.wheel.guards import TrainingSet
 from flenlib.wheel.mixture import held_out
@@ -48,7 +48,7 @@ def train_character(
     samples: Sequence[Sample],
     settings: Train,
     version: str,
-    on_event: Callable[[str, dict[str, Any]], None] | None = None,
+    on_event: OnEvent | None = None,
     source: Dataset | None = None,
 ) -> Result:
     """Train ``char_lora_<version>`` from the base model and return the result; a finished training returns at once.
