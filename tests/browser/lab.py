@@ -190,8 +190,8 @@ def drop(page: Page, selector: str, path: Path) -> bool:
         """([selector, name, text]) => {
             const transfer = new DataTransfer();
             transfer.items.add(new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], name));
-            const told = { dataTransfer: transfer, bubbles: true, cancelable: true };
-            const event = (kind) => document.querySelector(selector).dispatchEvent(new DragEvent(kind, told));
+            const details = { dataTransfer: transfer, bubbles: true, cancelable: true };
+            const event = (kind) => document.querySelector(selector).dispatchEvent(new DragEvent(kind, details));
             return ["dragenter", "dragover", "drop"].map(event).every((unhandled) => !unhandled); }""",
         [selector, path.name, base64.b64encode(path.read_bytes()).decode()],
     )

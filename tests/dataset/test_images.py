@@ -113,9 +113,9 @@ def test_hashes(tmp_path):
 
 def test_provenance_comes_back_and_models_are_declared(tmp_path):
     path = tmp_path / "sub" / "a.png"
-    told = {"made_by": "mini-flux", "prompt": "photo of Zoë", "seed": 7, "loras": [{"file": "x", "weight": 0.8}]}
-    images.save_picture(picture(), path, told)
-    assert images.read_provenance(path) == told
+    facts = {"made_by": "mini-flux", "prompt": "photo of Zoë", "seed": 7, "loras": [{"file": "x", "weight": 0.8}]}
+    images.save_picture(picture(), path, facts)
+    assert images.read_provenance(path) == facts
     with Image.open(path) as image:
         assert image.info["Software"] == "FLENwheel"
         assert image.getxmp()["xmpmeta"]["RDF"]["Description"]["DigitalSourceType"].endswith("trainedAlgorithmicMedia")
@@ -123,9 +123,9 @@ def test_provenance_comes_back_and_models_are_declared(tmp_path):
     assert [item.name for item in path.parent.iterdir()] == ["a.png"]
 
 
-@pytest.mark.parametrize("told", [{}, {"made_by": "renderer"}, {"made_by": "import"}, {"made_by": None}])
-def test_what_no_model_made_is_not_declared_so(tmp_path, told):
-    images.save_picture(picture(), tmp_path / "a.png", told)
+@pytest.mark.parametrize("facts", [{}, {"made_by": "renderer"}, {"made_by": "import"}, {"made_by": None}])
+def test_what_no_model_made_is_not_declared_so(tmp_path, facts):
+    images.save_picture(picture(), tmp_path / "a.png", facts)
     assert b"trainedAlgorithmicMedia" not in (tmp_path / "a.png").read_bytes()
 
 

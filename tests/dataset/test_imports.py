@@ -109,10 +109,10 @@ def test_a_framing_is_no_angle(tmp_path, words, angle):
 def test_our_own_captions_are_read_back(tmp_path):
     wanted = itertools.product(prompts.ANGLES, prompts.EXPRESSIONS, prompts.POSES, prompts.BACKGROUNDS, prompts.LIGHTS)
     for angle, expression, pose, background, light in itertools.islice(wanted, 0, None, 7):
-        told = {"angle": angle, "expression": expression, "pose": pose, "background": background, "light": light}
-        (tmp_path / "a.txt").write_text(prompts.caption("ohwx_maya woman", **told))
+        attributes = {"angle": angle, "expression": expression, "pose": pose, "background": background, "light": light}
+        (tmp_path / "a.txt").write_text(prompts.caption("ohwx_maya woman", **attributes))
         found = imports.attributes_from_name(tmp_path / "a.png")
-        assert found | {"pose": pose} == told and found.get("pose", "portrait") == pose
+        assert found | {"pose": pose} == attributes and found.get("pose", "portrait") == pose
 
 
 def test_the_caption_comes_before_the_name_and_the_record_before_both(tmp_path):

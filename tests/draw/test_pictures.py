@@ -49,10 +49,10 @@ def test_a_finished_picture_is_not_drawn_again_and_a_damaged_or_other_one_is(pro
 
 def test_provenance_says_who_made_it_without_folders_of_this_machine(project, tmp_path):
     path = pictures.make(project, tmp_path, Job("a.png", "photo of ohwx_char person", 7, {"steps": 2}), Drawer())
-    told = read_provenance(path)
-    assert told["made_by"] == "mini-flux" and told["seed"] == 7 and told["character_kind"] == "fictional"
+    provenance = read_provenance(path)
+    assert provenance["made_by"] == "mini-flux" and provenance["seed"] == 7 and provenance["character_kind"] == "fictional"
     assert b"trainedAlgorithmicMedia" in path.read_bytes()
-    assert "/home/me" not in str(told)
+    assert "/home/me" not in str(provenance)
 
 
 def test_refused_before_anything_is_drawn(project, tmp_path):
@@ -66,7 +66,7 @@ def test_refused_before_anything_is_drawn(project, tmp_path):
 
 
 def test_what_the_plan_drops_leaves_the_dataset_and_its_folders_and_comes_back_with_its_label(project, tmp_path):
-    draw, told = Drawer(), params.check("review_enriched", {"reviewer": "human"})
+    draw, review = Drawer(), params.check("review_enriched", {"reviewer": "human"})
     jobs = [Job(f"{name}.png", "photo of ohwx_char person", n, {}) for n, name in enumerate("abc")]
     dataset = Dataset.open(tmp_path / "synthetic", create=True)
 
@@ -76,12 +76,12 @@ def test_what_the_plan_drops_leaves_the_dataset_and_its_folders_and_comes_back_w
             path = pictures.make(project, dataset.folder, job, draw)
             pictures.put_record(dataset, job, path, "generated", MODELS, "c")
         dataset.save()
-        return labels.collect(dataset, told, None)
+        return labels.collect(dataset, review, None)
 
     journal = turn(jobs)
     for name, label in (("a.png", "good"), ("b.png", "needs_correction"), ("c.png", "needs_correction")):
         labels.note(journal, None, dataset.get(name), label, (), "human")
-    labels.apply(dataset, journal, told, tmp_path)
+    labels.apply(dataset, journal, review, tmp_path)
     Image.new("RGB", (16, 16), "white").save(dataset.folder / "corrections" / "c.png")  # edited, and not read back yet
 
     turn(jobs[:1])
@@ -89,7 +89,7 @@ def test_what_the_plan_drops_leaves_the_dataset_and_its_folders_and_comes_back_w
     found = {p.relative_to(dataset.folder).as_posix() for p in dataset.folder.rglob("*.png")}
     assert found == {"a.png", "good/a.png"} | {f"set_aside/{n}" for n in ("b.png", "c.png", "corrections__c.png")}
 
-    labels.apply(dataset, turn(jobs), told, tmp_path)
+    labels.apply(dataset, turn(jobs), review, tmp_path)
     assert len(draw.drawn) == 3 and dataset.get("b.png").label["label"] == "needs_correction"
 
 

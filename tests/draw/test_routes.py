@@ -66,15 +66,15 @@ def test_in_sequence_the_specialist_draws_and_the_finisher_follows(files):
 
 
 def test_drawing_goes_through_the_passes(files, editor):
-    told = {"seed": 3, "steps": 2, "guidance": 1.0}
-    base = Routes().draw(editor, "camera", "higher", picture(5), **told)
-    stacked = opened(files, *ALL).draw(editor, "camera", "higher", picture(5), **told)
-    sequence = opened(files, *ALL, mode="sequence").draw(editor, "camera", "higher", picture(5), **told)
+    recipe = {"seed": 3, "steps": 2, "guidance": 1.0}
+    base = Routes().draw(editor, "camera", "higher", picture(5), **recipe)
+    stacked = opened(files, *ALL).draw(editor, "camera", "higher", picture(5), **recipe)
+    sequence = opened(files, *ALL, mode="sequence").draw(editor, "camera", "higher", picture(5), **recipe)
     assert [use.file for use in editor.loras] == [str(files["skin"])]
     drawn = [np.asarray(each).astype(int) for each in (base, stacked, sequence)]
     assert abs(drawn[0] - drawn[1]).max() > 5 and abs(drawn[1] - drawn[2]).max() > 5
     lora.unstack(editor)
-    again = Routes().draw(editor, "camera", "higher", picture(5), **told)
+    again = Routes().draw(editor, "camera", "higher", picture(5), **recipe)
     assert np.array_equal(np.asarray(again), drawn[0])
 
 
@@ -85,17 +85,17 @@ def test_what_decides_pixels_is_in_the_recipe(files):
 
 
 def test_lightning_samples_with_a_scheduler_of_its_own(files, editor):
-    told = {"seed": 3, "steps": 4, "guidance": 1.0}
+    recipe = {"seed": 3, "steps": 4, "guidance": 1.0}
     fast, plain = opened(files, "lightning-4={own}:0.8"), opened(files, "{own}:0.8")
     own = editor.pipeline.scheduler
-    drawn = [np.asarray(way.draw(editor, "style", "sketch", picture(5), **told)) for way in (fast, plain)]
+    drawn = [np.asarray(way.draw(editor, "style", "sketch", picture(5), **recipe)) for way in (fast, plain)]
     assert editor.pipeline.scheduler is own
     assert not np.array_equal(*drawn)  # the very same LoRA, prompt and seed
     assert fast.scheduler["base_shift"] == fast.scheduler["max_shift"] == math.log(3)
     assert fast.recipe("style", "sketch")[0]["scheduler"] == fast.scheduler
     assert "scheduler" not in plain.recipe("style", "sketch")[0]
     with pytest.raises(AttributeError):  # whatever goes wrong while it draws
-        fast.draw(editor, "style", "sketch", None, **told)
+        fast.draw(editor, "style", "sketch", None, **recipe)
     assert editor.pipeline.scheduler is own
     lora.unstack(editor)
 

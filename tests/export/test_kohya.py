@@ -145,13 +145,13 @@ def test_kohya_names(targets, family, tmp_path):
     stems = {key.rsplit(".lora_", 1)[0] for key in file if ".lora_" in key}
     assert len(file) == 3 * len(stems) and all(stem.startswith("lora_unet_") for stem in stems)
     assert lora.header(out)["ss_network_module"] == "networks.lora"
-    told = 0
+    named = 0
     for stem, layers in fused(family.name, before).items():
         base = torch.cat([before[name] for name in layers])
         changed = by_comfyui(file, f"lora_unet_{stem}", base) if f"lora_unet_{stem}" in stems else base
-        told += f"lora_unet_{stem}" in stems
+        named += f"lora_unet_{stem}" in stems
         torch.testing.assert_close(changed, torch.cat([here[name] for name in layers]), rtol=0, atol=1e-5)
-    assert told == len(stems)
+    assert named == len(stems)
 
 
 def is_block_linear(name, module):
@@ -197,8 +197,8 @@ def test_kohya_names_from_the_command_line(family, tmp_path, capsys):
         ([str(tmp_path / "none.safetensors")], "does not exist"),
     ):
         assert kohya.main(wrong) == 1
-        told = capsys.readouterr().err
-        assert said in told and len(told.splitlines()) == 1
+        printed = capsys.readouterr().err
+        assert said in printed and len(printed.splitlines()) == 1
     assert sorted(p.name for p in tmp_path.glob("*")) == ["char.safetensors", "char_kohya.safetensors"]
 
 

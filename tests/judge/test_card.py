@@ -25,9 +25,9 @@ def test_generator_loras_lie_under_the_characters_on_every_card(tiny_flux, tmp_p
     project = open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional"}, root=tmp_path)
     skin, own = (write_lora(tiny_flux, tmp_path / f"{name}.safetensors", n) for n, name in enumerate(("skin", "own")))
     settings = params.check("card", {"seeds_per_cell": 1, "steps": 1})
-    told = params.check("models", {"generator": str(tiny_flux), "device": "cpu", "generator_loras": [f"{skin}:0.5"]})
+    models = params.check("models", {"generator": str(tiny_flux), "device": "cpu", "generator_loras": [f"{skin}:0.5"]})
     plain = params.check("models", {"generator": str(tiny_flux), "device": "cpu"})
-    drawn = card.draw_all(project, told, settings, {"base": None, "own": own})
+    drawn = card.draw_all(project, models, settings, {"base": None, "own": own})
     drawn |= card.draw_all(project, plain, settings, {"bare": None})
     assert {len(paths) for paths in drawn.values()} == {23}
     uses = {name: read_provenance(paths[0])["models"]["loras"] for name, paths in drawn.items()}

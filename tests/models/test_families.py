@@ -133,8 +133,8 @@ def test_encode_then_free_then_train_and_preview(family):
 
 def test_guidance_off_needs_no_negative_conditions(tiny_qwen_edit):
     editor = load(tiny_qwen_edit, "qwen_edit")
-    told = editor.encode(text="a person", references=[picture(5)])
-    one = editor.sample("x", seed=1, steps=2, guidance=1.0, references=[picture(5)], conditions=told)
+    encoded = editor.encode(text="a person", references=[picture(5)])
+    one = editor.sample("x", seed=1, steps=2, guidance=1.0, references=[picture(5)], conditions=encoded)
     other = editor.sample("a person", seed=1, steps=2, guidance=1.0, references=[picture(5)])
     assert np.array_equal(one, other)
 

@@ -18,9 +18,9 @@ __all__ = ["project"]
 def test_a_person_picks_among_tries_and_any_cell_can_be_run_again(project, tmp_path, monkeypatch):
     monkeypatch.setenv("FLENWHEEL_HOME", str(tmp_path))
     asked = {"hand": "tries", "reviewer": "human", "minimum": 1, "tries": 2, "steps": 1, "guidance": 1.0}
-    told = params.Iteration(character=CHARACTER, anyway=True, corrections=params.Corrections(**asked))
+    settings = params.Iteration(character=CHARACTER, anyway=True, corrections=params.Corrections(**asked))
     with pytest.raises(run.StepFailed, match="12 of 12 pictures wait for a label"):
-        run.run_step(project, WHEEL.find(21), told)
+        run.run_step(project, WHEEL.find(21), settings)
     stopped = nbformat.read(project.outputs / "21_curate_corrections.ipynb", as_version=4)
     review = next(cell for cell in stopped.cells if "ReviewWidget(" in cell.source)
     assert all(output.output_type != "error" for output in review.outputs), "the widget is there when the step stops"
@@ -38,7 +38,7 @@ def test_a_person_picks_among_tries_and_any_cell_can_be_run_again(project, tmp_p
         c for n, c in enumerate(notebook.cells) if "parameters" not in c.metadata.get("tags", []) or n == 1
     ]
     nbformat.write(notebook, tmp_path / "twice.ipynb")
-    values = {name: getattr(told, name).model_dump() for name in ("character", "models", "corrections")}
+    values = {name: getattr(settings, name).model_dump() for name in ("character", "models", "corrections")}
     papermill.execute_notebook(
         tmp_path / "twice.ipynb", tmp_path / "done.ipynb", {**values, "iteration": "v1", "anyway": True}, cwd=str(ROOT),
         progress_bar=False, store_widget_state=False,

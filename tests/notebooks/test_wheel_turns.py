@@ -29,7 +29,7 @@ TRAIN = {"steps": 6, "batch_size": 2, "warmup": 1, "checkpoint_every": 3, "sampl
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory, request):
+def iteration(tmp_path_factory, request):
     """Return (project, params, params file) of a small iteration on the shipped models, in a home of its own."""
     home = tmp_path_factory.mktemp("home")
     patch = pytest.MonkeyPatch()
@@ -60,16 +60,16 @@ def told(tmp_path_factory, request):
     }
     path = home / "v1.yaml"
     path.write_text(yaml.safe_dump(sections))
-    told = params.load(path)
-    return open_iteration(told.character), told, path
+    settings = params.load(path)
+    return open_iteration(settings.character), settings, path
 
 
 def results(project, step):
     return record.read(project, step).results
 
 
-def test_the_wheel_turns(told):
-    project, values, _ = told
+def test_the_wheel_turns(iteration):
+    project, values, _ = iteration
     assert run_all(project, values, WHEEL.steps) == len(WHEEL.steps)
     for step in WHEEL.steps:
         assert record.read(project, step.name).made, step.name
@@ -99,8 +99,8 @@ def test_the_wheel_turns(told):
     )
 
 
-def test_the_second_wheel_turns(told):
-    project, values, _ = told
+def test_the_second_wheel_turns(iteration):
+    project, values, _ = iteration
     folder = project.data("corrections")
     pairs = triplets.read(folder)
     triplets.check(folder, pairs, minimum=4)
@@ -125,8 +125,8 @@ def test_the_second_wheel_turns(told):
     assert [use.path for use in uses] == [project.editor_lora]
 
 
-def test_no_table_is_cut_and_no_output_is_red(told):
-    project, _, _ = told
+def test_no_table_is_cut_and_no_output_is_red(iteration):
+    project, _, _ = iteration
     for step in WHEEL.steps:
         notebook = nbformat.read(project.outputs / f"{step.name}.ipynb", as_version=4)
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
@@ -137,16 +137,16 @@ def test_no_table_is_cut_and_no_output_is_red(told):
         assert cut == [], step.name
 
 
-def test_a_second_run_does_no_work(told, capsys):
-    project, _, path = told
+def test_a_second_run_does_no_work(iteration, capsys):
+    project, _, path = iteration
     stamp = {p: p.stat().st_mtime_ns for p in project.outputs.rglob("*") if p.is_file() and not p.name.startswith(".")}
     assert main(["iterate", str(path)]) == 0
     assert "there was nothing to do" in capsys.readouterr().out
     assert stamp == {p: p.stat().st_mtime_ns for p in stamp}
 
 
-def test_the_report_shows_every_step_without_code(told):
-    project, _, _ = told
+def test_the_report_shows_every_step_without_code(iteration):
+    project, _, _ = iteration
     text = report.summary(project, WHEEL.steps, WHEEL)
     assert (
         "base" in text and "v1_refined" in text and "Editors on the same sources" in text and "not finished" not in text
@@ -157,8 +157,8 @@ def test_the_report_shows_every_step_without_code(told):
     assert results(project, "18_retrain_and_compare")["sentence"].split(":")[0] in page
 
 
-def test_a_killed_step_goes_on_without_repeating_pictures(told):
-    project, values, _ = told
+def test_a_killed_step_goes_on_without_repeating_pictures(iteration):
+    project, values, _ = iteration
     folder = project.data("synthetic")
     kept = sorted(folder.glob("novel_*.png"))
     before = {p.name: p.stat().st_mtime_ns for p in kept}
@@ -171,8 +171,8 @@ def test_a_killed_step_goes_on_without_repeating_pictures(told):
     assert [name for name in before if before[name] != after[name]] == [kept[0].name]
 
 
-def test_a_run_killed_in_the_middle_of_drawing_goes_on(told):
-    project, _, path = told
+def test_a_run_killed_in_the_middle_of_drawing_goes_on(iteration):
+    project, _, path = iteration
     folder = project.data("synthetic")
     for picture in folder.glob("novel_*.png"):
         picture.unlink()
@@ -192,8 +192,8 @@ def test_a_run_killed_in_the_middle_of_drawing_goes_on(told):
     assert len(Dataset.open(folder).images) == 6
 
 
-def test_what_was_deleted_or_moved_by_hand_is_not_done(told):
-    project, values, _ = told
+def test_what_was_deleted_or_moved_by_hand_is_not_done(iteration):
+    project, values, _ = iteration
     labelled = next(project.data("enriched").glob("*/*__background_*.png"))
     assert is_done(project, WHEEL.find(13), values)
     other = "rejected" if labelled.parent.name != "rejected" else "good"
@@ -207,8 +207,8 @@ def test_what_was_deleted_or_moved_by_hand_is_not_done(told):
     picture.with_suffix(".aside").rename(picture)
 
 
-def test_human_mode_stops_with_a_sentence_and_goes_on_when_all_are_labelled(told, tmp_path, capsys):
-    project, _, path = told
+def test_human_mode_stops_with_a_sentence_and_goes_on_when_all_are_labelled(iteration, tmp_path, capsys):
+    project, _, path = iteration
     told_human = yaml.safe_load(path.read_text()) | {"review_enriched": {"reviewer": "human"}}
     human = tmp_path / "human.yaml"
     human.write_text(yaml.safe_dump(told_human))

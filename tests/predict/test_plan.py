@@ -119,13 +119,13 @@ def test_traced_activations_are_those_of_a_real_step_under_autocast(family, kind
 
 
 def test_a_plan_counts_the_kind_of_adapter_and_its_average():
-    told = {"precision": "nf4", "gpu": CARD}
-    plain = plan.plan(Flux, **told)
-    kept = plan.plan(Flux, ema=True, **told)
+    asked = {"precision": "nf4", "gpu": CARD}
+    plain = plan.plan(Flux, **asked)
+    kept = plan.plan(Flux, ema=True, **asked)
     trained = 4 * weights.lora_size(Flux, 16, "attention+mlp") / GIB
     assert kept.phases["train"] - plain.phases["train"] == pytest.approx(trained)
     assert kept.phases["previews"] - plain.phases["previews"] == pytest.approx(2 * trained)
-    dora = plan.plan(Flux, adapter="dora", **told)
+    dora = plan.plan(Flux, adapter="dora", **asked)
     assert dora.phases["train"] > plain.phases["train"] + 1
     poor = GPU("small", 12, 100, 500)
     nearest = plan.plan(Flux, precision="bf16", adapter="dora", gpu=poor).nearest[0].settings
@@ -163,8 +163,8 @@ def test_hours_are_those_of_the_mix_of_sizes(monkeypatch):
     hours = {}
     for sizes in ([512], [1024], [512, 1024]):
         settings = params.check("train", FITTING | {"resolution": sizes})
-        told = planning.expected("flux-dev", "nf4", "none", settings, "cpu")
-        hours[tuple(sizes)] = float(re.search(r"about ([\d.]+) h without", told)[1])
+        sentence = planning.expected("flux-dev", "nf4", "none", settings, "cpu")
+        hours[tuple(sizes)] = float(re.search(r"about ([\d.]+) h without", sentence)[1])
     assert hours[512, 1024] == pytest.approx((hours[512,] + hours[1024,]) / 2, abs=0.1)
     assert hours[512,] < hours[512, 1024] < hours[1024,]
 
@@ -191,23 +191,23 @@ def test_cards_by_the_names_drivers_give_them(driver, gpu):
 
 def test_predictions_lie_by_what_others_published():
     """The published figures of the QLoRA recipe for FLUX: 9 GB at nf4 and 26 GB at bfloat16 (GB, not GiB)."""
-    told = {"resolution": (512, 768), "rank": 4, "targets": "attention", "gpu": CARD}
+    asked = {"resolution": (512, 768), "rank": 4, "targets": "attention", "gpu": CARD}
     for precision, gigabytes in (("nf4", 9), ("bf16", 26)):
-        found = plan.plan(Flux, precision=precision, **told)
+        found = plan.plan(Flux, precision=precision, **asked)
         assert found.phases["train"] * GIB / 1e9 == pytest.approx(gigabytes, rel=0.1)
 
 
 def test_what_does_not_fit_comes_with_what_does():
-    told = {"resolution": (512, 768), "rank": 4, "targets": "attention"}
-    refused = plan.plan(Flux, precision="bf16", gpu=GPU("small", 12, 100, 500), **told)
+    asked = {"resolution": (512, 768), "rank": 4, "targets": "attention"}
+    refused = plan.plan(Flux, precision="bf16", gpu=GPU("small", 12, 100, 500), **asked)
     assert not refused.fits and refused.nearest[0].fits and refused.nearest[0].settings.offload == "group"
     with pytest.raises(
         RuntimeError, match=r"bf16, offload none, 512x768.* needs about 25.* nearest that fits: flux at"
     ):
         refused.check()
     poor = GPU("small, little RAM", 12, 100, 500, ram_gib=16)
-    assert plan.plan(Flux, precision="bf16", gpu=poor, **told).nearest[0].settings.precision == "nf4"
-    allowed = plan.plan(Flux, precision="nf4", gpu=CARD, **told)
+    assert plan.plan(Flux, precision="bf16", gpu=poor, **asked).nearest[0].settings.precision == "nf4"
+    allowed = plan.plan(Flux, precision="nf4", gpu=CARD, **asked)
     assert allowed.check() is allowed and 0.4 < allowed.seconds_per_step < 3 and "s a step" in allowed.sentence
     assert allowed.parts["GiB"].sum() == pytest.approx(allowed.phases["train"], abs=0.05)
 
@@ -232,7 +232,7 @@ def test_a_processor_is_a_card_with_its_memory(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "told, words",
+    "asked, words",
     [
         ({"precision": "fp8"}, "precision is 'fp8'"),
         ({"precision": "nf4", "offload": "disk"}, "offload is 'disk'"),
@@ -245,6 +245,6 @@ def test_a_processor_is_a_card_with_its_memory(monkeypatch):
         ({"precision": "bf16", "offload": "group", "gradient_checkpointing": False}, "with gradient checkpointing"),
     ],
 )
-def test_wrong_names(told, words):
+def test_wrong_names(asked, words):
     with pytest.raises(ValueError, match=words):
-        plan.plan(Flux, **told)
+        plan.plan(Flux, **asked)

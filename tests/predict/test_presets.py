@@ -16,7 +16,7 @@ GPUS = {"4090": "RTX 4090 24 GB", "80gb": "A100 80 GB"}
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_preset_fits_the_card_it_is_for(path):
     run = params.load(path, params.TrainRun)
-    told = plan(
+    expected = plan(
         registry.resolve(run.model).family,
         precision=run.precision,
         offload=run.offload,
@@ -33,7 +33,7 @@ def test_a_preset_fits_the_card_it_is_for(path):
     gib, seconds = re.search(
         r"([\d.]+) GiB and ([\d.]+) s a micro-step", " ".join(path.read_text().replace("\n#", " ").split())
     ).groups()
-    assert round(told.peak_gib, 1) == float(gib) and round(told.seconds_per_step, 1) == float(seconds)
+    assert round(expected.peak_gib, 1) == float(gib) and round(expected.seconds_per_step, 1) == float(seconds)
 
 
 def test_all_four_are_there():

@@ -31,12 +31,12 @@ def like_a_photograph(number):
 
 def test_an_executed_review_of_200_pictures_stays_small(home):
     dataset = write(home / "data" / "many" / "enriched" / "v1", 200, like_a_photograph)
-    told = {"character": CHARACTER, "review_enriched": {"reviewer": "human", "minimum_good": 1}}
+    values = {"character": CHARACTER, "review_enriched": {"reviewer": "human", "minimum_good": 1}}
     target = home / "out.ipynb"
 
     def run():
         papermill.execute_notebook(
-            ROOT / "notebooks" / "13_review_enriched.ipynb", target, told, cwd=str(ROOT), progress_bar=False
+            ROOT / "notebooks" / "13_review_enriched.ipynb", target, values, cwd=str(ROOT), progress_bar=False
         )
 
     with pytest.raises(PapermillExecutionError, match="200 of 200 pictures wait for a label"):

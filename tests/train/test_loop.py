@@ -114,9 +114,9 @@ train(family, samples, Train(**json.loads(sys.argv[5])), sys.argv[3], on_event=t
 
 def test_killed_with_kill_9_and_resumed_equals_unbroken(unbroken, tiny_flux, tmp_path):
     whole, samples, _ = unbroken
-    told = json.dumps([[str(sample.image), sample.caption, sample.repeats] for sample in samples])
+    given = json.dumps([[str(sample.image), sample.caption, sample.repeats] for sample in samples])
     settings = json.dumps(SETTINGS.model_dump())
-    command = [sys.executable, "-c", KILLED, str(tiny_flux), told, str(tmp_path / "lora")]
+    command = [sys.executable, "-c", KILLED, str(tiny_flux), given, str(tmp_path / "lora")]
     process = subprocess.Popen(
         [*command, str(torch.get_num_threads()), settings], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -18,16 +18,16 @@ CHARACTER = {"name": "maya", "trigger": "ohwx", "kind": "fictional"}
 FAST = {"steps": 2, "batch_size": 2, "rank": 2, "warmup": 0, "checkpoint_every": 2, "sample_every": 2}
 
 
-def write(folder, **told):
-    told = {
+def write(folder, **values):
+    values = {
         "character": CHARACTER,
         "device": "cpu",
         "preview_steps": 1,
         "train": FAST,
         "output": str(folder / "lora"),
-    } | told
+    } | values
     path = folder / "run.yaml"
-    path.write_text(yaml.safe_dump(told))
+    path.write_text(yaml.safe_dump(values))
     return path
 
 
@@ -177,19 +177,19 @@ def test_a_real_person_needs_consent(tmp_path, capsys):
 def test_masks_are_found_by_name(tmp_path):
     kohya(tmp_path / "data", head=2)
     picture(tmp_path / "masks" / "1.png", 3)
-    told = {"data": [str(tmp_path / "data")], "masks": str(tmp_path / "masks")}
-    found = data.gather(params.load(write(tmp_path, **told), params.TrainRun))
+    values = {"data": [str(tmp_path / "data")], "masks": str(tmp_path / "masks")}
+    found = data.gather(params.load(write(tmp_path, **values), params.TrainRun))
     assert [s.mask and s.mask.name for s in found.samples] == [None, "1.png"]
     with pytest.raises(ValueError, match="holds no mask of any picture"):
-        data.gather(params.load(write(tmp_path, **told | {"masks": str(tmp_path)}), params.TrainRun))
+        data.gather(params.load(write(tmp_path, **values | {"masks": str(tmp_path)}), params.TrainRun))
 
 
 def test_what_cannot_fit_is_refused_before_anything_is_loaded(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(planning, "pick_gpu", lambda device: GPU("a card", 16, 97, 717))
     kohya(tmp_path / "data", head=2)
-    told = {"model": "flux-dev", "precision": "bf16", "data": [str(tmp_path / "data")]}
+    values = {"model": "flux-dev", "precision": "bf16", "data": [str(tmp_path / "data")]}
     big = FAST | {"resolution": 1024, "batch_size": 1, "gradient_checkpointing": True, "optimizer": "adamw8bit"}
-    assert program.main([str(write(tmp_path, **told, train=big))]) == 1
+    assert program.main([str(write(tmp_path, **values, train=big))]) == 1
     assert "a card has 16 GiB: nearest that fits: flux at bf16, offload group" in capsys.readouterr().err
     fits = planning.expected("flux-dev", "nf4", "none", params.check("train", big))
     assert "of 16 GiB on a card, about" in fits and "2 steps: about" in fits

@@ -28,7 +28,7 @@ def launch(*arguments):
 def test_two_processes_make_what_one_makes(request, tmp_path, family):
     """Also for Qwen, whose last text stream is never read: LoRA layers on it have no gradient."""
     kohya(tmp_path / "data", head=2, body=1)
-    told = {
+    values = {
         "character": {"name": "maya", "trigger": "ohwx", "kind": "fictional"},
         "model": str(request.getfixturevalue(f"tiny_{family}")), "device": "cpu", "data": [str(tmp_path / "data")],
         "references": [str(picture(tmp_path / "reference.png", 5))] if family == "qwen_edit" else [],
@@ -37,7 +37,7 @@ def test_two_processes_make_what_one_makes(request, tmp_path, family):
                   "ema": 0.5, "checkpoint_every": 2, "sample_every": 3},
     }  # fmt: skip
     for name in ("one", "two"):
-        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(told | {"output": str(tmp_path / name / "lora")}))
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(values | {"output": str(tmp_path / name / "lora")}))
     assert program.main([str(tmp_path / "one.yaml")]) == 0
     said = launch("-m", "flenlib.train", tmp_path / "two.yaml")
     assert said.count("4 pictures to learn from") == said.count("3 steps in") == 1, "only the first process speaks"

@@ -26,8 +26,8 @@ RUN = """
 import json, os, signal, sys
 from pathlib import Path
 import torch
-told = json.loads(sys.argv[1])
-torch.set_num_threads(told["threads"])
+given = json.loads(sys.argv[1])
+torch.set_num_threads(given["threads"])
 from flenlib.models.families.flux import Flux
 from flenlib.params import Train
 from flenlib.train import checkpoints
@@ -37,19 +37,19 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 def tell(kind, facts):
-    if told["kill"] == [kind, facts.get("step")]:
+    if given["kill"] == [kind, facts.get("step")]:
         die()
 
-if told["kill"][0] == "saving":  # after the LoRA and the state are written, before they count
+if given["kill"][0] == "saving":  # after the LoRA and the state are written, before they count
     checkpoints._flush = lambda path: die()
-if told["room"]:
+if given["room"]:
     import resource
-    resource.setrlimit(resource.RLIMIT_FSIZE, (told["room"], told["room"]))
-family = Flux.load(told["model"], precision="fp32", device="cpu", transformer=False)
-samples = [Sample(Path(p), caption, repeats, kind=kind) for p, caption, repeats, kind in told["samples"]]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (given["room"], given["room"]))
+family = Flux.load(given["model"], precision="fp32", device="cpu", transformer=False)
+samples = [Sample(Path(p), caption, repeats, kind=kind) for p, caption, repeats, kind in given["samples"]]
 previews = [Preview("photo of ohwx person", seed=3, steps=1)]
 watched = {"held_out": samples[:1], "previews": previews}
-train(family, samples[1:], Train(**told["settings"]), told["folder"], on_event=tell, **watched)
+train(family, samples[1:], Train(**given["settings"]), given["folder"], on_event=tell, **watched)
 """
 
 
@@ -59,11 +59,11 @@ def samples(tmp_path_factory):
 
 
 def run(model, samples, settings, folder, kill=("", 0), room=0):
-    told = {
+    given = {
         "model": str(model), "folder": str(folder), "threads": torch.get_num_threads(), "kill": kill, "room": room,
         "settings": settings.model_dump(), "samples": [[str(s.image), s.caption, s.repeats, s.kind] for s in samples],
     }  # fmt: skip
-    command = [sys.executable, "-c", RUN, json.dumps(told)]
+    command = [sys.executable, "-c", RUN, json.dumps(given)]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
 
 

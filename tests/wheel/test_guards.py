@@ -36,9 +36,9 @@ def project(tmp_path):
     return project
 
 
-def trained(project, **told):
+def trained(project, **asked):
     source, enriched = Dataset.open(project.data("source")), Dataset.open(project.data("enriched"))
-    return guards.training_set(project, source, enriched, TRAIN, params.check("guards", told))
+    return guards.training_set(project, source, enriched, TRAIN, params.check("guards", asked))
 
 
 def drawn(found):

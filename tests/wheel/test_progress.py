@@ -30,9 +30,9 @@ def iteration(home, version, good, values=VALUES):
             edit = f"maya_{n}__background_{value}.png"
             save_picture(Image.new("RGB", (16, 16), (n, 9, len(value))), enriched.folder / edit, {"made_by": "mini"})
             label = "good" if (n, value) in good else "needs_correction"
-            told = {"label": label, "reasons": ["drift"], "reviewer": "auto"}
+            entry = {"label": label, "reasons": ["drift"], "reviewer": "auto"}
             attributes = {"edit": "background", "edit_value": value}
-            enriched.add(ImageRecord(edit, parent=source.images[n].sha256, label=told, attributes=attributes))
+            enriched.add(ImageRecord(edit, parent=source.images[n].sha256, label=entry, attributes=attributes))
     source.save()
     enriched.save()
     counts = {label: len(enriched.labelled(label)) for label in ("good", "needs_correction")}

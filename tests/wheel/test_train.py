@@ -66,10 +66,10 @@ def test_a_transformer_that_changed_is_found_after_loading_and_trained_anew(tiny
     """Its files, name and precision are as before, so it is found when the text encoders are gone already."""
     samples, folder = draw(tmp_path / "pictures", 2), tmp_path / "lora"
     character.train_or_set_aside(open_flux(tiny_flux, transformer=False), samples, SETTINGS, folder, stop_after=1)
-    told = folder / "training.json"
+    recorded = folder / "training.json"
     family = open_flux(tiny_flux, transformer=False)
-    text = told.read_text().replace('"transformer": "', '"transformer": "0')
-    told.write_text(text)
+    text = recorded.read_text().replace('"transformer": "', '"transformer": "0')
+    recorded.write_text(text)
     result = character.train_or_set_aside(family, samples, SETTINGS, folder)
     assert result.steps == 3 and result.resumed_from is None and (tmp_path / "lora.1").is_dir()
 

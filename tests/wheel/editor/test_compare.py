@@ -25,14 +25,14 @@ __all__ = ["project"]
 REVIEW = params.check("review_enriched", {})
 
 
-def told(**more):
+def wanted(**more):
     return params.check("compare_editors", {"edits_per_source": 1, "kinds": ["background", "lighting"], **more})
 
 
 def measured(project, editors, source=None, review=REVIEW):
     """Return (tables, jobs) of editors given as functions of (picture, job)."""
     source = source or sets(project)[0]
-    jobs = adopt.plan(project, source, [], told(), Editor(None, MODELS))
+    jobs = adopt.plan(project, source, [], wanted(), Editor(None, MODELS))
     reference, tables = references(source).training, {}
     for name, draw in editors.items():
         paths = []
@@ -84,7 +84,7 @@ def test_identity_edit_and_artefacts_are_measured_and_the_better_is_adopted(proj
     assert table.loc["ours", "accepted"] > 0.8 and table.loc["base", "accepted"] < 0.5
     assert table.loc["ours", "edit done"] == 1 and table.loc["ours", "artefacts"] < 0.5
     assert compared["base"]["artefact"].isna().all()  # no face, so nothing to be blurred
-    choice = adopt.choose(compared, told())
+    choice = adopt.choose(compared, wanted())
     assert choice.name == "ours" and "ours is better than base" in choice.sentence
     assert all(c.holds for c in adopt.criteria(compared, choice))
     assert adopt.difference(compared, choice)[1] == "ours minus base"
@@ -101,16 +101,16 @@ def test_every_measure_has_a_paired_interval(compared):
 
 def test_without_a_better_one_the_base_editor_stays_and_the_best_of_the_others_is_shown(compared):
     tables = {"base": compared["ours"], "ours": compared["base"]}
-    choice = adopt.choose(tables, told())
+    choice = adopt.choose(tables, wanted())
     assert choice.name == "base" and "the base editor stays" in choice.sentence
     found, title = adopt.difference(tables, choice)
     assert title == "ours minus base, not adopted" and found["accepted (share)"].high < 0
     assert adopt.difference({"base": compared["base"]}, choice) == ({}, "nothing but the base editor was compared")
-    assert adopt.choose(compared, told(adopt="base")).sentence == "the base editor stays, because the settings say so"
-    chosen = adopt.choose(tables, told(adopt="ours"))
+    assert adopt.choose(compared, wanted(adopt="base")).sentence == "the base editor stays, because the settings say so"
+    chosen = adopt.choose(tables, wanted(adopt="ours"))
     assert chosen.name == "ours" and "is adopted, because the settings say so: " in chosen.sentence
     with pytest.raises(ValueError, match=r"adopt is 'mine'; compared were base, ours"):
-        adopt.choose(compared, told(adopt="mine"))
+        adopt.choose(compared, wanted(adopt="mine"))
 
 
 def test_an_editor_that_hands_the_source_back_is_never_adopted(photographs):
@@ -122,7 +122,7 @@ def test_an_editor_that_hands_the_source_back_is_never_adopted(photographs):
     assert table.loc["copies", "unchanged"] == 1 and table.loc["copies", "accepted"] == 0
     assert table.loc["base", "unchanged"] == 0.25  # a quarter was asked for what it shows already
     assert table.loc["base", "accepted"] > 0.5
-    assert adopt.choose(tables, told()).name == "base"
+    assert adopt.choose(tables, wanted()).name == "base"
     failed = [c.name for c in adopt.criteria(tables, adopt.Choice("copies", "")) if not c.holds]
     assert "no more sources handed back unedited than by the base editor" in failed
 
@@ -158,7 +158,7 @@ def test_sources_that_no_training_saw_are_told_apart(project):
 def test_no_triplets_edit_is_compared(project):
     """Not one that was learnt, not one a checkpoint was chosen by, and not one imported from another folder."""
     source, _ = sets(project)
-    first = adopt.plan(project, source, [], told(), Editor(None, MODELS))
+    first = adopt.plan(project, source, [], wanted(), Editor(None, MODELS))
     folder = project.data("corrections")
     learnt, held, imported = first[:3]
     again = project.data("corrections") / "imports" / "a.png"
@@ -168,25 +168,25 @@ def test_no_triplets_edit_is_compared(project):
         Triplet(triplets.relative(source.path(held.parent), folder), held.prompt, "y.png", held_out=True),
         Triplet("imports/a.png", f" {imported.prompt.upper()}", "z.png"),
     ]
-    second = adopt.plan(project, source, pairs, told(), Editor(None, MODELS))
+    second = adopt.plan(project, source, pairs, wanted(), Editor(None, MODELS))
     names = {job.filename for job in second}
     assert len(second) == len(first) == 12 and not names & {job.filename for job in (learnt, held, imported)}
 
 
 def test_as_many_edits_are_drawn_as_the_kinds_offer(project):
     source, _ = sets(project)
-    assert len(adopt.plan(project, source, [], told(edits_per_source=4), Editor(None, MODELS))) == 4 * 12
+    assert len(adopt.plan(project, source, [], wanted(edits_per_source=4), Editor(None, MODELS))) == 4 * 12
     with pytest.raises(ValueError, match=r"edits_per_source 9 is more than the 8 edits of kinds background, lighting"):
-        adopt.plan(project, source, [], told(edits_per_source=9), Editor(None, MODELS))
+        adopt.plan(project, source, [], wanted(edits_per_source=9), Editor(None, MODELS))
 
 
 def test_strategies_need_what_they_name(project):
     models = params.check("models", {})
     with pytest.raises(ValueError, match=r"name LoRAs in compare_editors\.community"):
-        adopt.candidates(project, models, told(strategies=["use"]))
+        adopt.candidates(project, models, wanted(strategies=["use"]))
     with pytest.raises(FileNotFoundError, match=r"qwen_char_lora_v1\.safetensors does not exist"):
-        adopt.candidates(project, models, told(strategies=["train"]))
-    assert list(adopt.candidates(project, models, told(strategies=[]))) == ["base"]
+        adopt.candidates(project, models, wanted(strategies=["train"]))
+    assert list(adopt.candidates(project, models, wanted(strategies=[]))) == ["base"]
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def test_the_four_strategies(trained):
     project, _ = trained
     given = [f"multiple-angles={project.editor_lora}:0.9", f"next-scene={project.editor_lora}"]
     found = adopt.candidates(
-        project, params.check("models", {}), told(strategies=["use", "combine", "train", "hybrid"], community=given)
+        project, params.check("models", {}), wanted(strategies=["use", "combine", "train", "hybrid"], community=given)
     )
     assert list(found) == ["base", "multiple-angles-0.9", "next-scene-0.75", "combined", "ours", "hybrid"]
     assert [len(way.uses) for way in found.values()] == [0, 1, 1, 2, 1, 3]
@@ -214,14 +214,14 @@ def test_two_strengths_are_two_editors_and_two_of_one_name_are_refused(trained, 
     project, _ = trained
     models, file = params.check("models", {}), project.editor_lora
     given = [f"multiple-angles={file}:0.9", f"multiple-angles={file}:0.6"]
-    found = adopt.candidates(project, models, told(strategies=["use"], community=given))
+    found = adopt.candidates(project, models, wanted(strategies=["use"], community=given))
     assert list(found) == ["base", "multiple-angles-0.9", "multiple-angles-0.6"]
     others = [tmp_path / name / "pytorch_lora_weights.safetensors" for name in "ab"]
     for path in others:
         path.parent.mkdir()
         path.write_bytes(file.read_bytes())
     with pytest.raises(ValueError, match=r"two of the editors to compare are called 'pytorch_lora_weights-1'"):
-        adopt.candidates(project, models, told(strategies=["use"], community=[str(path) for path in others]))
+        adopt.candidates(project, models, wanted(strategies=["use"], community=[str(path) for path in others]))
 
 
 def test_the_editor_in_use_is_compared_and_stays_unless_another_is_better(trained, compared):
@@ -231,24 +231,24 @@ def test_the_editor_in_use_is_compared_and_stays_unless_another_is_better(traine
     second.editor_lora.parent.mkdir(parents=True)
     second.editor_lora.write_bytes(first.editor_lora.read_bytes())
     models = params.check("models", {"editor_loras": ["adopted"]})
-    found = adopt.candidates(second, models, told())
+    found = adopt.candidates(second, models, wanted())
     assert list(found) == ["base", "current", "ours"] and found["current"].uses[0].weight == 0.7
     tables = {"base": compared["base"], "current": compared["ours"], "ours": compared["ours"]}
-    choice = adopt.choose(tables, told())
+    choice = adopt.choose(tables, wanted())
     assert choice.name == "current" and "the current editor stays" in choice.sentence
     assert set(scores.intervals_table(tables).index.get_level_values("editor")) == {"base", "ours"}
     kept = adopt.adopt(second, choice, found).read_text()
     assert "{root}" in kept and "qwen_char_lora_v1.safetensors:0.7" in kept
     worse = {"base": compared["ours"], "current": compared["base"], "ours": compared["base"]}
-    assert adopt.choose(worse, told()).name == "base"
+    assert adopt.choose(worse, wanted()).name == "base"
     with pytest.raises(ValueError, match=r"belongs into models\.editor_loras alone"):
-        adopt.candidates(second, models, told(strategies=["use"], community=["adopted"]))
+        adopt.candidates(second, models, wanted(strategies=["use"], community=["adopted"]))
 
 
 def test_every_editor_draws_every_job_once(trained, capsys):
     project, editor = trained
     source, _ = sets(project)
-    settings = told(strategies=["use"], steps=1, guidance=1.0, community=[f"relight={project.editor_lora}:0.5"])
+    settings = wanted(strategies=["use"], steps=1, guidance=1.0, community=[f"relight={project.editor_lora}:0.5"])
     models = params.check("models", {})
     found, jobs = adopt.candidates(project, models, settings), adopt.plan(project, source, [], settings, editor)[:2]
     drawn = adopt.draw(project, editor, found, jobs, settings)
@@ -259,5 +259,5 @@ def test_every_editor_draws_every_job_once(trained, capsys):
     again = adopt.draw(project, editor, found, jobs, settings)
     assert stamps == [path.stat().st_mtime_ns for paths in again.values() for path in paths]
     with pytest.raises(ValueError, match="'lightning-4' samples in 4 steps"):
-        fast = told(strategies=["use"], steps=1, guidance=1.0, community=[f"lightning-4={project.editor_lora}"])
+        fast = wanted(strategies=["use"], steps=1, guidance=1.0, community=[f"lightning-4={project.editor_lora}"])
         adopt.draw(project, editor, adopt.candidates(project, models, fast), jobs, fast)

@@ -25,7 +25,7 @@ AFTER = {"background": {"background": "forest"}, "lighting": {"light": "sunset"}
 MODELS = {"name": "renderer", "hash": "h", "precision": "fp32", "loras": []}
 
 
-def told(**more):
+def wanted(**more):
     return params.check("corrections", {"hand": "renderer", "positive_share": 0.0, "minimum": 1, **more})
 
 
@@ -67,7 +67,7 @@ def sets(project):
 
 def test_in_the_mini_studio_the_renderer_draws_what_was_asked(project):
     source, enriched = sets(project)
-    made = corrections.by_hand(project, source, enriched, told())
+    made = corrections.by_hand(project, source, enriched, wanted())
     assert len(made) == 6 and {t.by for t in made} == {"renderer"}
     for triplet in made:
         original, target = triplet.paths(project.data("corrections"))
@@ -82,9 +82,9 @@ def test_in_the_mini_studio_the_renderer_draws_what_was_asked(project):
 
 def test_before_and_after_are_measured_and_shown(project):
     source, enriched = sets(project)
-    made = corrections.by_hand(project, source, enriched, told())
+    made = corrections.by_hand(project, source, enriched, wanted())
     reference = references(source).training
-    found = finish(project, corrections.measured(project, made, reference), told())
+    found = finish(project, corrections.measured(project, made, reference), wanted())
     assert (found.table["colour difference"] > pairs.CLEAR).all() and (found.table["edit done after"] == 1).all()
     assert set(found.table["face before"]) == {NOT_MEASURED}
     assert all(c.holds for c in found.criteria), found.criteria
@@ -94,30 +94,30 @@ def test_before_and_after_are_measured_and_shown(project):
 
 def test_a_persons_picture_issue_and_prompt_come_first(project):
     source, enriched = sets(project)
-    first = corrections.sent_back(enriched, told())[0]
+    first = corrections.sent_back(enriched, wanted())[0]
     save_picture(Image.new("RGB", (96, 96), "white"), enriched.folder / "corrected" / "mine.png", {"made_by": "person"})
     journal = labels.open_journal(enriched)
     said = {"issue": "nose too long", "corrected": "corrected/mine.png", "prompt": "keep the nose"}
     journal.append(first.filename, "needs_correction", reviewer="human", sha256=first.sha256, **said)
-    made = corrections.by_hand(project, source, enriched, told(hand="person"))
+    made = corrections.by_hand(project, source, enriched, wanted(hand="person"))
     assert [(t.by, t.issue) for t in made] == [("person", "nose too long")] and "keep the nose" in made[0].improvement
     (enriched.folder / "corrected" / "mine.png").unlink()
     with pytest.raises(ValueError, match=r"corrected/mine\.png of .* does not exist"):
-        corrections.by_hand(project, source, enriched, told(hand="person"))
+        corrections.by_hand(project, source, enriched, wanted(hand="person"))
 
 
 def test_a_person_who_has_not_corrected_enough_is_asked_in_one_sentence(project):
     source, enriched = sets(project)
-    asked = told(hand="person", minimum=10)
+    asked = wanted(hand="person", minimum=10)
     made = corrections.by_hand(project, source, enriched, asked)
     with pytest.raises(labels.PendingReview, match=r"6 of 6 edits wait for a correction: open 13_review_enriched"):
         corrections.open_cases(enriched, asked, made)
     record = corrections.sent_back(enriched, asked)[1]
     journal = labels.open_journal(enriched)
     journal.append(record.filename, "needs_correction", reviewer="human", sha256=record.sha256, prompt="better words")
-    cases = corrections.open_cases(enriched, told(hand="person"), made)
+    cases = corrections.open_cases(enriched, wanted(hand="person"), made)
     assert [r.filename for r in cases] == [record.filename]
-    jobs = retry.jobs(source, enriched, cases, told(hand="person", tries=2), Editor(None, MODELS))
+    jobs = retry.jobs(source, enriched, cases, wanted(hand="person", tries=2), Editor(None, MODELS))
     assert [j.prompt for j in jobs] == ["better words"] * 2 and jobs[0].seed != jobs[1].seed
 
 
@@ -125,7 +125,7 @@ def test_a_source_that_was_deleted_is_named(project):
     source, enriched = sets(project)
     source.path(source.images[0]).unlink()
     with pytest.raises(ValueError, match=rf"{source.images[0].filename}.* is no longer in .*source"):
-        corrections.by_hand(project, source, enriched, told())
+        corrections.by_hand(project, source, enriched, wanted())
 
 
 def test_the_renderer_cannot_correct_a_photograph(project):
@@ -133,7 +133,7 @@ def test_the_renderer_cannot_correct_a_photograph(project):
     path = source.path(source.images[0])
     save_picture(open_image(path), path, {"made_by": "camera"})
     with pytest.raises(ValueError, match="not drawn by the mini studio"):
-        corrections.by_hand(project, source, enriched, told())
+        corrections.by_hand(project, source, enriched, wanted())
 
 
 def test_good_edits_are_mixed_in_at_the_share_that_was_told_of_what_is_learnt(project):
@@ -141,8 +141,8 @@ def test_good_edits_are_mixed_in_at_the_share_that_was_told_of_what_is_learnt(pr
     for record in enriched.images:
         record.measurements["edit_done"] = 1
     enriched.save()
-    made = corrections.by_hand(project, source, enriched, told())
-    asked = told(positive_share=0.5, held_out_share=0.34)
+    made = corrections.by_hand(project, source, enriched, wanted())
+    asked = wanted(positive_share=0.5, held_out_share=0.34)
     found = finish(project, made, asked)
     good = [t for t in found.triplets if t.positive]
     assert sum(t.held_out for t in found.triplets) == 2 and len(good) == 4, "half of what is learnt, not of all"
@@ -157,9 +157,9 @@ def test_nothing_is_learnt_from_a_source_that_is_held_out(project):
     source, enriched = sets(project)
     for record in enriched.labelled("good"):
         record.parent, record.measurements["edit_done"] = source.images[0].sha256, 1
-    made, found = corrections.by_hand(project, source, enriched, told()), set()
+    made, found = corrections.by_hand(project, source, enriched, wanted()), set()
     for seed in range(12):
-        asked = told(positive_share=0.4, held_out_share=0.5, seed=seed)
+        asked = wanted(positive_share=0.4, held_out_share=0.5, seed=seed)
         known = pairs.assemble(project, made, asked)
         held = {t.source_image for t in known if t.held_out}
         good = pairs.positives(project, source, enriched, asked, known)
@@ -174,37 +174,37 @@ def test_a_good_edit_that_is_its_source_again_teaches_nothing(project):
         record.measurements["edit_done"] = NOT_MEASURED
         parent = corrections.source_of(source, record)
         save_picture(open_image(source.path(parent)), enriched.path(record), {"made_by": "mini"})
-    made = corrections.by_hand(project, source, enriched, told())
-    asked = told(positive_share=0.5)
+    made = corrections.by_hand(project, source, enriched, wanted())
+    asked = wanted(positive_share=0.5)
     assert pairs.positives(project, source, enriched, asked, pairs.assemble(project, made, asked)) == []
 
 
 def test_good_edits_are_not_corrections(project):
     source, enriched = sets(project)
-    made = corrections.by_hand(project, source, enriched, told())
-    enough = finish(project, made, told(positive_share=0.5, minimum=7)).criteria[0]
+    made = corrections.by_hand(project, source, enriched, wanted())
+    enough = finish(project, made, wanted(positive_share=0.5, minimum=7)).criteria[0]
     assert enough.blocking and not enough.holds and enough.found.startswith("6, 1 of them held out")
 
 
 def test_too_few_are_refused_and_an_earlier_iterations_are_kept(project, tmp_path):
     source, enriched = sets(project)
-    made = corrections.by_hand(project, source, enriched, told())
+    made = corrections.by_hand(project, source, enriched, wanted())
     with pytest.raises(Blocked, match="at least 10 corrections is needed to go on, and there is: 6"):
-        curate.result(finish(project, made, told(minimum=10))).check()
-    assert curate.result(finish(project, made, told(minimum=10))).check(anyway=True).by["renderer"] == 6
-    finish(project, made, told(held_out_share=0.0))
+        curate.result(finish(project, made, wanted(minimum=10))).check()
+    assert curate.result(finish(project, made, wanted(minimum=10))).check(anyway=True).by["renderer"] == 6
+    finish(project, made, wanted(held_out_share=0.0))
     later = open_iteration(CHARACTER, "v2", root=tmp_path)
-    found = pairs.finish(later, pairs.assemble(later, [], told()), told())
+    found = pairs.finish(later, pairs.assemble(later, [], wanted()), wanted())
     assert len(found.triplets) == 6 and found.triplets[0].target_image.startswith("../v1/")
     assert sum(t.held_out for t in found.triplets) == 1
     with pytest.raises(Blocked, match="there is: 0"):
-        curate.result(pairs.finish(later, pairs.assemble(later, [], told(earlier=False)), told())).check()
+        curate.result(pairs.finish(later, pairs.assemble(later, [], wanted(earlier=False)), wanted())).check()
 
 
 def test_a_later_good_edit_does_not_replace_a_persons_correction(project, tmp_path):
     """The next iteration's editor draws the same edit well: what a person made of it stays."""
     source, enriched = sets(project)
-    finish(project, corrections.by_hand(project, source, enriched, told()), told())
+    finish(project, corrections.by_hand(project, source, enriched, wanted()), wanted())
     later = open_iteration(CHARACTER, "v2", root=tmp_path)
     again, drawn = (Dataset.open(later.data(stage), create=True) for stage in ("source", "enriched"))
     for old, new in ((source, again), (enriched, drawn)):
@@ -214,33 +214,33 @@ def test_a_later_good_edit_does_not_replace_a_persons_correction(project, tmp_pa
             new.add(record)
     for record in drawn.images:
         record.label["label"], record.measurements["edit_done"], record.depth = "good", 1, 2
-    asked = told(positive_share=0.5, held_out_share=0.0)
+    asked = wanted(positive_share=0.5, held_out_share=0.0)
     known = pairs.assemble(later, [], asked)
     found = pairs.finish(later, [*known, *pairs.positives(later, again, drawn, asked, known)], asked)
     assert sum(t.by == "renderer" for t in found.triplets) == 6 and sum(t.positive for t in found.triplets) == 6
     assert {t.depth for t in found.triplets if t.positive} == {2}
     for share, good in ((0.5, 6), (0.0, 0)):  # of the good edits that were handed down no more stay than are wanted
-        third = pairs.assemble(open_iteration(CHARACTER, "v3", root=tmp_path), [], told(positive_share=share))
+        third = pairs.assemble(open_iteration(CHARACTER, "v3", root=tmp_path), [], wanted(positive_share=share))
         assert sum(t.positive for t in third) <= good
 
 
 def test_imported_pairs_that_are_there_already_are_refused(project, tmp_path):
     source, enriched = sets(project)
-    made = corrections.by_hand(project, source, enriched, told())
-    found = finish(project, made, told(export=["diffsynth"], held_out_share=0.0))
+    made = corrections.by_hand(project, source, enriched, wanted())
+    found = finish(project, made, wanted(export=["diffsynth"], held_out_share=0.0))
     layouts.export(found.folder, found.triplets, tmp_path / "given", "musubi-tuner")
     with pytest.raises(ValueError, match="the same correction is there twice"):
-        finish(project, made, told(pairs=["given"]))
+        finish(project, made, wanted(pairs=["given"]))
     later = open_iteration(CHARACTER, "v2", root=tmp_path)
-    again = pairs.finish(later, pairs.assemble(later, [], told(pairs=["given"])), told())
+    again = pairs.finish(later, pairs.assemble(later, [], wanted(pairs=["given"])), wanted())
     assert [t.by for t in again.triplets] == ["import"] * 6, "imported again they replace those handed down"
     assert again.table["edit"].str.startswith("Change").all()
 
 
 def test_an_export_follows_the_triplets(project):
     source, enriched = sets(project)
-    made = corrections.by_hand(project, source, enriched, told())
-    asked = told(export=["diffsynth"], held_out_share=0.0)
+    made = corrections.by_hand(project, source, enriched, wanted())
+    asked = wanted(export=["diffsynth"], held_out_share=0.0)
     finish(project, made[:3], asked)
     finish(project, made, asked)
     assert len(layouts.read(project.data("corrections") / "pairs" / "diffsynth")) == 6
@@ -263,7 +263,7 @@ class Stubborn:
 def tried(project):
     """Return the sets, what was asked and the tries, of which edit done is not measured, as of a photograph's."""
     source, enriched = sets(project)
-    asked = told(hand="tries", tries=3)
+    asked = wanted(hand="tries", tries=3)
     cases = corrections.open_cases(enriched, asked, [])[:3]
     reference = references(source).training
     tries = retry.draw(project, source, enriched, cases, Editor(Stubborn(), MODELS), asked, reference)
@@ -312,7 +312,7 @@ class Deep:
 
 def test_tries_are_drawn_through_the_routes_of_step_12_and_know_their_depth(project):
     source, enriched = sets(project)
-    asked = told(hand="tries", tries=1)
+    asked = wanted(hand="tries", tries=1)
     cases = corrections.open_cases(enriched, asked, [])[:1]
     stubborn = Stubborn()
     editor, reference = Editor(stubborn, MODELS, Deep()), references(source).training

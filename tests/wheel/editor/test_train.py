@@ -43,9 +43,9 @@ def trained(tiny_qwen_edit, tmp_path_factory):
 
 def test_held_out_triplets_are_never_learnt_and_references_always_are(trained):
     project, editor, folder, pairs, _, result = trained
-    told = json.loads((project.outputs / "editor_training" / "training.json").read_text())
+    recorded = json.loads((project.outputs / "editor_training" / "training.json").read_text())
     assert editor.family.caption_empty == " ", "the empty prompt of the pipeline"
-    assert len(told["samples"]) == 4 and all(len(s["references"]) == 1 for s in told["samples"])
+    assert len(recorded["samples"]) == 4 and all(len(s["references"]) == 1 for s in recorded["samples"])
     assert [s.image.name for s in step.samples(folder, pairs, held_out=True)] == ["t4.png"]
     assert result.watched["validation"].notna().any()
 
@@ -73,10 +73,10 @@ def test_the_lora_loads_and_changes_what_is_drawn(trained):
     family = editor.family
     step.keep(project, result, 4)
     family.reload()
-    told = {"seed": 1, "steps": 2, "guidance": 1.0, "references": (picture(9),)}
-    base = np.asarray(family.sample("Change background to forest", **told)).astype(int)
+    recipe = {"seed": 1, "steps": 2, "guidance": 1.0, "references": (picture(9),)}
+    base = np.asarray(family.sample("Change background to forest", **recipe)).astype(int)
     lora.stack(family, [(project.editor_lora, 1.0)])
-    assert abs(np.asarray(family.sample("Change background to forest", **told)).astype(int) - base).max() > 0
+    assert abs(np.asarray(family.sample("Change background to forest", **recipe)).astype(int) - base).max() > 0
     lora.unstack(family)
 
 
