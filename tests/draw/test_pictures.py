@@ -49,10 +49,10 @@ def test_a_finished_picture_is_not_drawn_again_and_a_damaged_or_other_one_is(pro
 
 def test_provenance_says_who_made_it_without_folders_of_this_machine(project, tmp_path):
     path = pictures.make(project, tmp_path, Job("a.png", "photo of ohwx_char person", 7, {"steps": 2}), Drawer())
-    provenance = read_provenance(path)
-    assert provenance["made_by"] == "mini-flux" and provenance["seed"] == 7 and provenance["character_kind"] == "fictional"
+    facts = read_provenance(path)
+    assert facts["made_by"] == "mini-flux" and facts["seed"] == 7 and facts["character_kind"] == "fictional"
     assert b"trainedAlgorithmicMedia" in path.read_bytes()
-    assert "/home/me" not in str(provenance)
+    assert "/home/me" not in str(facts)
 
 
 def test_refused_before_anything_is_drawn(project, tmp_path):
