@@ -20,9 +20,9 @@ def expected(
 ) -> str:
     """Return in words what a training takes on this machine; the mini models fit any.
 
-    ``references`` are the pictures an editor is given with each sample, 1 by default. Memory is that of the largest
-    resolution, hours are of equal shares of all. Raises RuntimeError, with the nearest settings that fit, for a
-    published model that cannot be trained here.
+    ``references`` are the pictures each sample is edited from: 0 for a generator, the family's own number when not
+    given. Memory is that of the largest resolution, hours are of equal shares of all. Raises RuntimeError, with the
+    nearest settings that fit, for a published model that cannot be trained here.
     """
     found = registry.resolve(model)
     if Path(found.source).is_dir() and placement.pipeline_facts(found.source):
