@@ -20,6 +20,22 @@ SHOTS = (
 )
 
 
+def write_sketches(folder: Path, seed: int = 1_000_123) -> Path:
+    """Write twelve sketches in which no face is found, named by what they show, into a folder and return it."""
+    from PIL import Image
+
+    from flenlib.dataset.prompts import BACKGROUNDS, EXPRESSIONS
+    from flenlib.mini.people import person
+    from flenlib.mini.render import Scene, render
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(12):
+        angle, background = ("profile-left", "back", "profile-right")[number % 3], BACKGROUNDS[number % 8]
+        scene = Scene(angle, expression=EXPRESSIONS[number % 4], background=background, style="sketch", seed=number)
+        Image.fromarray(render(person(seed), scene)).save(folder / f"sketch_{number:02d}_{angle}.png")
+    return folder
+
+
 def write_raw(folder: Path, seed: int = 1_000_123) -> Path:
     """Write the twelve pictures as PNG into a folder and return it."""
     from PIL import Image

@@ -18,6 +18,8 @@ from flenlib.measure.strangers import strangers
 from flenlib.params import Curate
 from flenlib.steps import Criterion
 
+DRAWINGS = "of drawings and renders the detector misses many faces: set expect_face to false to take them"
+
 
 @dataclass
 class Candidate:
@@ -59,12 +61,12 @@ def check(candidate: Candidate, settings: Curate) -> None:
         candidate.estimated = True
     if settings.expect_face and not found and candidate.attributes.get("pose", "portrait") == "portrait":
         if said == "front":
-            reasons.append("no face found in a front view")
+            reasons.append(f"no face found in a front view; {DRAWINGS}")
         elif said is None:
             name = f"{candidate.path.stem}_profile-left{candidate.path.suffix}"
             reasons.append(
                 "no face found, and nothing says that it is a profile or back view: if it is one, say the angle in the "
-                f"name ({name}) or in a .txt beside it"
+                f"name ({name}) or in a .txt beside it; {DRAWINGS}"
             )
     candidate.reasons = tuple(reasons)
 

@@ -169,10 +169,15 @@ def _record(candidate: Candidate, digest: str) -> ImageRecord:
 
 
 def _choose_held_out(dataset: Dataset, settings: Curate) -> list[ImageRecord]:
-    """Pick pictures with one face, so that there is something to measure against, leaving every angle in training."""
+    """Pick pictures with one face, so that there is something to measure against, leaving every angle in training.
+
+    Of drawings in which too few faces are found (``expect_face`` is off), any are taken: the loss is measured on them.
+    """
     for record in dataset.images:
         record.held_out = False
     fit = [r for r in dataset.images if r.measurements["faces_found"] == 1 and r.angle in (*FACE_ANGLES, None)]
+    if len(fit) < settings.held_out and not settings.expect_face:
+        fit = list(dataset.images)
     random.Random(settings.seed).shuffle(fit)
     chosen: list[ImageRecord] = []
     for record in fit:

@@ -13,7 +13,7 @@ from flenlib.mini.people import person
 from flenlib.mini.render import Scene, render
 from flenlib.project import open_iteration
 from flenlib.wheel import curate as step
-from tests.studio import write_raw
+from tests.studio import write_raw, write_sketches
 
 CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
 
@@ -239,3 +239,19 @@ def test_a_picture_of_somebody_else_is_named_and_kept(raw, tmp_path):
     assert "from the nearest of the others" in curated.table.loc["zoe_front.png", "warnings"]
     assert curated.table["usable"].all() and len(curated.dataset.images) == 13
     assert (curated.table["warnings"] != "").sum() == 1
+
+
+def test_sketches_without_a_face_become_sources(tmp_path):
+    folder = write_sketches(tmp_path / "sketches")
+    (folder / "sketch_00_profile-left.png").rename(folder / "sketch_00_front.png")
+    (folder / "sketch_01_back.png").rename(folder / "sketch_01.png")
+    project = open_iteration(CHARACTER, root=tmp_path)
+    refused = step.curate(project, settings(folder)).table["reasons"]
+    assert all("set expect_face to false" in refused[name] for name in ("sketch_00_front.png", "sketch_01.png"))
+    curated = step.curate(project, settings(folder, expect_face=False))
+    assert len(curated.dataset.images) == 12 and curated.table["faces"].sum() == 0
+    assert sum(r.held_out for r in curated.dataset.images) == 2
+    holds = {c.name: (c.holds, c.found) for c in curated.criteria}
+    assert not holds["no picture looks like somebody else"][0]
+    assert "not measured" in holds["no picture looks like somebody else"][1]
+    assert sum(held for held, _ in holds.values()) == len(holds) - 1
