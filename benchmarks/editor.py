@@ -27,6 +27,7 @@ from flenlib.draw.routes import Routes
 from flenlib.measure.identity import references
 from flenlib.measure.statistics import verdict
 from flenlib.mini import answers
+from flenlib.mini.hand import Renderer
 from flenlib.models import community
 from flenlib.project import Project, open_iteration
 from flenlib.train.cache import Sample
@@ -72,7 +73,7 @@ def measured(root: Path, numbers: range, lora: Path, settings: params.CompareEdi
         drawn = adopt.draw(project, editor, found, jobs, settings)
         known = references(source).training
         for name, paths in drawn.items():
-            table = editor_scores.measure(source, jobs, paths, known, settings.slack, review)
+            table = editor_scores.measure(source, jobs, paths, known, settings.slack, review, Renderer())
             tables[name].append(table.assign(source=project.character.name))
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
 
@@ -100,9 +101,8 @@ def main() -> None:
             editor.free()
         tables = measured(root, range(options.people, options.people + options.unseen), lora, settings)
     print(editor_scores.summary(tables).to_string())
-    fewer = ("unchanged (share)", "artefacts (share)", "face distance")
-    for label, interval in editor_scores.intervals(tables, "lora").items():
-        print(f"{label}: {verdict(interval, lower_is_better=label in fewer, names=('base', 'the LoRA'))}")
+    for measure, interval in editor_scores.intervals(tables, "lora").items():
+        print(f"{measure.words}: {verdict(interval, measure.better, ('base', 'the LoRA'))}")
     print(f"n: {options.unseen} people, {len(tables['lora'])} edits of each editor")
 
 

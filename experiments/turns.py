@@ -27,6 +27,7 @@ from flenlib.flow.run import call
 from flenlib.flow.wheel import WHEEL
 from flenlib.judge import card, compare
 from flenlib.measure.identity import KEPT, verdict
+from flenlib.measure.measures import DIVERSITY, FACE_FOUND, HELD_OUT_FACE_DISTANCE, RECOGNISED
 from flenlib.measure.plots import COLOURS, Plot
 from flenlib.measure.statistics import cluster_bootstrap
 from flenlib.params import Guards, Iteration
@@ -121,23 +122,21 @@ def learned(project: Project, settings: Iteration, policy: Policy, own: bool = F
 def measured(project: Project, settings: Iteration, samples: Sequence[Sample]) -> dict[str, Any]:
     """Return what a turn came to: on the model card, in its training mixture, and of what it drew.
 
-    ``identity`` is the mean face distance to held-out sources with its 95 % interval over cells; ``accepted`` is the
-    share of pictures drawn that the identity filter kept.
+    The face distance to held-out sources is a mean, ``low`` to ``high`` its 95 % interval over cells; ``accepted`` is
+    the share of pictures drawn that the identity filter kept.
     """
     source, synthetic = Dataset.open(project.data("source")), Dataset.open(project.data("synthetic"))
     table = cards(project, settings, source)
-    line = card.summary({project.iteration: table}, card.threshold(source)).iloc[0]
-    seen = table.dropna(subset=["held_out_distance"])
-    identity = cluster_bootstrap([0.0] * len(seen), list(seen["held_out_distance"]), list(seen["cell"]))
+    line = card.summary({project.iteration: table}).iloc[0]
+    distances = list(table[HELD_OUT_FACE_DISTANCE.name])
+    distance = cluster_bootstrap([0.0] * len(table), distances, list(table["cell"]))
     kept = sum(verdict(r) == KEPT for r in synthetic.images)
     return {
         "drawn by": "LoRA of " + " + ".join(dict.fromkeys(s.name.split("/")[0] for s in samples)),
-        "identity": identity.mean_difference,
-        "low": identity.low,
-        "high": identity.high,
-        "recognised": float(line["recognised"]),
-        "faces found": float(line["faces found"]),
-        "diversity": float(line["diversity"]),
+        HELD_OUT_FACE_DISTANCE.name: distance.mean_difference,
+        "low": distance.low,
+        "high": distance.high,
+        **{m.name: float(line[m.name]) for m in (RECOGNISED, FACE_FOUND, DIVERSITY)},
         "real pictures": float(mixture_table(samples)["share"].get("source", 0.0)),
         "accepted": kept / len(synthetic.images),
         "selected": len(synthetic.labelled("good")),
@@ -166,16 +165,16 @@ def first_and_last(project: Project, settings: Iteration, turns: int) -> list[st
 
 
 def plot(frame: pd.DataFrame) -> Plot:
-    """Return five panels over the turns, one line a policy: identity, faces, diversity, real pictures, acceptance."""
+    """Return five panels over the turns, one line a policy: distance, faces, diversity, real pictures, acceptance."""
     figure = Plot(figsize=(16, 3.2), layout="constrained")
-    names = ("identity", "faces found", "diversity", "real pictures", "accepted")
-    titles = ("face distance to held-out (lower is nearer)", "share of cards with a face", "diversity (Delta E)",
-              "share of real pictures in training", "share kept by the identity filter")  # fmt: skip
+    shown = (HELD_OUT_FACE_DISTANCE, FACE_FOUND, DIVERSITY)
+    names = (*(m.name for m in shown), "real pictures", "accepted")
+    titles = (*(m.label for m in shown), "share of real pictures in training", "share kept by the identity filter")
     for ax, name, title in zip(figure.subplots(1, len(names)), names, titles, strict=True):
         for number, (policy, rows) in enumerate(frame.groupby("policy", sort=False)):
             rows = rows.sort_values("turn")
             ax.plot(rows["turn"], rows[name], "o-", color=COLOURS[number], label=policy)
-            if name == "identity":
+            if name == HELD_OUT_FACE_DISTANCE.name:
                 ax.fill_between(rows["turn"], rows["low"], rows["high"], color=COLOURS[number], alpha=0.12)
         ax.set(title=title, xlabel="turn", xticks=sorted(frame["turn"].unique()))
         ax.title.set_fontsize("small")
@@ -213,8 +212,9 @@ def _folder(project: Project) -> Path:
 
 def _words(row: dict[str, Any]) -> str:
     return (
-        f"face distance {row['identity']:.3f}, faces {row['faces found']:.0%}, diversity {row['diversity']:.1f}, real "
-        f"{row['real pictures']:.0%}, accepted {row['accepted']:.0%}, drawn by the {row['drawn by']}"
+        f"{HELD_OUT_FACE_DISTANCE.words} {row[HELD_OUT_FACE_DISTANCE.name]:.3f}, faces {row[FACE_FOUND.name]:.0%}, "
+        f"diversity {row[DIVERSITY.name]:.1f}, real {row['real pictures']:.0%}, accepted {row['accepted']:.0%}, "
+        f"drawn by the {row['drawn by']}"
         f"{', not handed on' if row['handed on'] is False else ''}"
     )
 

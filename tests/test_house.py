@@ -52,6 +52,12 @@ def test_imports_between_rooms_run_one_way():
     assert wrong == []
 
 
+def test_only_the_flow_knows_the_mini_studio():
+    """What makes real pictures imports no renderer: it comes in as a hand."""
+    files = [p for p in (ROOT / "flenlib").rglob("*.py") if room_of(p) not in ("mini", "flow", "__init__")]
+    assert [str(path) for path in files if "mini" in imported_rooms(path)] == []
+
+
 @pytest.mark.parametrize(
     "module",
     ["flenlib.dataset.records", "flenlib.dataset.imports", "flenlib.mini", "flenlib.models.shipped", "flenlib.params"],

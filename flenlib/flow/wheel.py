@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flenlib.flow import artifacts as a
+from flenlib.mini.hand import Renderer
 from flenlib.params import Iteration
 from flenlib.steps import Flow, Step
 from flenlib.wheel import progress, results
@@ -14,6 +15,9 @@ JUDGED = ("review_enriched.margin", "review_enriched.accept_unmeasured")
 EDITOR_WEIGHTS = a.weights("models.editor", "models.editor_loras")
 BASE_WEIGHTS = a.weights("models.generator")
 GENERATOR_WEIGHTS = a.weights("models.generator", "models.generator_loras")
+
+RENDERER = Renderer()
+"""Who knows the right answer, where the mini studio drew the sources."""
 
 
 def second_wheel(settings: Iteration) -> bool:
@@ -38,6 +42,7 @@ WHEEL = Flow(
             settings=("curate",),
             reads=(a.RAW,),
             makes=(a.SOURCES,),
+            hand=RENDERER,
         ),
         Step(
             results.Enrich,
@@ -46,6 +51,7 @@ WHEEL = Flow(
             settings=(*EDITOR, *JUDGED, "enrich"),
             reads=(a.SOURCES, a.ADOPTED, EDITOR_WEIGHTS),
             makes=(a.EDITS,),
+            hand=RENDERER,
         ),
         Step(
             results.ReviewEnriched,
@@ -117,6 +123,7 @@ WHEEL = Flow(
             asks=(a.TRIED,),
             makes=(a.TRIPLETS, a.EXPORTED),
             wanted=second_wheel,
+            hand=RENDERER,
         ),
         Step(
             results.TrainEditor,
@@ -126,6 +133,7 @@ WHEEL = Flow(
             reads=(a.TRIPLETS, a.weights("models.editor")),
             makes=(a.EDITOR_LORA,),
             wanted=second_wheel,
+            hand=RENDERER,
         ),
         Step(
             results.CompareEditors,
@@ -138,6 +146,7 @@ WHEEL = Flow(
             ),
             makes=(a.CHOICE,),
             wanted=second_wheel,
+            hand=RENDERER,
         ),
     ),
     beside=progress.beside,

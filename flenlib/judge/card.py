@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,19 @@ from flenlib.dataset.prompts import FACE_ANGLES, PLAIN, model_card
 from flenlib.dataset.records import Dataset
 from flenlib.draw.generator import Generator, open_generator
 from flenlib.draw.pictures import Job, check_jobs, make, prompt_jobs
-from flenlib.measure.faces import Face, find_many
+from flenlib.measure.face_store import faces_in
+from flenlib.measure.faces import Face
 from flenlib.measure.identity import References, references
-from flenlib.measure.quality import diversity
+from flenlib.measure.measures import MEASURES, RECOGNISED, SHARE, Measure, among, applying, of_picture, of_set
+from flenlib.measure.seen import Seen
 from flenlib.measure.statistics import wilson
+from flenlib.measure.tables import sums
 from flenlib.params import Card, Models
 from flenlib.project import Project
 from flenlib.steps import Criterion
+
+FACTS = ("cell", "seed", "angle", "pose", "expression", "path")
+"""The columns of a card's table beside its measures."""
 
 
 def jobs(project: Project, settings: Card, generator: Generator | None = None) -> list[Job]:
@@ -53,41 +59,42 @@ def draw_all(
     return drawn
 
 
-def threshold(source: Dataset) -> float:
-    """Return the face distance up to which a card's picture counts as recognised, calibrated on the sources."""
-    return references(source).training.threshold()
-
-
 def measure_all(
-    project: Project, settings: Card, source: Dataset, paths: Mapping[str, list[Path]]
+    project: Project,
+    settings: Card,
+    source: Dataset,
+    paths: Mapping[str, list[Path]],
+    measures: Sequence[Measure] = MEASURES,
 ) -> dict[str, pd.DataFrame]:
-    """Return a table for each LoRA, one row a picture: cell, seed, faces found, distances (NaN: not measured).
+    """Return a table for each LoRA, one row a picture: cell, seed, and a column a measure (NaN: not measured).
 
-    ``held_out_distance`` is to sources no training has seen; it is the one that counts.
+    Recognised is what lies within the threshold calibrated on the sources. `HELD_OUT_FACE_DISTANCE` is to sources no
+    training has seen; it is the one by which LoRAs are compared.
     """
-    known = references(source)
-    todo = jobs(project, settings)
+    known, todo = references(source), jobs(project, settings)
+    taken = [m.name for m in applying(measures, "training", "held_out", "threshold")]
     tables = {}
     for name, pictures in paths.items():
-        faces = find_many([open_image(path) for path in pictures])
-        rows = [_row(*each, known) for each in zip(todo, pictures, faces, strict=True)]
-        tables[name] = pd.DataFrame(rows).astype({"distance": float, "held_out_distance": float})
+        rows = [
+            _facts(job, path) | of_picture(_seen(job, path, faces, known), measures)
+            for job, path, faces in zip(todo, pictures, faces_in(pictures), strict=True)
+        ]
+        tables[name] = pd.DataFrame(rows, columns=[*FACTS, *taken]).astype(dict.fromkeys(taken, float))
     return tables
 
 
-def _row(job: Job, path: Path, faces: list[Face], known: References) -> dict[str, Any]:
+def _seen(job: Job, path: Path, faces: list[Face], known: References) -> Seen:
+    return Seen(
+        open_image(path), faces, known.training, known.held_out, known.training.threshold(),
+        face_expected=job.attributes["angle"] in FACE_ANGLES and job.attributes["pose"] == "portrait",
+        attributes=job.attributes,
+    )  # fmt: skip
+
+
+def _facts(job: Job, path: Path) -> dict[str, Any]:
     cell, seed = path.stem.rsplit("_", 1)
-    return {
-        "cell": cell,
-        "seed": int(seed),
-        "angle": job.attributes["angle"],
-        "pose": job.attributes["pose"],
-        "expression": job.attributes.get("expression"),
-        "path": str(path),
-        "faces": len(faces),
-        "distance": known.training.distance(faces),
-        "held_out_distance": known.held_out.distance(faces) if known.held_out else None,
-    }
+    shown = {name: job.attributes.get(name) for name in ("angle", "pose", "expression")}
+    return {"cell": cell, "seed": int(seed), **shown, "path": str(path)}
 
 
 def sheet(paths: Mapping[str, list[Path]], settings: Card) -> Image.Image:
@@ -109,43 +116,46 @@ def first_sheet(paths: list[Path]) -> Image.Image:
     return contact_sheet(first, [path.stem[:-2].replace("_", " ") for path in first], columns=8)
 
 
-def cell_table(table: pd.DataFrame, limit: float) -> pd.DataFrame:
-    """Return, for every cell: pictures, faces found, median distance, pictures within ``limit``."""
+def cell_table(table: pd.DataFrame, measures: Sequence[Measure] = MEASURES) -> pd.DataFrame:
+    """Return, for every cell: pictures, and of each measure how many of them, or its median."""
     groups = table.groupby("cell", sort=False)
-    rows = groups.agg(
-        pictures=("seed", "count"), faces=("faces", lambda f: int((f > 0).sum())), median=("distance", "median")
-    )
-    rows["recognised"] = groups["distance"].apply(lambda d: int((d <= limit).sum()))
+    rows = groups.agg(pictures=("seed", "count"))
+    for m in among(table.columns, measures):
+        rows[m.name] = groups[m.name].sum().astype(int) if m.unit == SHARE else groups[m.name].median()
     return rows.round(3)
 
 
-def summary(tables: Mapping[str, pd.DataFrame], limit: float) -> pd.DataFrame:
-    """Return one row a LoRA: faces found in the views that show one, median distances, share recognised, diversity.
+def summary(tables: Mapping[str, pd.DataFrame], measures: Sequence[Measure] = MEASURES) -> pd.DataFrame:
+    """Return one row a LoRA: pictures and every measure; shares are of the views that show a face, others medians.
 
-    ``recognised`` is the share of face-showing portraits found and within the threshold, with its Wilson interval.
+    ``low`` and ``high`` are the Wilson interval of the share that is recognised.
     """
     rows = []
     for name, table in tables.items():
-        views = table[table["angle"].isin(FACE_ANGLES) & (table["pose"] == "portrait")]
-        hits = int((views["distance"] <= limit).sum())
-        low, high = wilson(hits, len(views))
+        views = _views(table)
+        shares = sums(views, [m for m in measures if m.unit == SHARE])
+        low, high = wilson(int(views[RECOGNISED.name].sum()), len(views))
+        pictures = [Seen(open_image(path)) for path in table["path"]]
         rows.append(
-            {"LoRA": name, "pictures": len(table), "faces found": (views["faces"] > 0).mean(),
-             "median distance": table["distance"].median(),
-             "median held-out distance": table["held_out_distance"].median(),
-             "recognised": hits / len(views), "low": low, "high": high,
-             "diversity": diversity([open_image(p) for p in table["path"]])}
+            {"LoRA": name, "pictures": len(table), **sums(table, measures), **shares, "low": low, "high": high,
+             **of_set(pictures, measures)}
         )  # fmt: skip
     return pd.DataFrame(rows).set_index("LoRA").round(3)
 
 
-def success(table: pd.DataFrame, limit: float) -> list[Criterion]:
+def success(table: pd.DataFrame) -> list[Criterion]:
     """Return the card's own targets: every cell drawn, and 80 % of first tries right where identity can be measured."""
-    first = table[(table["seed"] == 0) & table["angle"].isin(FACE_ANGLES) & (table["pose"] == "portrait")]
-    rate = float((first["distance"] <= limit).mean())
+    views = _views(table)
+    first = views[views["seed"] == 0]
+    rate = float(first[RECOGNISED.name].mean())
     return [
         Criterion("all 23 cells drawn", table["cell"].nunique() == 23, f"{table['cell'].nunique()}"),
         Criterion(
             "80 % of first tries recognised, of the cells that show a face", rate >= 0.8, f"{rate:.0%} of {len(first)}"
         ),
     ]
+
+
+def _views(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the portraits in which a face must be seen."""
+    return table[table["angle"].isin(FACE_ANGLES) & (table["pose"] == "portrait")]

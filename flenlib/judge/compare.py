@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from flenlib.dataset.images import open_image
-from flenlib.measure.quality import diversity
-from flenlib.measure.statistics import FEWEST_PAIRS, Interval, cluster_bootstrap, paired_bootstrap, verdict
+from flenlib.measure.measures import DIVERSITY, FACE_FOUND, HELD_OUT_FACE_DISTANCE, MEASURES, Measure
+from flenlib.measure.seen import Seen
+from flenlib.measure.statistics import Interval, paired_bootstrap, verdict
+from flenlib.measure.tables import difference_table, differences
 from flenlib.steps import Criterion
 
 
@@ -17,8 +20,7 @@ class Comparison:
     """Two LoRAs on the model card: paired differences (second minus first) with intervals, and the sentence."""
 
     names: tuple[str, str]
-    identity: Interval
-    intervals: dict[str, Interval]
+    intervals: dict[Measure, Interval]
     diversity_ratio: float
     sentence: str
     better: bool
@@ -32,43 +34,52 @@ class Comparison:
 
 
 def compare(
-    tables: dict[str, pd.DataFrame], first: str, second: str, seed: int = 0, least_diversity: float = 0.9
+    tables: dict[str, pd.DataFrame],
+    first: str,
+    second: str,
+    seed: int = 0,
+    least_diversity: float = 0.9,
+    measures: Sequence[Measure] = MEASURES,
 ) -> Comparison:
-    """Compare two card tables picture by picture, resampling whole cells.
+    """Compare two card tables picture by picture, resampling whole cells; sets of pictures are compared by cells.
 
     Identity is the distance to held-out sources where both pictures show a face. The second ships only if its identity
     is measured and not shown to be worse, it does not show fewer faces, and its diversity is at least
     ``least_diversity`` of the first's.
     """
-    pairs = tables[first].merge(tables[second], on=["cell", "seed"], suffixes=("_1", "_2"), validate="one_to_one")
-    column = "held_out_distance"
-    both = pairs.dropna(subset=[f"{column}_1", f"{column}_2"])
-    identity = cluster_bootstrap(list(both[f"{column}_1"]), list(both[f"{column}_2"]), list(both["cell"]), seed)
-    shown = [(pairs[f"faces_{side}"] > 0).astype(float).tolist() for side in (1, 2)]
-    faces = cluster_bootstrap(*shown, list(pairs["cell"]), seed)
-    within = [_diversity_by_cell(tables[name]) for name in (first, second)]
-    intervals = {
-        "face distance to held-out sources (lower is nearer)": identity,
-        "pictures with a face (share)": faces,
-        "diversity of a cell's seeds (colour difference)": paired_bootstrap(*within, seed=seed),
+    one, other = _paired(tables, first, second)
+    intervals = differences(one, other, list(one["cell"]), measures, seed)
+    intervals |= {
+        m: paired_bootstrap(_by_cell(tables[first], m), _by_cell(tables[second], m), seed=seed)
+        for m in measures
+        if m.applies_to == "set"
     }
-    spread = {name: diversity([open_image(p) for p in tables[name]["path"]]) for name in (first, second)}
+    spread = {name: DIVERSITY.compute(_pictures(tables[name]["path"])) for name in (first, second)}
     ratio = spread[second] / spread[first] if spread[first] else float("nan")
-    measured = identity.n >= FEWEST_PAIRS
-    better, worse = measured and identity.high < 0, identity.low > 0
-    fewer = faces.high < 0
-    sentence = f"{verdict(identity, lower_is_better=True, names=(first, second))} (face distance to held-out sources)"
+    identity, faces = intervals[HELD_OUT_FACE_DISTANCE], intervals[FACE_FOUND]
+    fewer = faces.shows_worse(FACE_FOUND.better)
+    better = identity.shows_better(HELD_OUT_FACE_DISTANCE.better) and not fewer
+    worse = identity.shows_worse(HELD_OUT_FACE_DISTANCE.better)
+    sentence = f"{verdict(identity, HELD_OUT_FACE_DISTANCE.better, (first, second))} ({HELD_OUT_FACE_DISTANCE.words})"
     if fewer:
         sentence += f"; but {second} shows fewer faces: {faces.mean_difference:+.0%}"
-    ship = measured and not worse and not fewer and ratio >= least_diversity
-    return Comparison(
-        (first, second), identity, intervals, ratio, sentence, better and not fewer, ship, least_diversity
-    )
+    ship = identity.enough and not worse and not fewer and ratio >= least_diversity
+    return Comparison((first, second), intervals, ratio, sentence, better, ship, least_diversity)
 
 
-def _diversity_by_cell(table: pd.DataFrame) -> list[float | None]:
-    cells = table.groupby("cell", sort=True)["path"]
-    return [diversity([open_image(path) for path in paths]) for _, paths in cells]
+def _paired(tables: dict[str, pd.DataFrame], first: str, second: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return two cards' tables with their rows in one order, by cell and seed."""
+    order = tables[first][["cell", "seed"]]
+    return tables[first], order.merge(tables[second], on=["cell", "seed"], validate="one_to_one")
+
+
+def _by_cell(table: pd.DataFrame, measure: Measure) -> list[float | None]:
+    """Return a measure of a set for the pictures of each cell."""
+    return [measure.compute(_pictures(paths)) for _, paths in table.groupby("cell", sort=True)["path"]]
+
+
+def _pictures(paths: Iterable[str]) -> list[Seen]:
+    return [Seen(open_image(path)) for path in paths]
 
 
 def base_gap(tables: dict[str, pd.DataFrame], name: str) -> Criterion:
@@ -76,20 +87,20 @@ def base_gap(tables: dict[str, pd.DataFrame], name: str) -> Criterion:
 
     Clearly: the interval of the paired mean difference, resampled by cells, lies below zero.
     """
-    pairs = tables["base"].merge(tables[name], on=["cell", "seed"], suffixes=("_1", "_2"), validate="one_to_one")
-    both = pairs.dropna(subset=["held_out_distance_1", "held_out_distance_2"])
-    medians = [float(tables[n]["held_out_distance"].median()) for n in ("base", name)]
+    measure = HELD_OUT_FACE_DISTANCE
+    one, other = _paired(tables, "base", name)
+    gap = differences(one, other, list(one["cell"]), [measure])[measure]
+    medians = [float(tables[n][measure.name].median()) for n in ("base", name)]
     found = f"median {medians[1]:.3f} against the base model's {medians[0]:.3f}"
-    gap = cluster_bootstrap(list(both["held_out_distance_1"]), list(both["held_out_distance_2"]), list(both["cell"]))
     found += f"; paired difference {gap.mean_difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}] over {gap.n} cells"
-    shown = gap.n >= FEWEST_PAIRS and gap.high < 0
+    shown = gap.shows_better(measure.better)
     return Criterion(f"{name} nearer to held-out sources than the base model", shown, found)
 
 
 def criteria(comparison: Comparison) -> list[Criterion]:
     """Return step 1.8's own criteria: an improvement shown, and the guard under which the second may be shipped."""
     first, second = comparison.names
-    identity = comparison.identity
+    identity = comparison.intervals[HELD_OUT_FACE_DISTANCE]
     found = f"paired difference {identity.mean_difference:+.3f} [{identity.low:+.3f}, {identity.high:+.3f}]"
     return [
         Criterion(f"{second} shows an improvement over {first}", comparison.better, found),
@@ -102,9 +113,5 @@ def criteria(comparison: Comparison) -> list[Criterion]:
 
 
 def intervals_table(comparison: Comparison) -> pd.DataFrame:
-    """Return the paired differences as a table: mean, interval, pairs."""
-    rows = [
-        {"measure": name, "difference": i.mean_difference, "low": i.low, "high": i.high, "cells": i.n}
-        for name, i in comparison.intervals.items()
-    ]
-    return pd.DataFrame(rows).set_index("measure").round(4)
+    """Return the paired differences as a table: mean, interval, and how many cells."""
+    return difference_table(comparison.intervals)

@@ -118,11 +118,6 @@ class ReferenceSet:
     missing: tuple[str, ...] = ()
 
     @classmethod
-    def from_images(cls, images: Sequence[Image.Image], names: Sequence[str]) -> ReferenceSet:
-        """Build the set from pictures. Raises ValueError when fewer than two of them show a face."""
-        return cls.from_faces(find_many(images), names)
-
-    @classmethod
     def from_faces(cls, faces: Sequence[list[Face]], names: Sequence[str]) -> ReferenceSet:
         """Build the set from faces already found, one list a picture; the largest face of each picture counts.
 
@@ -136,6 +131,11 @@ class ReferenceSet:
             )
         encodings = np.stack([face.encoding for _, face in found])
         return cls(tuple(name for name, _ in found), encodings, missing)
+
+    @classmethod
+    def if_any(cls, faces: Sequence[list[Face]], names: Sequence[str]) -> ReferenceSet | None:
+        """Build the set as `from_faces` does, or return None when fewer than two pictures have a face."""
+        return cls.from_faces(faces, names) if sum(map(bool, faces)) > 1 else None
 
     def distance(self, faces: Sequence[Face]) -> float | None:
         """Return the smallest distance between any of ``faces`` and any reference; None (not measured) for no face."""

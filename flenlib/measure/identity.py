@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image
-
+from flenlib.dataset.images import open_image
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
-from flenlib.measure.faces import ReferenceSet, find_faces, find_many
+from flenlib.measure.face_store import faces_in
+from flenlib.measure.faces import ReferenceSet
+from flenlib.measure.measures import FACE_DISTANCE, MEASURES, Measure, of_picture, recorded
+from flenlib.measure.seen import Seen
 
-FACE_DISTANCE = "face_distance"
 KEPT, DROPPED = "kept", "dropped"
 NEAR_COPY = "near_copy"
 """The measurement beside the threshold: a picture nearer to a source than this is a copy and adds nothing."""
@@ -19,10 +19,7 @@ NEAR_COPY = "near_copy"
 
 def verdict(record: ImageRecord) -> str:
     """Return kept, dropped, or not measured, of a record with a face distance and its threshold."""
-    found = record.measurements[FACE_DISTANCE]
-    if found == NOT_MEASURED:
-        return NOT_MEASURED
-    return KEPT if found <= record.measurements["threshold"] else DROPPED
+    return {"within": KEPT, "beyond": DROPPED}.get(FACE_DISTANCE.state(record.measurements), NOT_MEASURED)
 
 
 @dataclass(frozen=True)
@@ -37,32 +34,22 @@ def references(source: Dataset) -> References:
     """Return the reference sets of a curated source dataset. Raises ValueError when fewer than two faces are found."""
     kept = [r for r in source.images if not r.held_out]
     held = [r for r in source.images if r.held_out]
-    training = ReferenceSet.from_images(source.pictures(kept), [r.filename for r in kept])
-    held_out = None
-    if held:
-        held_out = ReferenceSet.from_images(source.pictures(held), [r.filename for r in held])
-    return References(training, held_out)
+    return References(_set(source, kept), _set(source, held) if held else None)
 
 
-def distance(picture: Image.Image, reference: ReferenceSet) -> float | None:
-    """Return the least face distance of a picture to a reference set, or None where no face is found."""
-    return reference.distance(find_faces(picture))
+def _set(source: Dataset, records: Sequence[ImageRecord]) -> ReferenceSet:
+    return ReferenceSet.from_faces(faces_in([source.path(r) for r in records]), [r.filename for r in records])
 
 
 def measure(
     dataset: Dataset,
     records: Sequence[ImageRecord],
     reference: ReferenceSet,
+    measures: Sequence[Measure] = MEASURES,
 ) -> None:
-    """Write each record's face distance into its measurements (or *not measured*), skipping what is measured already.
-
-    A measurement is tied to the picture's sha256 and the reference set, so new references measure anew.
-    """
-    against = hashlib.sha256(reference.encodings.tobytes()).hexdigest()[:12]
-    todo = [r for r in records if r.extra.get("measured") != f"{r.sha256[:12]}/{against}"]
-    for record, faces in zip(todo, find_many(dataset.pictures(todo)), strict=True):
-        found = reference.distance(faces)
-        record.measurements[FACE_DISTANCE] = NOT_MEASURED if found is None else round(found, 4)
-        record.measurements["faces_found"] = len(faces)
-        record.extra["measured"] = f"{record.sha256[:12]}/{against}"
+    """Write every measure of a picture into each record's measurements, or *not measured*."""
+    paths = [dataset.path(record) for record in records]
+    for record, path, faces in zip(records, paths, faces_in(paths), strict=True):
+        seen = Seen(open_image(path), faces, training=reference, attributes=record.attributes)
+        record.measurements |= recorded(of_picture(seen, measures))
     dataset.save()

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from flenlib.measure.coverage import Described, all_values, value_of
-from flenlib.measure.faces import SAME_PERSON_LIMIT
+from flenlib.measure.measures import MEASURES, VALIDATION_LOSS, Measure
 from flenlib.measure.statistics import Interval
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -30,24 +30,26 @@ class Plot(Figure):
         return buffer.getvalue()
 
 
-def distance_histogram(values_by_name: Mapping[str, Sequence[float | None]], thresholds: Mapping[str, float]) -> Figure:
-    """Return overlaid histograms of face distances, a dashed line a threshold, and how many were not measured.
+def histogram(
+    measure: Measure, values_by_name: Mapping[str, Sequence[float | None]], limits: Mapping[str, float]
+) -> Figure:
+    """Return overlaid histograms of a measure, a dashed line a limit, and how many were not measured.
 
-    The threshold of a name that has a histogram is of its colour; others are black.
+    The limit of a name that has a histogram is of its colour; others are black.
     """
     figure = _figure((9, 3.5))
     ax = figure.add_subplot()
     measured = {name: [v for v in values if v is not None] for name, values in values_by_name.items()}
-    everything = [v for values in measured.values() for v in values] + list(thresholds.values())
+    everything = [v for values in measured.values() for v in values] + list(limits.values())
     edges = np.linspace(0, max(everything, default=0.6) * 1.05, 31)
     colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(measured)}
     for name, values in measured.items():
         missing = len(values_by_name[name]) - len(values)
         label = f"{name} (n={len(values)}" + (f", {missing} not measured)" if missing else ")")
         ax.hist(values, bins=edges, alpha=0.55, color=colours[name], label=label)
-    for name, value in thresholds.items():
+    for name, value in limits.items():
         ax.axvline(value, linestyle="--", color=colours.get(name, "black"), label=f"{name}: {value:.3f}")
-    ax.set_xlabel("face distance (lower is nearer)")
+    ax.set_xlabel(measure.label)
     ax.set_ylabel("pictures")
     ax.yaxis.get_major_locator().set_params(integer=True)
     if ax.get_legend_handles_labels()[0]:
@@ -55,39 +57,48 @@ def distance_histogram(values_by_name: Mapping[str, Sequence[float | None]], thr
     return figure
 
 
-def loss_curves(log: pandas.DataFrame, watched: pandas.DataFrame | None = None, window: int = 20) -> Figure:
+def loss_curves(
+    log: pandas.DataFrame,
+    watched: pandas.DataFrame | None = None,
+    window: int = 20,
+    measures: Sequence[Measure] = MEASURES,
+) -> Figure:
     """Return a training log as panels: loss and its running mean, loss by timestep bin, and what was watched.
 
     ``log`` has a row a step with columns ``step``, ``loss`` and ``lr``, and for the second panel columns named
     ``bin_0`` (nearest the picture) to ``bin_9`` (nearest the noise), empty where a step drew no such timestep.
-    ``watched`` has a row a look with ``step``, ``validation`` (drawn beside the loss) and ``identity`` (mean face
-    distance of the previews), empty where not measured; without an identity the third panel is the learning rate.
+    ``watched`` has a row a look with ``step`` and a column a measure, empty where not measured: the loss on held-out
+    pictures is drawn beside the loss, every other measure of which one way is better has a panel; without one of these
+    the last panel is the learning rate.
     """
-    figure = _figure((12, 3.2))
-    total, bins, last = figure.subplots(1, 3)
+    shown = [m for m in measures if m.better != "neither" and m is not VALIDATION_LOSS and _is_measured(watched, m)]
+    figure = _figure((4 * (2 + max(1, len(shown))), 3.2))
+    total, bins, *panels = figure.subplots(1, 2 + max(1, len(shown)))
     total.plot(log["step"], log["loss"], color="0.8", linewidth=0.8)
     total.plot(log["step"], log["loss"].rolling(window, min_periods=1).mean(), color=COLOURS[0], label="training")
     total.set(title=f"loss, and mean of {window} steps", xlabel="step")
     columns = [name for name in log.columns if name.startswith("bin_")]
     bins.bar(range(len(columns)), [log[name].mean() for name in columns], color=COLOURS[0])
     bins.set(title="loss by timestep", xlabel="tenth of the way from picture to noise", xticks=range(len(columns)))
-    _watched(total, watched, "validation", "held-out pictures")
-    if _watched(last, watched, "identity", "previews"):
-        last.set(title="face distance to held-out pictures", xlabel="step")
-    else:
-        last.plot(log["step"], log["lr"], color=COLOURS[1])
-        last.set(title="learning rate", xlabel="step")
+    if _is_measured(watched, VALIDATION_LOSS):
+        _over_steps(total, watched, VALIDATION_LOSS)
+        total.legend(fontsize="small")
+    for ax, measure in zip(panels, shown, strict=False):
+        _over_steps(ax, watched, measure)
+        ax.set(title=measure.words, ylabel=measure.label, xlabel="step")
+    if not shown:
+        panels[0].plot(log["step"], log["lr"], color=COLOURS[1])
+        panels[0].set(title="learning rate", xlabel="step")
     return figure
 
 
-def _watched(ax: Axes, watched: pandas.DataFrame | None, column: str, label: str) -> bool:
-    """Draw one column of what was watched, where it was measured, and say whether it was at all."""
-    if watched is None or watched.empty or watched[column].isna().all():
-        return False
-    measured = watched.dropna(subset=[column])
-    ax.plot(measured["step"], measured[column].astype(float), "o-", color=COLOURS[1], label=label)
-    ax.legend(fontsize="small")
-    return True
+def _is_measured(watched: pandas.DataFrame | None, measure: Measure) -> bool:
+    return watched is not None and measure.name in watched and bool(watched[measure.name].notna().any())
+
+
+def _over_steps(ax: Axes, watched: pandas.DataFrame, measure: Measure) -> None:
+    measured = watched.dropna(subset=[measure.name])
+    ax.plot(measured["step"], measured[measure.name].astype(float), "o-", color=COLOURS[1], label=measure.words)
 
 
 def coverage_heatmap(records: Sequence[Described], rows: str = "angle", columns: str = "expression") -> Figure:
@@ -101,15 +112,18 @@ def coverage_heatmap(records: Sequence[Described], rows: str = "angle", columns:
     return _heatmap(table.rename_axis(index=rows, columns=columns), "{:.0f}", max(1, table.to_numpy().max()))
 
 
-def distance_grid(table: pandas.DataFrame) -> Figure:
-    """Return the median face distance of each angle (rows) and expression (columns) as a grid; darker is farther.
+def grid(measure: Measure, table: pandas.DataFrame) -> Figure:
+    """Return the median of a measure for each angle (rows) and expression (columns) as a grid; larger is darker.
 
-    ``table`` has a row a picture with ``angle``, ``expression`` and ``distance``, NaN where not measured; where no
-    picture of a cell shows a face it says so.
+    ``table`` has a row a picture with ``angle``, ``expression`` and the measure, NaN where not measured; where no
+    picture of a cell was measured it says so.
     """
-    grid = table.groupby(["angle", "expression"])["distance"].median().unstack()
-    grid = grid.reindex(index=all_values("angle", grid.index), columns=all_values("expression", grid.columns))
-    return _heatmap(grid.loc[table["angle"].drop_duplicates()], "{:.2f}", SAME_PERSON_LIMIT)
+    cells = table.groupby(["angle", "expression"])[measure.name].median().unstack()
+    cells = cells.reindex(index=all_values("angle", cells.index), columns=all_values("expression", cells.columns))
+    darkest = float(np.nanmax([*table[measure.name], 1e-6]))
+    figure = _heatmap(cells.loc[table["angle"].drop_duplicates()], f"{{:{measure.form}}}", darkest)
+    figure.axes[0].set_title(measure.label)
+    return figure
 
 
 def _heatmap(table: pandas.DataFrame, form: str, darkest: float) -> Figure:
@@ -127,15 +141,15 @@ def _heatmap(table: pandas.DataFrame, form: str, darkest: float) -> Figure:
     return figure
 
 
-def interval_plot(intervals: Mapping[str, Interval], title: str = "") -> Figure:
-    """Return each named interval as a point with its bar beside the zero that means no difference.
+def interval_plot(intervals: Mapping[Measure, Interval], title: str = "") -> Figure:
+    """Return each measure's mean difference as a point with its bar beside the zero that means no difference.
 
     Each has an axis of its own: a distance, a share and a colour difference have no scale in common.
     """
     figure = _figure((7, 0.6 + 0.9 * len(intervals)))
     figure.suptitle(title)
     axes = figure.subplots(len(intervals), 1, squeeze=False)[:, 0] if intervals else []
-    for ax, (name, interval) in zip(axes, intervals.items(), strict=True):
+    for ax, (measure, interval) in zip(axes, intervals.items(), strict=True):
         if np.isfinite([interval.mean_difference, interval.low, interval.high]).all():
             ax.plot([interval.low, interval.high], [0, 0], color=COLOURS[0], linewidth=2)
             ax.plot(interval.mean_difference, 0, "o", color=COLOURS[0])
@@ -144,7 +158,7 @@ def interval_plot(intervals: Mapping[str, Interval], title: str = "") -> Figure:
         ax.axvline(0, color="0.5", linewidth=1)
         ax.margins(x=0.15)
         ax.set(yticks=[], ylim=(-1, 1))
-        ax.set_title(f"{name} (n={interval.n})", fontsize="medium", loc="left")
+        ax.set_title(f"{measure.label}, n={interval.n}", fontsize="medium", loc="left")
     if intervals:
         axes[-1].set_xlabel("mean difference")
     return figure

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import stats
@@ -17,6 +18,8 @@ FEWEST_PAIRS = 6
 """A two-sided sign test cannot reach p < 0.05 with fewer pairs, so nothing is concluded from fewer."""
 
 Measured = Sequence[float | None]
+Way = Literal["lower", "higher", "neither"]
+"""Which way is better, as a `Measure` says it."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,19 @@ class Interval:
     high: float
     n: int
     level: float = 0.95
+
+    @property
+    def enough(self) -> bool:
+        """Whether it stands on enough units for anything to be concluded."""
+        return self.n >= FEWEST_PAIRS
+
+    def shows_better(self, better: Way) -> bool:
+        """Say whether ``b`` is shown to be better, where ``better`` says which way that is."""
+        return self.enough and (self.high < 0 if better == "lower" else self.low > 0)
+
+    def shows_worse(self, better: Way) -> bool:
+        """Say whether ``b`` is shown to be worse."""
+        return self.enough and (self.low > 0 if better == "lower" else self.high < 0)
 
 
 def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -83,10 +99,10 @@ def cluster_bootstrap(
     return Interval(mean, float(low), float(high), len(groups), level)
 
 
-def verdict(interval: Interval, lower_is_better: bool = True, names: tuple[str, str] = ("v1", "v2")) -> str:
+def verdict(interval: Interval, better: Way, names: tuple[str, str] = ("v1", "v2")) -> str:
     """Return one plain sentence: the second is better or worse than the first, or no difference is shown."""
     first, second = names
-    if interval.n < FEWEST_PAIRS:
+    if not interval.enough:
         return f"no difference shown between {first} and {second}: n = {interval.n} measured, {FEWEST_PAIRS} are needed"
     facts = (
         f"mean difference {interval.mean_difference:+.3f}, "
@@ -94,7 +110,7 @@ def verdict(interval: Interval, lower_is_better: bool = True, names: tuple[str, 
     )
     if interval.low <= 0 <= interval.high:
         return f"no difference shown between {first} and {second}: {facts}"
-    word = "better" if (interval.high < 0) == lower_is_better else "worse"
+    word = "better" if interval.shows_better(better) else "worse"
     return f"{second} is {word} than {first}: {facts}"
 
 

@@ -15,6 +15,7 @@ from flenlib.dataset import corrected, journal
 from flenlib.dataset.images import sha256
 from flenlib.dataset.journal import Decision, Journal
 from flenlib.dataset.records import Dataset, ImageRecord
+from flenlib.measure.measures import MEASURES, Measure
 from flenlib.review import agreement, described, gaps, order, pairs, progress
 from flenlib.review.order import View
 from flenlib.review.undo import Answer, Steps, same
@@ -32,6 +33,7 @@ class Desk:
     ``records`` are the pictures to review (default: all of the dataset), ``sources`` the datasets their parents are
     found in. With ``have``, the pictures there are already, the review is strict: it shows what they lack, and
     ``target`` says how many to pick. ``person`` is who decides; the labels of a policy only count as suggestions.
+    ``measures`` are shown where a picture has them.
     """
 
     def __init__(
@@ -45,8 +47,10 @@ class Desk:
         target: tuple[int, int] = (10, 20),
         person: str = "",
         seed: int = 0,
+        measures: Sequence[Measure] = MEASURES,
     ) -> None:
         self.dataset, self.journal, self.person, self.seed = dataset, journal, person, seed
+        self.measures = measures
         self.have, self.target = have, target
         self.records = {r.filename: r for r in (dataset.images if records is None else records)}
         self.parents = {p.sha256: (s, p) for s in sources for p in s.images}
@@ -227,7 +231,8 @@ class Desk:
         record = self._record(name)
         known = self._known(second).get(name)
         suggestion = None if second else self.suggested.get(name)
-        return described.describe(record, self.parent(record), known, suggestion) | {"fills": self._fills(record)}
+        facts = described.describe(record, self.parent(record), known, suggestion, self.measures)
+        return facts | {"fills": self._fills(record)}
 
     def gaps(self) -> dict[str, Any] | None:
         """Return what a strict review has and lacks, and how many it has picked; None for another review.

@@ -15,8 +15,8 @@ from filelock import FileLock
 from flenlib.dataset.files import write_atomic
 from flenlib.dataset.journal import Decision
 from flenlib.dataset.records import LABELS, NOT_MEASURED, ImageRecord
+from flenlib.measure.measures import FACE_DISTANCE
 
-FACE_DISTANCE, THRESHOLD = "face_distance", "threshold"
 SHUFFLED = 0.1
 """The share of pictures that come at a random place, so that a place in the order says nothing for certain."""
 
@@ -73,11 +73,8 @@ def kind_of(record: ImageRecord) -> str:
 
 
 def face(record: ImageRecord) -> str:
-    """Return beyond or within the picture's threshold, or *not measured*."""
-    found, limit = record.measurements.get(FACE_DISTANCE, NOT_MEASURED), record.measurements.get(THRESHOLD)
-    if found == NOT_MEASURED or limit is None:
-        return NOT_MEASURED
-    return "within" if found <= limit else "beyond"
+    """Return whether the face distance is beyond or within the picture's threshold, or *not measured*."""
+    return FACE_DISTANCE.state(record.measurements) or NOT_MEASURED
 
 
 def matches(view: View, record: ImageRecord, decision: Decision | None, suggestion: Decision | None) -> bool:
@@ -100,15 +97,15 @@ def arrange(view: View, records: Sequence[ImageRecord], ranks: Mapping[str, int]
     if view.order == "name":
         return sorted(records, key=lambda r: r.filename)
     if view.order == "best":
-        return sorted(records, key=lambda r: (_distance(r, math.inf), r.filename))
+        return sorted(records, key=lambda r: (-_goodness(r), r.filename))
     if view.order == "ranked":
-        return sorted(records, key=lambda r: (ranks.get(r.filename, math.inf), _distance(r, math.inf), r.filename))
+        return sorted(records, key=lambda r: (ranks.get(r.filename, math.inf), -_goodness(r), r.filename))
     return worst_first(records, seed)
 
 
 def worst_first(records: Sequence[ImageRecord], seed: int) -> list[ImageRecord]:
-    """Return the largest face distance first, what was not measured last, and a tenth of them at random places."""
-    ordered = sorted(records, key=lambda r: (-_distance(r, -math.inf), r.filename))
+    """Return the worst face distance first, what was not measured last, and a tenth of them at random places."""
+    ordered = sorted(records, key=lambda r: (_goodness(r, math.inf), r.filename))
     chance = random.Random(seed)
     drawn = chance.sample(ordered, round(SHUFFLED * len(ordered)))
     names = {record.filename for record in drawn}
@@ -118,6 +115,6 @@ def worst_first(records: Sequence[ImageRecord], seed: int) -> list[ImageRecord]:
     return ordered
 
 
-def _distance(record: ImageRecord, otherwise: float) -> float:
-    found = record.measurements.get(FACE_DISTANCE, NOT_MEASURED)
-    return otherwise if found == NOT_MEASURED else float(found)
+def _goodness(record: ImageRecord, otherwise: float = -math.inf) -> float:
+    found = FACE_DISTANCE.read(record.measurements)
+    return otherwise if found is None else FACE_DISTANCE.gain(found)

@@ -18,7 +18,8 @@ from PIL import Image
 from flenlib.dataset.images import open_image, thumbnail
 from flenlib.dataset.journal import Journal
 from flenlib.dataset.records import LABELS, Dataset, ImageRecord
-from flenlib.measure.faces import find_faces
+from flenlib.measure.face_store import faces_in
+from flenlib.measure.measures import MEASURES, Measure
 from flenlib.review import order
 from flenlib.review.desk import REASONS, Answer, Desk
 from flenlib.review.order import View
@@ -60,9 +61,13 @@ class ReviewWidget(anywidget.AnyWidget):
         person: str = "",
         page_size: int = 24,
         seed: int = 0,
+        measures: Sequence[Measure] = MEASURES,
     ) -> None:
         super().__init__()
-        self.desk = Desk(dataset, journal, records, sources=sources, have=have, target=target, person=person, seed=seed)
+        self.desk = Desk(
+            dataset, journal, records, sources=sources, have=have, target=target, person=person, seed=seed,
+            measures=measures,
+        )  # fmt: skip
         self.page_size = page_size
         self._places = {r.sha256 or r.filename: (dataset, r) for r in self.desk.records.values()}
         self._places |= {sha: place for sha, place in self.desk.parents.items()}
@@ -208,5 +213,5 @@ class ReviewWidget(anywidget.AnyWidget):
         return {"type": "image/png", "size": picture.size}, [buffer.getvalue()]
 
     def _faces(self, question: dict[str, Any]) -> Reply:
-        picture = open_image(self._path(question))
-        return {"boxes": [face.box for face in find_faces(picture)], "size": picture.size}, []
+        path = self._path(question)
+        return {"boxes": [face.box for face in faces_in([path])[0]], "size": open_image(path).size}, []

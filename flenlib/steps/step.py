@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 from flenlib.params import FlowSettings, Section
 from flenlib.project import Project
+from flenlib.steps.hand import Hand
 from flenlib.steps.result import StepResult
 
 
@@ -44,6 +46,8 @@ class Step:
     makes: tuple[Artifact, ...] = ()
     recipe: int = 1
     wanted: Callable[[Any], bool] = lambda settings: True
+    hand: Hand | None = None
+    """Who draws sources, corrects, and judges edits for the step; None for one that asks nobody."""
 
     @property
     def name(self) -> str:
@@ -62,8 +66,9 @@ class Step:
 
     @property
     def run(self) -> Callable[..., StepResult]:
-        """The module's ``run(project, settings)``."""
-        return importlib.import_module(self.module).run
+        """The module's ``run(project, settings)``, with the hand where the step has one."""
+        run = importlib.import_module(self.module).run
+        return functools.partial(run, hand=self.hand) if self.hand else run
 
     def acting(self, settings: FlowSettings) -> dict[str, Any]:
         """Return the values of the settings that act on this step, by name; an unknown name is an AttributeError."""

@@ -18,10 +18,11 @@ from flenlib import params
 from flenlib.content import check_prompt
 from flenlib.dataset.images import open_image
 from flenlib.draw import load
+from flenlib.measure.faces import ReferenceSet, find_many
 from flenlib.project import open_iteration
 from flenlib.train import data, planning
 from flenlib.train.loop import train
-from flenlib.train.watch import Identity, Preview, identity_of
+from flenlib.train.watch import Preview
 
 PREVIEWS = 4
 """How many captions are drawn when the params file names no prompts."""
@@ -47,12 +48,12 @@ def _train(run: params.TrainRun) -> None:
     device = f"cuda:{rank}" if rank and run.device == "auto" and torch.cuda.is_available() else run.device
     most = max((len(sample.references) for sample in found.samples), default=0)
     plan = planning.expected(run.model, run.precision, run.offload, run.train, device, most)
-    identity = None
+    faces = None
     if first:
         kept = [sample.image for sample in found.held_out]
-        identity = identity_of([open_image(path) for path in kept], [path.name for path in kept])
+        faces = ReferenceSet.if_any(find_many([open_image(path) for path in kept]), [path.name for path in kept])
         _tell(run, found)
-        print("\n".join([*_not_measured(run, found, identity), plan]))
+        print("\n".join([*_not_measured(run, found, faces), plan]))
     family = load.load_family(run.model, precision=run.precision, offload=run.offload, device=device, transformer=False)
     result = train(
         family,
@@ -61,7 +62,7 @@ def _train(run: params.TrainRun) -> None:
         Path(run.output).expanduser(),
         held_out=found.held_out,
         previews=previews,
-        identity=identity,
+        faces=faces,
     )
     if first:
         loss = result.log["loss"].tail(20).mean()
@@ -81,15 +82,15 @@ def _tell(run: params.TrainRun, found: data.Data) -> None:
         begin = end + 1
 
 
-def _not_measured(run: params.TrainRun, found: data.Data, identity: Identity | None) -> Iterator[str]:
+def _not_measured(run: params.TrainRun, found: data.Data, faces: ReferenceSet | None) -> Iterator[str]:
     """Yield a sentence for what nobody will see while it trains, and how it would be seen."""
     every, keep = run.train.sample_every, run.train.checkpoint_every
     if not found.held_out:
-        yield "nothing is held out: no loss on unseen pictures, no identity; list some of the character's in held_out"
-    elif identity is None:
-        yield "identity is not measured: fewer than two of the held-out pictures show a face"
+        yield "nothing is held out: no validation loss, no face distance; list some of the character's in held_out"
+    elif faces is None:
+        yield "face distance is not measured: fewer than two of the held-out pictures show a face"
     elif keep % every:
-        yield f"identity of some checkpoints only: they are kept every {keep} steps and previews drawn every {every}"
+        yield f"face distance of some checkpoints only: they are kept every {keep} steps, previews drawn every {every}"
 
 
 def _previews(run: params.TrainRun, found: data.Data) -> list[Preview]:

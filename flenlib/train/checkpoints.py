@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict
@@ -24,11 +24,8 @@ from safetensors import SafetensorError
 from flenlib.dataset.files import write_atomic
 from flenlib.train.flow import BINS
 
-LOGS = {
-    "log.csv": ["step", "loss", "lr", "grad_norm", *(f"bin_{b}" for b in range(BINS)), "seconds"],
-    "watch.csv": ["step", "validation", "identity", "faces", "previews"],
-}
-COLUMNS = LOGS["log.csv"]
+COLUMNS = ["step", "loss", "lr", "grad_norm", *(f"bin_{b}" for b in range(BINS)), "seconds"]
+"""The columns of ``log.csv``; those of ``watch.csv`` are the measures taken (`flenlib.train.watch`)."""
 
 
 def step_folder(folder: Path, step: int) -> Path:
@@ -83,23 +80,27 @@ def load(folder: Path, step: int, device: torch.device) -> State:
     return torch.load(step_folder(folder, step) / "state.pt", map_location=device, weights_only=True)
 
 
-def forget_after(folder: Path, step: int) -> None:
-    """Remove what an interrupted run left beyond the checkpoint it will resume from: half-written folders, log rows."""
+def forget_after(folder: Path, step: int, watched: Sequence[str] = ("step",)) -> None:
+    """Remove what an interrupted run left beyond the checkpoint it will resume from: half-written folders, log rows.
+
+    ``watched`` are the columns of ``watch.csv``; rows with other columns, of other measures, are removed too.
+    """
     for partial in (folder / "checkpoints").glob("*.partial"):
         shutil.rmtree(partial)
-    for name, columns in LOGS.items():
-        path = folder / name
+    for name, columns in (("log.csv", COLUMNS), ("watch.csv", watched)):
+        path, header = folder / name, ",".join(columns)
         rows = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        kept = [row for row in rows[1:] if _whole(row, columns) and int(row.split(",", 1)[0]) <= step]
+        known = rows[1:] if rows[:1] == [header] else []
+        kept = [row for row in known if _whole(row, columns) and int(row.split(",", 1)[0]) <= step]
         with writing("the log", path):
-            write_atomic(path, "\n".join([",".join(columns), *kept, ""]).encode())
+            write_atomic(path, "\n".join([header, *kept, ""]).encode())
 
 
 def log_row(folder: Path, row: dict[str, Any], name: str = "log.csv") -> None:
-    """Append one row to ``log.csv`` or ``watch.csv``; a missing value is left empty."""
+    """Append one row to ``log.csv`` or ``watch.csv``, its values in the order of the columns; None is left empty."""
     path = folder / name
     with writing(f"step {row['step']}", path), path.open("a", encoding="utf-8") as file:
-        file.write(",".join("" if row[column] is None else repr(row[column]) for column in LOGS[name]) + "\n")
+        file.write(",".join("" if value is None else repr(value) for value in row.values()) + "\n")
 
 
 def read_log(folder: Path) -> pd.DataFrame:
@@ -108,9 +109,9 @@ def read_log(folder: Path) -> pd.DataFrame:
 
 
 def read_watch(folder: Path) -> pd.DataFrame:
-    """Return ``watch.csv`` as a table: step, validation (loss), identity (mean face distance), faces found, previews.
+    """Return ``watch.csv`` as a table: step, how many previews were drawn, and a column a measure.
 
-    A value that was not measured at a step is empty.
+    A measure of pictures is its mean over the previews; a value that was not measured at a step is empty.
     """
     return pd.read_csv(folder / "watch.csv")
 
@@ -173,7 +174,7 @@ def _change(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     return None
 
 
-def _whole(row: str, columns: list[str]) -> bool:
+def _whole(row: str, columns: Sequence[str]) -> bool:
     return row.count(",") == len(columns) - 1 and not row.endswith(",")
 
 

@@ -23,13 +23,15 @@ from tqdm.auto import tqdm
 
 from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.images import open_image, pixel_hash
+from flenlib.measure.faces import ReferenceSet
+from flenlib.measure.measures import MEASURES, Measure
 from flenlib.models import lora, registry
 from flenlib.models.families.base import Family
 from flenlib.params import Train
 from flenlib.train import checkpoints, flow, optimizers, processes
 from flenlib.train.cache import Cache, Sample, fingerprint_of
 from flenlib.train.feed import Feed
-from flenlib.train.watch import Identity, OnEvent, Preview, Watch, due
+from flenlib.train.watch import OnEvent, Preview, Watch, due
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ def train(
     *,
     held_out: Sequence[Sample] = (),
     previews: Sequence[Preview] = (),
-    identity: Identity | None = None,
+    faces: ReferenceSet | None = None,
+    measures: Sequence[Measure] = MEASURES,
     on_event: OnEvent | None = None,
     stop_after: int | None = None,
     cache_folder: str | Path | None = None,
@@ -64,7 +67,8 @@ def train(
 
     The LoRA is ``<folder>/<folder's name>.safetensors``; checkpoints, previews and logs lie beside it. A family loaded
     without its transformer is encoded with first, then lets its text encoders go and loads the transformer.
-    ``held_out`` samples are only measured, ``identity`` says how far a preview's face is from the character's.
+    ``held_out`` samples are only measured; ``faces`` are those the previews are compared with; each of ``measures``
+    that applies to a preview or to a LoRA gets its column in ``watch.csv``.
     ``on_event(kind, facts)`` is told of every "encoded", "sample", "watch", "checkpoint" and "step". ``stop_after``
     saves and returns after that step. ``cache_folder`` can be shared between runs and is ``<folder>/cache`` by
     default.
@@ -97,7 +101,7 @@ def train(
             with accelerator.main_process_first(), torch.no_grad():
                 encoded = {"total": len(samples)}
                 feed = Feed(store, samples, settings, lambda n: on_event("encoded", encoded | {"done": n}))
-                watch = Watch(folder, store, settings, held_out, previews, identity)
+                watch = Watch(folder, store, settings, held_out, previews, faces, measures)
             _make_room(family)
             if accelerator.is_main_process:
                 checkpoints.check_same(folder, _transformer_facts(family))
@@ -144,7 +148,7 @@ class _Run:
         """Go back to a checkpoint and forget what came after it; without one, to the beginning."""
         self.resumed_from, self.step = step, step or 0
         if self.main:
-            checkpoints.forget_after(self.folder, self.step)
+            checkpoints.forget_after(self.folder, self.step, self.watch.columns)
             self.watch.begin(self.step)
         if step is None:
             return

@@ -18,7 +18,9 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from flenlib.dataset.images import open_image, save_picture
-from flenlib.measure.faces import ReferenceSet, find_faces, find_many
+from flenlib.measure.faces import ReferenceSet
+from flenlib.measure.measures import MEASURES, Measure, applying, of_picture
+from flenlib.measure.seen import Seen
 from flenlib.models.batch import collate
 from flenlib.models.families.base import Family
 from flenlib.params import Train
@@ -29,8 +31,6 @@ VALIDATION_TIMES = (0.125, 0.375, 0.625, 0.875)
 """The middles of four equal parts of the way from picture to noise."""
 
 OnEvent = Callable[[str, dict[str, Any]], None]
-Identity = Callable[[Image.Image], float | None]
-"""Returns the distance of a picture's face to the character's, or None where no face is found."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,21 @@ class Watch:
         settings: Train,
         held_out: Sequence[Sample],
         previews: Sequence[Preview],
-        identity: Identity | None,
+        faces: ReferenceSet | None = None,
+        measures: Sequence[Measure] = MEASURES,
     ) -> None:
-        self.folder, self.settings, self.previews, self.identity = folder, settings, previews, identity
+        self.folder, self.settings, self.previews, self.faces = folder, settings, previews, faces
+        self.of_lora = [m for m in measures if m.applies_to == "LoRA"]
+        self.of_pictures = applying(measures, *(["held_out"] if faces else []))
         size = settings.resolution[0] if settings.resolution else 0
         self.conditions = [cache.conditions(preview.text, preview.references) for preview in previews]
         self.held_out = [(cache.image(s, size), cache.text(s.caption, s.references)) for s in held_out]
         self.writer: SummaryWriter | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of ``watch.csv``: the step, every measure taken, and how many previews were drawn."""
+        return ["step", *(m.name for m in (*self.of_lora, *self.of_pictures)), "previews"]
 
     def begin(self, step: int) -> None:
         """Open TensorBoard's log to go on after a step, which hides what an interrupted run wrote later."""
@@ -87,21 +95,24 @@ class Watch:
     def look(self, family: Family, step: int, last: int, on_event: OnEvent) -> None:
         """Draw, measure and validate what is due at a step, and write it down."""
         draw, validate = self.due(step, last)
-        row: dict[str, Any] = {"step": step, "validation": None, "identity": None, "faces": None, "previews": 0}
+        row: dict[str, Any] = dict.fromkeys(self.columns) | {"step": step, "previews": 0}
         if draw:
             pictures = self._draw(family, step, on_event)
-            row["previews"] = len(pictures)
-            if self.identity:
-                found = [distance for distance in map(self.identity, pictures) if distance is not None]
-                row["faces"], row["identity"] = len(found), float(np.mean(found)) if found else None
+            row |= self._measured(pictures) | {"previews": len(pictures)}
         if validate:
-            row["validation"] = self.validation(family)
+            row |= {m.name: m.compute(_AtStep(self, family)) for m in self.of_lora}
         checkpoints.log_row(self.folder, row, "watch.csv")
         with self._writing():
-            for name in ("validation", "identity", "faces"):
-                if row[name] is not None:
-                    self.writer.add_scalar(f"watch/{name}", row[name], step)
+            for m in (*self.of_lora, *self.of_pictures):
+                if row[m.name] is not None:
+                    self.writer.add_scalar(f"watch/{m.name}", row[m.name], step)
         on_event("watch", row)
+
+    def _measured(self, pictures: Sequence[Image.Image]) -> dict[str, float | None]:
+        """Return the mean of every measure over the pictures it could be taken of."""
+        table = [of_picture(Seen(picture, held_out=self.faces), self.of_pictures) for picture in pictures]
+        found = {m.name: [row[m.name] for row in table if row[m.name] is not None] for m in self.of_pictures}
+        return {name: float(np.mean(values)) if values else None for name, values in found.items()}
 
     @torch.no_grad()
     def validation(self, family: Family) -> float:
@@ -146,13 +157,16 @@ class Watch:
         return pictures
 
 
-def identity_of(pictures: Sequence[Image.Image], names: Sequence[str]) -> Identity | None:
-    """Return what measures the face distance to these pictures; None when fewer than two of them show a face."""
-    faces = find_many(pictures)
-    if sum(map(bool, faces)) < 2:
-        return None
-    known = ReferenceSet.from_faces(faces, names)
-    return lambda picture: known.distance(find_faces(picture))
+@dataclass(frozen=True)
+class _AtStep:
+    """What a measure of a LoRA sees of the one that is being trained."""
+
+    watch: Watch
+    family: Any
+
+    def validation_loss(self) -> float:
+        """Return the mean loss on the held-out samples."""
+        return self.watch.validation(self.family)
 
 
 def due(step: int, every: int, last: int) -> bool:

@@ -11,9 +11,9 @@ from flenlib.project import Project
 from flenlib.wheel import results
 
 
-def result(version: str, table: pd.DataFrame, limit: float) -> results.ModelCard:
-    """Return what step 31 came to: ``table`` has a row a picture, ``limit`` is the distance that is recognised."""
-    criteria = card.success(table, limit)
+def result(version: str, table: pd.DataFrame) -> results.ModelCard:
+    """Return what step 31 came to: ``table`` has a row a picture."""
+    criteria = card.success(table)
     return results.ModelCard(
         sentence=f"{version}: {criteria[1].found} first tries recognised", criteria=criteria, version=version
     )
@@ -24,4 +24,4 @@ def run(project: Project, settings: Iteration) -> results.ModelCard:
     source, version = Dataset.open(project.data("source")), results.lora_to_use(project)
     paths = card.draw_all(project, settings.models, settings.card, {version: project.lora(version)})
     table = card.measure_all(project, settings.card, source, paths)[version]
-    return result(version, table, card.threshold(source))
+    return result(version, table)

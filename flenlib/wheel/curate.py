@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +11,16 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-from flenlib import mini
 from flenlib.dataset import captions, imports
 from flenlib.dataset.images import contact_sheet, read_provenance, save_picture, sha256
 from flenlib.dataset.prompts import FACE_ANGLES
 from flenlib.dataset.records import Dataset, ImageRecord
+from flenlib.measure.face_store import keep
+from flenlib.measure.measures import FACES_FOUND, MEASURES, Measure, of_picture, recorded
+from flenlib.measure.seen import Seen
 from flenlib.params import Character, Curate, Iteration
 from flenlib.project import ROOT, Project
-from flenlib.steps import Criterion
+from flenlib.steps import Criterion, Hand
 from flenlib.wheel import candidates, results
 from flenlib.wheel.candidates import Candidate
 
@@ -31,25 +34,29 @@ class Curated:
     criteria: list[Criterion]
 
 
-def gather(project: Project, settings: Curate) -> Path:
-    """Return the folder of raw pictures; with no folder set, have the mini studio draw twelve of one unseen person.
+def gather(project: Project, settings: Curate, hand: Hand | None = None) -> Path:
+    """Return the folder of raw pictures; with no folder set, have a hand draw twelve of one person.
 
-    Raises FileNotFoundError or ValueError for a folder that is missing or holds no pictures.
+    Raises ValueError when there is neither.
     """
     if settings.folder:
         return (ROOT / settings.folder).resolve()
+    if hand is None:
+        raise ValueError("curate.folder is empty: name a folder of pictures of the character")
     raw = project.data("raw") / f"person_{settings.seed}"
     if not raw.is_dir() or len(list(raw.glob("*.png"))) < 12:
-        mini.draw_sources(settings.seed, raw)
+        hand.draw_sources(settings.seed, raw)
     return raw
 
 
-def curate(project: Project, settings: Curate) -> Curated:
+def curate(
+    project: Project, settings: Curate, hand: Hand | None = None, measures: Sequence[Measure] = MEASURES
+) -> Curated:
     """Import what is usable into ``source/<version>`` and say for the rest why not.
 
     The raw folder is only read. Captions and attributes a person has edited in an existing ``metadata.json`` are kept.
     """
-    folder = gather(project, settings)
+    folder = gather(project, settings, hand)
     pictures = imports.list_pictures(folder)
     names, renamed = imports.new_names(pictures)
     print(*renamed, sep="\n", end="\n" if renamed else "")
@@ -59,7 +66,7 @@ def curate(project: Project, settings: Curate) -> Curated:
     candidates.reject_duplicates(found)
     usable = [candidate for candidate in found if not candidate.reasons]
     apart = candidates.find_strangers(usable)
-    dataset = _write(project, usable, settings)
+    dataset = _write(project, usable, settings, measures)
     unread = [
         Candidate(path, path.name, {}, reasons=(f"{path.suffix.lower()} is not read here; save it as PNG or JPEG",))
         for path in imports.list_unread(folder)
@@ -67,7 +74,7 @@ def curate(project: Project, settings: Curate) -> Curated:
     return Curated(dataset, candidates.table([*found, *unread]), [*_criteria(dataset, project, settings), apart])
 
 
-def _write(project: Project, usable: list[Candidate], settings: Curate) -> Dataset:
+def _write(project: Project, usable: list[Candidate], settings: Curate, measures: Sequence[Measure]) -> Dataset:
     dataset = Dataset.open(project.data("source"), create=True)
     before = {r.filename: r for r in dataset.images}
     dataset.images = []
@@ -76,7 +83,8 @@ def _write(project: Project, usable: list[Candidate], settings: Curate) -> Datas
         known = before.get(candidate.filename) if kept else None
         record = known or _record(candidate, sha256(dataset.folder / candidate.filename))
         record.quality = candidate.quality
-        record.measurements["faces_found"] = len(candidate.faces)
+        keep(dataset.path(record), candidate.faces)
+        record.measurements |= recorded(of_picture(Seen(candidate.image, candidate.faces), measures))
         dataset.add(record)
         _settle_words(project, dataset.path(record), record, candidate)
     for name in before.keys() - {r.filename for r in dataset.images}:
@@ -175,7 +183,7 @@ def _choose_held_out(dataset: Dataset, settings: Curate) -> list[ImageRecord]:
     """
     for record in dataset.images:
         record.held_out = False
-    fit = [r for r in dataset.images if r.measurements["faces_found"] == 1 and r.angle in (*FACE_ANGLES, None)]
+    fit = [r for r in dataset.images if FACES_FOUND.read(r.measurements) == 1 and r.angle in (*FACE_ANGLES, None)]
     if len(fit) < settings.held_out and not settings.expect_face:
         fit = list(dataset.images)
     random.Random(settings.seed).shuffle(fit)
@@ -229,6 +237,6 @@ def result(curated: Curated) -> results.CurateSource:
     )
 
 
-def run(project: Project, settings: Iteration) -> results.CurateSource:
+def run(project: Project, settings: Iteration, hand: Hand | None = None) -> results.CurateSource:
     """Do step 1.1: import the usable pictures of the folder as the source dataset."""
-    return result(curate(project, settings.curate)).check(settings.anyway)
+    return result(curate(project, settings.curate, hand)).check(settings.anyway)

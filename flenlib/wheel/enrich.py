@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,25 @@ from tqdm.auto import tqdm
 
 from flenlib.dataset import captions
 from flenlib.dataset.files import link_or_copy
-from flenlib.dataset.images import contact_sheet, open_image, read_provenance
+from flenlib.dataset.images import contact_sheet, open_image
 from flenlib.dataset.label_folders import forget_copies
 from flenlib.dataset.prompts import FACE_ANGLES, edits_offered, enrichment_plan
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.draw.editor import Editor, open_editor
 from flenlib.draw.pictures import Job, check_jobs, finished, keep_planned, make, put_record, seed_of
 from flenlib.draw.routes import open_routes
-from flenlib.measure import quality
-from flenlib.measure.faces import Face, ReferenceSet, find_faces
-from flenlib.measure.identity import FACE_DISTANCE, KEPT, references, verdict
+from flenlib.measure.face_store import faces_in, keep
+from flenlib.measure.faces import ReferenceSet
+from flenlib.measure.identity import KEPT, references, verdict
+from flenlib.measure.measures import FACE_DISTANCE, FACES_FOUND, MEASURES, SHARPNESS_KEPT, Measure, of_picture, recorded
+from flenlib.measure.seen import Seen
 from flenlib.measure.statistics import wilson
-from flenlib.mini import answers
 from flenlib.models import community
 from flenlib.params import Enrich, Iteration, Review
 from flenlib.project import Project
-from flenlib.steps import Criterion, Facts
+from flenlib.steps import Criterion, Facts, Hand
 from flenlib.wheel import results
-from flenlib.wheel.labels import SHARPNESS_KEPT, identity_policy
+from flenlib.wheel.labels import edit_failed, identity_policy
 
 _TURN = {
     "slightly left": {
@@ -104,11 +105,13 @@ def plan(project: Project, source: Dataset, settings: Enrich, editor: Editor) ->
     return sorted(jobs, key=lambda job: str([each["loras"] for each in job.settings["passes"]]))
 
 
-def enrich(project: Project, source: Dataset, editor: Editor, settings: Enrich, review: Review) -> Enriched:
+def enrich(
+    project: Project, source: Dataset, editor: Editor, settings: Enrich, review: Review, hand: Hand | None = None
+) -> Enriched:
     """Draw the plan with an editor into ``enriched/<version>``, gate by identity, and record lineage.
 
     An edit is drawn again with another seed, up to ``tries`` in all, until step 1.3's policy, as ``review`` sets it,
-    would call it good: its face within its kind's threshold and not lost, the edit done (where that can be told), a
+    would call it good: its face within its kind's threshold and not lost, the edit done (where ``hand`` can tell), a
     turned head without a face to measure not smeared. The best try is kept: the edit done, then the nearest face, then
     the sharper; the others stay in ``tries/``.
     """
@@ -125,18 +128,19 @@ def enrich(project: Project, source: Dataset, editor: Editor, settings: Enrich, 
         for number in range(settings.tries):
             again = replace(job, filename=f"{Path(job.filename).stem}__{number}.png", seed=job.seed + number)
             path = make(project, dataset.folder / "tries", again, editor)
-            found = look(source.path(job.parent), open_image(path), job, reference, thresholds[job.attributes["edit"]])
+            found = look(see(job, path, reference, thresholds[job.attributes["edit"]], hand))
             tries.append((found, path, again))
             if accept(ImageRecord(job.filename, attributes=job.attributes, measurements=found))[0] == "good":
                 break
-        found, path, kept = min(tries, key=lambda item: _faults(item[0]))
+        found, path, best = min(tries, key=lambda item: _faults(item[0]))
         target = dataset.folder / job.filename
-        if not finished(target, kept):
+        if not finished(target, best):
             forget_copies(dataset.folder, job.filename)
             link_or_copy(path, target)
-        kept = replace(kept, filename=job.filename)
+        best = replace(best, filename=job.filename)
         caption = captions.build(project.character, job.attributes)
-        record = put_record(dataset, kept, target, "edit", editor.facts, caption, editor.routes.depth)
+        record = put_record(dataset, best, target, "edit", editor.facts, caption, editor.routes.depth)
+        keep(target, faces_in([path])[0])
         record.measurements |= found | {"tries": len(tries)}
         dataset.save()
     return Enriched(dataset, thresholds, _criteria(dataset, source, settings))
@@ -150,47 +154,36 @@ def identity_table(dataset: Dataset) -> pd.DataFrame:
         measured = [r for r in records if verdict(r) != NOT_MEASURED]
         within = [r for r in measured if verdict(r) == KEPT]
         low, high = wilson(len(within), len(measured)) if measured else (float("nan"), float("nan"))
-        median = pd.Series([r.measurements[FACE_DISTANCE] for r in measured], dtype=float).median()
+        median = pd.Series([FACE_DISTANCE.read(r.measurements) for r in measured], dtype=float).median()
         rows.append(
             {"kind": kind, "pictures": len(records), "measured": len(measured), "within": len(within),
              "share": len(within) / len(measured) if measured else float("nan"), "low": low, "high": high,
-             "median distance": median, "threshold": records[0].measurements["threshold"]}
+             FACE_DISTANCE.name: median, FACE_DISTANCE.limit: records[0].measurements[FACE_DISTANCE.limit]}
         )  # fmt: skip
     return pd.DataFrame(rows).set_index("kind").round(3)
 
 
-def look(
-    original: Path,
-    picture: Image.Image,
-    job: Job,
-    reference: ReferenceSet,
-    threshold: float,
-    faces: Sequence[Face] | None = None,
-) -> dict[str, float | str]:
-    """Return what step 1.3's policy asks about an edit, as a record's measurements; ``faces`` are found when not given.
+def see(job: Job, path: Path, reference: ReferenceSet, threshold: float, hand: Hand | None = None) -> Seen:
+    """Return the picture of an edit as measures see it: beside its source, whom it must show, and what was asked."""
+    source = {**job.parent.attributes, "angle": job.parent.angle or ""}
+    (before, found), picture = faces_in([job.picture, path]), open_image(path)
+    return Seen(
+        picture, found, reference, threshold=threshold, face_expected=face_expected(job.parent, job.attributes),
+        source=Seen(open_image(job.picture), before, attributes=source), attributes=job.attributes,
+        done=edit_done(hand, job.picture, picture, job.attributes),
+    )  # fmt: skip
 
-    Face distance and its threshold, whether a face is expected, whether the edit was done, and, where no face can be
-    expected or found, how much sharpness a camera edit kept.
-    """
-    found = reference.distance(find_faces(picture) if faces is None else faces)
-    expected = face_expected(job.parent, job.attributes)
-    seen = {
-        FACE_DISTANCE: NOT_MEASURED if found is None else round(found, 4),
-        "threshold": round(threshold, 4),
-        "face_expected": int(expected),
-        "edit_done": edit_done(original, picture, job.attributes),
-    }
-    shown = {job.parent.angle, job.attributes.get("angle")}
-    if found is None and not expected and job.attributes["edit"] == "camera" and "back" not in shown:
-        sharp = quality.sharpness(open_image(original))
-        seen[SHARPNESS_KEPT] = round(quality.sharpness(picture) / sharp, 3) if sharp else 1.0
-    return seen
+
+def look(seen: Seen, measures: Sequence[Measure] = MEASURES) -> dict[str, float | str]:
+    """Return what step 1.3's policy asks about an edit: every measure of it, the threshold, and if a face must show."""
+    limits = {FACE_DISTANCE.limit: round(seen.threshold, 4), "face_expected": int(seen.face_expected)}
+    return recorded(of_picture(seen, measures)) | limits
 
 
 def _faults(found: dict[str, Any]) -> tuple[bool, float, float]:
     """Return what orders tries, the best first."""
-    distance = math.inf if found[FACE_DISTANCE] == NOT_MEASURED else found[FACE_DISTANCE]
-    return found["edit_done"] == 0, distance, -found.get(SHARPNESS_KEPT, 0.0)
+    distance, kept = FACE_DISTANCE.read(found), SHARPNESS_KEPT.read(found)
+    return edit_failed(found), math.inf if distance is None else distance, -(kept or 0.0)
 
 
 def face_expected(source: ImageRecord, attributes: dict[str, str]) -> bool:
@@ -199,23 +192,15 @@ def face_expected(source: ImageRecord, attributes: dict[str, str]) -> bool:
     From above or below the detector misses many real faces too (see ``benchmarks/mini_studio.py``).
     """
     shown = attributes.get("angle", "front") in FACE_ANGLES and attributes.get("height", "level") == "level"
-    return source.measurements.get("faces_found") == 1 and attributes["edit"] != "style" and shown
+    return FACES_FOUND.read(source.measurements) == 1 and attributes["edit"] != "style" and shown
 
 
-def edit_done(original: Path, picture: Image.Image, attributes: dict[str, str]) -> int | str:
-    """Return 1 when an edit shows what was asked for, 0 when it does not, *not measured* where that cannot be told.
-
-    It can where the mini studio drew the source: the renderer draws every answer and the nearest one counts. Of a
-    photograph's edit it can only be told that nothing was done, when it is the photograph again; of others only a
-    person can say.
-    """
-    facts = read_provenance(original)
-    if not answers.known(facts):
-        return 0 if quality.unchanged(open_image(original), picture) else NOT_MEASURED
-    return int(answers.reached(facts, picture, attributes, question(attributes)))
+def edit_done(hand: Hand | None, source: Path, picture: Image.Image, attributes: Mapping[str, str]) -> bool | None:
+    """Say whether an edit shows what was asked for, where a hand can tell; None where only a person can."""
+    return hand.done(source, picture, attributes, question(attributes)) if hand else None
 
 
-def question(attributes: dict[str, str]) -> str:
+def question(attributes: Mapping[str, str]) -> str:
     """Return which attribute an edit was to change."""
     turned = attributes["edit_value"] in _TURN
     return QUESTIONS.get(attributes["edit"]) or ("angle" if turned else "height")
@@ -226,7 +211,7 @@ def edit_sheet(source: Dataset, dataset: Dataset) -> Image.Image:
     rows = [[(source.path(r), r.filename)] for r in source.images if not r.held_out]
     for row, record in zip(rows, (r for r in source.images if not r.held_out), strict=True):
         edits = [r for r in dataset.images if r.parent == record.sha256]
-        row += [(dataset.path(r), f"{r.attributes['edit_value']} {r.measurements[FACE_DISTANCE]}") for r in edits]
+        row += [(dataset.path(r), f"{r.attributes['edit_value']} {FACE_DISTANCE.shown(r.measurements)}") for r in edits]
     width = max(map(len, rows))
     blank = (Image.new("RGB", (8, 8), "white"), "")
     cells = [cell for row in rows for cell in row + [blank] * (width - len(row))]
@@ -237,8 +222,7 @@ def distances_by_kind(dataset: Dataset) -> dict[str, list[float | None]]:
     """Return the face distances of each kind of edit; None where not measured."""
     found: dict[str, list[float | None]] = {}
     for record in dataset.images:
-        value = record.measurements[FACE_DISTANCE]
-        found.setdefault(record.attributes["edit"], []).append(None if value == NOT_MEASURED else value)
+        found.setdefault(record.attributes["edit"], []).append(FACE_DISTANCE.read(record.measurements))
     return found
 
 
@@ -289,11 +273,11 @@ def result(enriched: Enriched, models: Facts) -> results.Enrich:
     )
 
 
-def run(project: Project, settings: Iteration) -> results.Enrich:
+def run(project: Project, settings: Iteration, hand: Hand | None = None) -> results.Enrich:
     """Do step 1.2: edit every source that is not held out, with the editor and the LoRAs the settings name."""
     source = Dataset.open(project.data("source"))
     print(plan_sentence(source, settings.enrich))
     editor = open_editor(settings.models, open_routes(project, settings.models))
-    enriched = enrich(project, source, editor, settings.enrich, settings.review_enriched)
+    enriched = enrich(project, source, editor, settings.enrich, settings.review_enriched, hand)
     editor.free()
     return result(enriched, editor.facts)

@@ -9,7 +9,8 @@ from PIL import Image
 
 from flenlib.dataset.images import contact_sheet
 from flenlib.dataset.records import NOT_MEASURED, Dataset
-from flenlib.measure.identity import DROPPED, FACE_DISTANCE, KEPT, NEAR_COPY, measure, references, verdict
+from flenlib.measure.identity import DROPPED, KEPT, NEAR_COPY, measure, references, verdict
+from flenlib.measure.measures import FACE_DISTANCE
 from flenlib.params import Filter, Guards, Iteration
 from flenlib.project import Project
 from flenlib.steps import Criterion
@@ -45,7 +46,7 @@ def filter_identity(project: Project, source: Dataset, settings: Filter, guards:
     measure(dataset, dataset.images, reference)
     for record in dataset.images:
         record.measurements |= {
-            "threshold": round(threshold, 4),
+            FACE_DISTANCE.limit: round(threshold, 4),
             NEAR_COPY: round(guards.nearest * reference.ceiling, 4),
         }
     dataset.save()
@@ -54,23 +55,22 @@ def filter_identity(project: Project, source: Dataset, settings: Filter, guards:
 
 def distances(dataset: Dataset) -> dict[str, list[float | None]]:
     """Return the face distances of what was drawn; None where not measured."""
-    values = [r.measurements[FACE_DISTANCE] for r in dataset.images]
-    return {"synthetic": [None if v == NOT_MEASURED else v for v in values]}
+    return {"synthetic": [FACE_DISTANCE.read(r.measurements) for r in dataset.images]}
 
 
 def sheet(dataset: Dataset, wanted: str) -> Image.Image:
     """Return a contact sheet of the pictures with one verdict, the nearest face first."""
     records = [r for r in dataset.images if verdict(r) == wanted]
     if wanted != NOT_MEASURED:
-        records.sort(key=lambda r: r.measurements[FACE_DISTANCE])
-    titles = [f"{wanted} {r.measurements[FACE_DISTANCE]}" for r in records]
+        records.sort(key=lambda r: FACE_DISTANCE.read(r.measurements))
+    titles = [f"{wanted} {FACE_DISTANCE.shown(r.measurements)}" for r in records]
     return contact_sheet([dataset.path(r) for r in records], titles, columns=10, cell=96)
 
 
 def _criteria(dataset: Dataset) -> list[Criterion]:
     kept = sum(verdict(r) == KEPT for r in dataset.images)
     total = len(dataset.images)
-    looked = sum(FACE_DISTANCE in r.measurements for r in dataset.images)
+    looked = sum(FACE_DISTANCE.name in r.measurements for r in dataset.images)
     removed = 1 - kept / total if total else 0.0
     return [
         Criterion("every picture looked at", looked == total, f"{looked} of {total}"),
@@ -83,8 +83,9 @@ def _band(dataset: Dataset, guards: Guards) -> Criterion:
     """Return how many pictures lie under the near end of the acceptance band: they would teach one picture by heart."""
     if not guards.nearest:
         return Criterion("guard: acceptance band", True, "off")
-    measured = [r for r in dataset.images if r.measurements[FACE_DISTANCE] != NOT_MEASURED]
-    near = sum(r.measurements[FACE_DISTANCE] < r.measurements[NEAR_COPY] for r in measured)
+    found = [(FACE_DISTANCE.read(r.measurements), r.measurements[NEAR_COPY]) for r in dataset.images]
+    measured = [(distance, near) for distance, near in found if distance is not None]
+    near = sum(distance < limit for distance, limit in measured)
     name = f"guard: copies of a source (under {guards.nearest:g} x the sources' own spread) are few"
     return Criterion(name, near <= len(measured) / 2, f"{near} of {len(measured)}, which step 1.7 does not select")
 

@@ -5,7 +5,7 @@ A label is written to the journal by whoever made it and is only then applied to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +16,7 @@ from flenlib.dataset.images import contact_sheet
 from flenlib.dataset.journal import Decision, Journal, in_force
 from flenlib.dataset.labels_file import read_labels_file
 from flenlib.dataset.records import LABELS, NOT_MEASURED, Dataset, ImageRecord
-from flenlib.measure.identity import FACE_DISTANCE
+from flenlib.measure.measures import EDIT_DONE, FACE_DISTANCE, SHARPNESS_KEPT, UNCHANGED
 from flenlib.params import Review
 from flenlib.project import ROOT
 
@@ -25,9 +25,6 @@ PEOPLE = ("human", "folder")
 
 SHOWN = 24
 """Pictures on a contact sheet in a review notebook, at most."""
-
-SHARPNESS_KEPT = "sharpness_kept"
-"""The measurement of a turned head whose face cannot be measured: its sharpness as a share of its source's."""
 
 SMEARED = 0.5
 """Share of its source's sharpness (variance of the Laplacian) under which such a picture is smeared. Of 1,600
@@ -57,27 +54,32 @@ def identity_policy(settings: Review) -> Policy:
 
     def decide(record: ImageRecord) -> Verdict:
         label, reasons = by_identity(record)
-        if label == "good" and record.measurements.get("edit_done") == 0:
+        if label == "good" and edit_failed(record.measurements):
             return "needs_correction", (f"edit not done: {record.attributes['edit_value']} was asked for",)
         return label, reasons
 
     def by_identity(record: ImageRecord) -> Verdict:
-        found, threshold = record.measurements[FACE_DISTANCE], record.measurements["threshold"]
-        if found == NOT_MEASURED:
+        found, threshold = FACE_DISTANCE.read(record.measurements), record.measurements[FACE_DISTANCE.limit]
+        if found is None:
             if record.measurements.get("face_expected"):
                 return "needs_correction", ("no face found: the source shows one",)
-            if record.measurements.get(SHARPNESS_KEPT, 1.0) < SMEARED:
-                kept = record.measurements[SHARPNESS_KEPT]
+            kept = SHARPNESS_KEPT.read(record.measurements)
+            if kept is not None and kept < SMEARED:
                 return "needs_correction", (f"smeared: {kept:.0%} as sharp as its source, {SMEARED:.0%} wanted",)
             if settings.accept_unmeasured:
                 return "good", ("identity not measured: no face can be expected",)
             return "needs_correction", ("identity not measured",)
-        if found <= threshold:
+        if FACE_DISTANCE.within(found, threshold):
             return "good", (f"face distance {found:.2f} within {threshold:.2f}",)
         reason = (f"identity drift: face distance {found:.2f} over {threshold:.2f}",)
         return ("needs_correction" if found <= threshold * settings.margin else "reject"), reason
 
     return decide
+
+
+def edit_failed(measurements: Mapping[str, float | str]) -> bool:
+    """Say whether an edit is measured as not done, or as its source again."""
+    return EDIT_DONE.read(measurements) == 0 or UNCHANGED.read(measurements) == 1
 
 
 def collect(dataset: Dataset, settings: Review, policy: Policy, corrections: bool = True) -> Journal:
@@ -168,8 +170,8 @@ def refused_sheet(dataset: Dataset) -> Image.Image:
 
 def short_title(record: ImageRecord) -> str:
     """Return what fits under a small picture: face distance, label, and its first reason up to a colon."""
-    found = record.measurements.get(FACE_DISTANCE, NOT_MEASURED)
-    number = "" if found == NOT_MEASURED else f"{found:.2f} "
+    found = FACE_DISTANCE.read(record.measurements)
+    number = "" if found is None else f"{FACE_DISTANCE.show(found)} "
     label = {"needs_correction": "correct"}.get(record.label["label"], record.label["label"])
     return f"{number}{label}: {(record.label['reasons'] or ['no reason'])[0].split(':')[0]}"
 
@@ -178,10 +180,11 @@ def reasons_table(dataset: Dataset) -> pd.DataFrame:
     """Return every picture's label, who made it and why, the worst first."""
     rows = [
         {"picture": r.filename, "label": r.label["label"], "by": r.label["reviewer"],
-         "why": "; ".join(r.label["reasons"]), "face distance": r.measurements.get(FACE_DISTANCE, NOT_MEASURED)}
+         "why": "; ".join(r.label["reasons"]),
+         FACE_DISTANCE.name: r.measurements.get(FACE_DISTANCE.name, NOT_MEASURED)}
         for r in dataset.images if r.label
     ]  # fmt: skip
-    table = pd.DataFrame(rows, columns=["picture", "label", "by", "why", "face distance"]).set_index("picture")
+    table = pd.DataFrame(rows, columns=["picture", "label", "by", "why", FACE_DISTANCE.name]).set_index("picture")
     order = {"reject": 0, "needs_correction": 1, "good": 2}
     return table.sort_values("label", key=lambda column: column.map(order), kind="stable")
 

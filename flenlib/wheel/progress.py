@@ -144,7 +144,7 @@ def sentence(project: Project) -> str:
     names = (before.iteration, project.iteration)
     if FRESH not in found:
         return f"every edit both drew was among the triplets of {project.iteration}'s editor: nothing is shown"
-    shown = verdict(found[FRESH][3], lower_is_better=True, names=names)
+    shown = verdict(found[FRESH][3], "lower", names)
     if LEARNT not in found:
         return f"share sent back: {shown}"
     return (

@@ -54,4 +54,4 @@ def run(project: Project, settings: Iteration, learned: TrainingSet | None = Non
     paths = card.draw_all(project, settings.models, settings.card, loras(project))
     tables = card.measure_all(project, settings.card, source, paths)
     comparison = compare.compare(tables, now, then, least_diversity=settings.guards.diversity)
-    return result(comparison, tables, card.summary(tables, card.threshold(source)), learned)
+    return result(comparison, tables, card.summary(tables), learned)

@@ -8,7 +8,8 @@ from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.journal import Journal, in_force
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.measure import coverage
-from flenlib.measure.identity import FACE_DISTANCE, KEPT, NEAR_COPY, verdict
+from flenlib.measure.identity import KEPT, NEAR_COPY, verdict
+from flenlib.measure.measures import FACE_DISTANCE
 from flenlib.params import Guards, Iteration, Review
 from flenlib.project import Project
 from flenlib.steps import Criterion
@@ -58,18 +59,18 @@ def strict_policy(synthetic: Dataset, have: list[ImageRecord], settings: Review)
     def near(record: ImageRecord) -> float:
         return max(settings.near_copy, record.measurements.get(NEAR_COPY, 0.0))
 
-    fit = [r for r in candidates(synthetic) if r.measurements[FACE_DISTANCE] >= near(r)]
-    picked = coverage.pick(fit, have, settings.select, score=lambda r: -float(r.measurements[FACE_DISTANCE]))
+    fit = [r for r in candidates(synthetic) if FACE_DISTANCE.read(r.measurements) >= near(r)]
+    picked = coverage.pick(fit, have, settings.select, score=lambda r: -FACE_DISTANCE.read(r.measurements))
     chosen = {r.filename: rank for rank, r in enumerate(picked, 1)}
 
     def decide(record: ImageRecord) -> tuple[str, tuple[str, ...]]:
-        found = record.measurements[FACE_DISTANCE]
+        found = FACE_DISTANCE.read(record.measurements)
         if record.filename in chosen:
             return "good", (f"pick {chosen[record.filename]} of {len(picked)}: face distance {found:.2f}, fills a gap",)
-        if found == NOT_MEASURED:
+        if found is None:
             return "reject", ("identity not measured; the strict review takes no picture it cannot check",)
         if verdict(record) != KEPT:
-            return "reject", (f"face distance {found:.2f} over {record.measurements['threshold']:.2f}",)
+            return "reject", (f"face distance {found:.2f} over {record.measurements[FACE_DISTANCE.limit]:.2f}",)
         if found < near(record):
             return "reject", (f"near-copy of a source: face distance {found:.2f} under {near(record):.2f}",)
         return "reject", ("others fill the gaps better",)

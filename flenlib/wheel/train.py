@@ -12,11 +12,14 @@ from IPython.display import display
 from PIL import Image
 
 from flenlib.dataset.folders import check_captions
-from flenlib.dataset.images import contact_sheet, open_image
+from flenlib.dataset.images import contact_sheet
 from flenlib.dataset.prompts import caption
 from flenlib.dataset.records import Dataset
 from flenlib.draw.generator import Generator, open_generator
 from flenlib.measure import plots
+from flenlib.measure.face_store import faces_in
+from flenlib.measure.faces import ReferenceSet
+from flenlib.measure.measures import FACE_FOUND, HELD_OUT_FACE_DISTANCE, VALIDATION_LOSS, Measure
 from flenlib.models.families.base import Family
 from flenlib.params import Iteration, Train
 from flenlib.project import Project
@@ -24,7 +27,7 @@ from flenlib.steps import Criterion, Facts
 from flenlib.train.cache import Sample
 from flenlib.train.checkpoints import OtherRun
 from flenlib.train.loop import Result, train
-from flenlib.train.watch import OnEvent, Preview, identity_of
+from flenlib.train.watch import OnEvent, Preview
 from flenlib.wheel import guards, results
 from flenlib.wheel.guards import TrainingSet
 from flenlib.wheel.mixture import held_out
@@ -53,7 +56,7 @@ def train_character(
 ) -> Result:
     """Train ``char_lora_<version>`` from the base model and return the result; a finished training returns at once.
 
-    Loss and identity are measured while it trains on the held-out pictures of ``source``, when that is given.
+    Every measure is taken while it trains, against the held-out pictures of ``source``, when that is given.
     When the folder holds a run on another model, samples or settings it is kept aside as
     ``char_lora_<version>.<number>``. Raises ValueError for a caption that is empty or without the trigger.
     """
@@ -68,7 +71,7 @@ def train_character(
         kept = held_out(source)
         options |= {
             "held_out": kept,
-            "identity": identity_of([open_image(s.image) for s in kept], [s.name for s in kept]),
+            "faces": ReferenceSet.if_any(faces_in([s.image for s in kept]), [s.name for s in kept]),
         }
     result = train_or_set_aside(generator.family, samples, settings, path.parent, **options)
     if result.lora != path:
@@ -162,23 +165,29 @@ def criteria(result: Result, settings: Train) -> list[Criterion]:
 
 def _watched(watched: pd.DataFrame) -> list[Criterion]:
     """Return what held-out pictures and previews say of a training, where they were looked at before and after."""
-    loss, faces = watched.dropna(subset=["validation"]), watched.dropna(subset=["identity"])
+    loss, faces = (_measured(watched, m) for m in (VALIDATION_LOSS, HELD_OUT_FACE_DISTANCE))
     made = []
     if len(loss) > 1:
-        first, last = loss["validation"].iloc[0], loss["validation"].iloc[-1]
+        first, last = loss[VALIDATION_LOSS.name].iloc[0], loss[VALIDATION_LOSS.name].iloc[-1]
         said, held = f"{first:.3f} before training, {last:.3f} at the end", bool(last <= first)
         heart = "" if held else ": it learns its pictures by heart; fewer steps, a lower rank or more pictures help"
         made.append(Criterion("the loss on held-out pictures did not rise", held, said + heart))
     if len(faces) > 1:
-        first, last = faces.iloc[0], faces.iloc[-1]
-        best = faces.loc[faces["identity"].idxmin()]
-        said = f"face distance {first['identity']:.3f} before training, {last['identity']:.3f} at the end"
-        said += f" ({last['faces']:.0f} faces in {last['previews']:.0f} previews)"
+        measure, first, last = HELD_OUT_FACE_DISTANCE, faces.iloc[0], faces.iloc[-1]
+        name, shown = measure.name, last[FACE_FOUND.name] * last["previews"]
+        best = faces.loc[measure.gain(faces[name]).idxmax()]
+        said = f"{measure.words} {first[name]:.3f} before training, {last[name]:.3f} at the end"
+        said += f" ({shown:.0f} faces in {last['previews']:.0f} previews)"
         if best["step"] != last["step"]:
-            said += f"; nearest at step {best['step']:.0f}: {best['identity']:.3f}, kept in checkpoints/"
-        near = bool(last["identity"] < first["identity"])
+            said += f"; nearest at step {best['step']:.0f}: {best[name]:.3f}, kept in checkpoints/"
+        near = bool(measure.gain(last[name] - first[name]) > 0)
         made.append(Criterion("the previews came nearer to the held-out pictures", near, said))
     return made
+
+
+def _measured(watched: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """Return the rows in which a measure was taken; none where it never was."""
+    return watched.dropna(subset=[measure.name]) if measure.name in watched else watched[:0]
 
 
 def result(trained: Result, learned: TrainingSet, settings: Train, models: Facts) -> results.TrainCharacter:

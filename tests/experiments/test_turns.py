@@ -115,8 +115,8 @@ def test_a_second_run_does_no_work(ran, capsys):
 
 def test_the_plot_has_a_panel_for_each_measure():
     rows = [
-        {"policy": p, "turn": t, "identity": 0.4, "low": 0.3, "high": 0.5, "faces found": 0.9, "diversity": 20.0,
-         "real pictures": 0.5, "accepted": 0.3}
+        {"policy": p, "turn": t, "held_out_face_distance": 0.4, "low": 0.3, "high": 0.5, "face_found": 0.9,
+         "diversity": 20.0, "real pictures": 0.5, "accepted": 0.3}
         for p in ("a", "b") for t in (1, 2)
     ]  # fmt: skip
     figure = turns.plot(pd.DataFrame(rows))

@@ -19,8 +19,8 @@ def table(tmp_path, name, distances, cells=23, seeds=4):
         for c in range(cells) for s in range(seeds)
     ]  # fmt: skip
     frame = pd.DataFrame(rows)
-    frame["held_out_distance"] = frame["distance"] = distances
-    frame["faces"] = frame["distance"].notna().astype(int)
+    frame["held_out_face_distance"] = frame["face_distance"] = distances
+    frame["face_found"] = frame["face_distance"].notna().astype(float)
     return frame
 
 

@@ -38,7 +38,7 @@ def pictures() -> list[Image.Image]:
 
 @pytest.fixture(scope="module")
 def references(pictures) -> ReferenceSet:
-    return ReferenceSet.from_images(pictures, [f"{number}.png" for number in range(len(pictures))])
+    return ReferenceSet.from_faces(find_many(pictures), [f"{number}.png" for number in range(len(pictures))])
 
 
 def _encoded(*values: float) -> list[Face]:

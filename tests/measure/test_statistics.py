@@ -64,13 +64,15 @@ def test_sides_of_different_length_are_named():
 
 def test_verdicts_are_plain_sentences():
     lower = Interval(-0.04, -0.06, -0.02, 23)
-    assert verdict(lower) == ("v2 is better than v1: mean difference -0.040, 95% interval -0.060 to -0.020, n = 23")
-    assert verdict(lower, lower_is_better=False).startswith("v2 is worse than v1")
-    assert verdict(Interval(0.04, 0.02, 0.06, 23), names=("base", "v1")).startswith("v1 is worse than base")
-    assert verdict(Interval(0.01, -0.02, 0.04, 23)).startswith("no difference shown between v1 and v2: mean difference")
+    better = "v2 is better than v1: mean difference -0.040, 95% interval -0.060 to -0.020, n = 23"
+    assert verdict(lower, "lower") == better
+    assert verdict(lower, "higher").startswith("v2 is worse than v1")
+    assert verdict(Interval(0.04, 0.02, 0.06, 23), "lower", ("base", "v1")).startswith("v1 is worse than base")
+    both = Interval(0.01, -0.02, 0.04, 23)
+    assert verdict(both, "lower").startswith("no difference shown between v1 and v2: mean difference")
 
 
 def test_nothing_is_concluded_from_too_few_pairs():
     found = paired_bootstrap([0.5] * 3, [0.1] * 3)
-    assert verdict(found) == "no difference shown between v1 and v2: n = 3 measured, 6 are needed"
-    assert verdict(paired_bootstrap([None], [0.1])).endswith("n = 0 measured, 6 are needed")
+    assert verdict(found, "lower") == "no difference shown between v1 and v2: n = 3 measured, 6 are needed"
+    assert verdict(paired_bootstrap([None], [0.1]), "lower").endswith("n = 0 measured, 6 are needed")

@@ -8,12 +8,14 @@ from PIL import Image
 from flenlib import params
 from flenlib.dataset import triplets
 from flenlib.dataset.records import Dataset, ImageRecord
+from flenlib.measure.faces import ReferenceSet
 from flenlib.predict.gpus import GPU
 from flenlib.project import ROOT
 from flenlib.train import __main__ as program
 from flenlib.train import data, planning
 from tests.train.common import kohya, picture
 
+NEAR = ReferenceSet(("a", "b"), np.zeros((2, 128)))
 CHARACTER = {"name": "maya", "trigger": "ohwx", "kind": "fictional"}
 FAST = {"steps": 2, "batch_size": 2, "rank": 2, "warmup": 0, "checkpoint_every": 2, "sample_every": 2}
 
@@ -106,12 +108,12 @@ def test_what_will_not_be_measured_is_said(tmp_path):
     learnt = data.gather(run)
     watched = data.Data(learnt.samples, learnt.samples)
     assert [s[:19] for s in program._not_measured(run, learnt, None)] == ["nothing is held out"]
-    assert [s[:24] for s in program._not_measured(run, watched, None)] == ["identity is not measured"]
-    assert [s[:28] for s in program._not_measured(run, watched, lambda picture: 0.0)] == [
-        "identity of some checkpoints"
+    assert [s[:29] for s in program._not_measured(run, watched, None)] == ["face distance is not measured"]
+    assert [s[:33] for s in program._not_measured(run, watched, NEAR)] == [
+        "face distance of some checkpoints"
     ]
     even = run.model_copy(update={"train": run.train.model_copy(update={"sample_every": 2})})
-    assert not list(program._not_measured(even, watched, lambda picture: 0.0))
+    assert not list(program._not_measured(even, watched, NEAR))
 
 
 def test_a_dataset_gives_its_good_pictures_and_keeps_the_held_out(tmp_path):

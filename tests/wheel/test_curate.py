@@ -9,6 +9,7 @@ from PIL import Image, ImageFilter
 
 from flenlib import params
 from flenlib.dataset.records import Dataset
+from flenlib.mini.hand import Renderer
 from flenlib.mini.people import person
 from flenlib.mini.render import Scene, render
 from flenlib.project import open_iteration
@@ -90,8 +91,8 @@ def test_captions_follow_a_new_trigger_and_edits_in_the_txt(raw, tmp_path):
 
 def test_another_seed_draws_another_person(tmp_path):
     project = open_iteration(CHARACTER, root=tmp_path)
-    first = step.gather(project, params.check("curate", {"seed": 1}))
-    assert step.gather(project, params.check("curate", {"seed": 2})) != first
+    first = step.gather(project, params.check("curate", {"seed": 1}), Renderer())
+    assert step.gather(project, params.check("curate", {"seed": 2}), Renderer()) != first
 
 
 def test_names_that_say_no_angle_get_an_estimate_or_a_sentence(raw, tmp_path):

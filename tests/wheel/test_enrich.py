@@ -12,6 +12,8 @@ from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.draw.editor import Editor
 from flenlib.draw.pictures import Job
 from flenlib.measure.identity import references
+from flenlib.measure.measures import SHARPNESS_KEPT
+from flenlib.mini.hand import Renderer
 from flenlib.mini.people import person
 from flenlib.mini.render import Scene, render
 from flenlib.project import open_iteration
@@ -22,7 +24,7 @@ CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
 MODELS = {"name": "renderer", "hash": "h", "precision": "fp32", "source": "x", "loras": []}
 
 
-class Renderer:
+class Draughtsman:
     """Draws the person asked for: the right one, or another at the first try."""
 
     def __init__(self, drifts):
@@ -56,22 +58,22 @@ def run(project, editor, review=None, **more):
 
 
 def test_drift_is_asked_for_again_and_the_nearest_try_is_kept(project):
-    drifting = Renderer(drifts=True)
+    drifting = Draughtsman(drifts=True)
     dataset = run(project, drifting, tries=2).dataset
     measured = [r for r in dataset.images if r.measurements["face_expected"]]
     assert measured and all(r.measurements["tries"] == 2 for r in measured)
     assert all(r.measurements["face_distance"] <= r.measurements["threshold"] for r in measured)
     assert len(drifting.calls) > len(dataset.images)
 
-    again = Renderer(drifts=True)
+    again = Draughtsman(drifts=True)
     assert len(run(project, again, tries=2).dataset.images) == 10
     assert again.calls == []
 
-    once = run(project, Renderer(drifts=True), tries=1).dataset
+    once = run(project, Draughtsman(drifts=True), tries=1).dataset
     assert all(r.measurements["face_distance"] > r.measurements["threshold"] for r in once.images)
 
 
-class Behind(Renderer):
+class Behind(Draughtsman):
     """Draws the back of a head, of which no face can be expected in a style edit."""
 
     def sample(self, text, **_):
@@ -80,7 +82,7 @@ class Behind(Renderer):
 
 
 def test_the_gate_asks_what_the_review_will_ask(project, monkeypatch):
-    monkeypatch.setattr(enrich, "edit_done", lambda *_: 1)
+    monkeypatch.setattr(enrich, "edit_done", lambda *_: True)
     settings = {"tries": 2, "kinds": ["style"]}
     assert {r.measurements["tries"] for r in run(project, Behind(drifts=False), **settings).dataset.images} == {1}
     strict = run(project, Behind(drifts=False), {"accept_unmeasured": False}, **settings).dataset
@@ -88,7 +90,7 @@ def test_the_gate_asks_what_the_review_will_ask(project, monkeypatch):
 
 
 def test_every_edit_is_linked_and_says_what_it_should_show(project):
-    dataset = run(project, Renderer(drifts=False)).dataset
+    dataset = run(project, Draughtsman(drifts=False)).dataset
     source = {r.sha256: r for r in Dataset.open(project.data("source")).images}
     for record in dataset.images:
         parent = source[record.parent]
@@ -98,7 +100,7 @@ def test_every_edit_is_linked_and_says_what_it_should_show(project):
         assert record.measurements["face_distance"] != NOT_MEASURED
 
 
-def test_only_a_turned_head_without_a_face_to_measure_is_judged_by_its_sharpness(project):
+def test_only_a_turned_head_without_a_face_to_measure_is_judged_by_its_sharpness(project, tmp_path):
     source = Dataset.open(project.data("source"))
     reference = references(source).training
     record = next(r for r in source.images if r.angle == "profile-left")
@@ -107,7 +109,9 @@ def test_only_a_turned_head_without_a_face_to_measure_is_judged_by_its_sharpness
 
     def judged(picture, kind="camera", value="higher", parent=record):
         job = Job("a.png", "p", 1, {}, parent, enrich.after(parent, kind, value))
-        return enrich.look(source.path(parent), picture, job, reference, 0.3).get(labels.SHARPNESS_KEPT)
+        picture.save(tmp_path / "edit.png")
+        seen = enrich.see(replace(job, picture=source.path(parent)), tmp_path / "edit.png", reference, 0.3)
+        return SHARPNESS_KEPT.read(enrich.look(seen))
 
     assert judged(sharp) == 1 and judged(soft) < labels.SMEARED
     assert judged(soft, "lighting", "nighttime") is None and judged(soft, "style", "sketch") is None
@@ -117,7 +121,7 @@ def test_only_a_turned_head_without_a_face_to_measure_is_judged_by_its_sharpness
 
 
 def test_of_smeared_tries_the_sharper_is_kept():
-    tries = [{"face_distance": NOT_MEASURED, "edit_done": 1, labels.SHARPNESS_KEPT: kept} for kept in (0.2, 0.6, 0.4)]
+    tries = [{"face_distance": NOT_MEASURED, "edit_done": 1, "sharpness_kept": kept} for kept in (0.2, 0.6, 0.4)]
     assert min(tries, key=enrich._faults) is tries[1]
 
 
@@ -152,10 +156,19 @@ def test_camera_edits_change_the_recorded_angle(project):
     assert turned["front", "higher"]["height"] == "high" and turned["front", "higher"]["angle"] == "front"
 
 
-def test_of_a_photograph_it_can_only_be_told_that_nothing_was_done(tmp_path):
-    asked = {"edit": "background", "edit_value": "forest", "background": "forest"}
-    path = tmp_path / "photo.png"
-    render_of = [Image.fromarray(render(person(1_000_123), Scene(background=b))) for b in ("clean", "forest")]
-    render_of[0].save(path)
-    assert enrich.edit_done(path, render_of[0], asked) == 0
-    assert enrich.edit_done(path, render_of[1], asked) == NOT_MEASURED
+def test_of_a_photograph_it_can_only_be_told_that_nothing_was_done(project):
+    source = Dataset.open(project.data("source"))
+    record = next(r for r in source.images if r.angle == "front")
+    words, someone = ("clean", "forest"), person(1_000_123)
+    pictures = {word: Image.fromarray(render(someone, Scene(background=word))) for word in words}
+    for word, picture in pictures.items():
+        picture.save(project.root / f"{word}.png")
+    job = Job("a.png", "p", 1, {}, record, enrich.after(record, "background", "forest"), project.root / "clean.png")
+    known = references(source).training
+
+    def judged(word, hand):
+        found = enrich.look(enrich.see(job, project.root / f"{word}.png", known, 0.3, hand))
+        return found["edit_done"], found["unchanged"], labels.edit_failed(found)
+
+    for hand in (None, Renderer()):  # neither knows of a photograph whether an edit was done
+        assert judged("clean", hand) == (NOT_MEASURED, 1, True) and judged("forest", hand) == (NOT_MEASURED, 0, False)

@@ -47,7 +47,7 @@ def test_the_policy_labels_everything_and_says_why(dataset):
 
 @pytest.mark.parametrize(("kept", "label"), [(0.34, "needs_correction"), (0.71, "good")])
 def test_a_turned_head_without_a_face_to_measure_must_not_be_smeared(kept, label):
-    measured = {"face_distance": NOT_MEASURED, "threshold": 0.3, "face_expected": 0, labels.SHARPNESS_KEPT: kept}
+    measured = {"face_distance": NOT_MEASURED, "threshold": 0.3, "face_expected": 0, "sharpness_kept": kept}
     found, reasons = labels.identity_policy(auto())(ImageRecord("a.png", measurements=measured))
     assert found == label and ("34% as sharp" in reasons[0]) == (kept == 0.34)
 

@@ -31,8 +31,9 @@ def test_a_caption_that_is_empty_or_without_the_trigger_is_not_learnt(tiny_flux,
 def test_what_was_watched_is_said_also_when_it_speaks_against_the_lora(tmp_path):
     (tmp_path / "lora.safetensors").write_bytes(b"w" * 2**20)
 
-    def criteria(validation, identity):
-        steps = {"step": [0, 100, 200], "validation": validation, "identity": identity, "faces": 3, "previews": 4}
+    def criteria(validation, distance):
+        steps = {"step": [0, 100, 200], "validation_loss": validation, "held_out_face_distance": distance}
+        steps |= {"face_found": 0.75, "previews": 4}
         log = pd.DataFrame({"loss": [0.9, 0.5, 0.1]})
         result = Result(tmp_path / "lora.safetensors", log, 200, 1.0, None, pd.DataFrame(steps))
         return {c.name: c for c in character.criteria(result, Train(steps=200))}

@@ -137,7 +137,7 @@ function known(item) {
   const { decision, suggestion } = item;
   const rows = [
     ["picture", item.name],
-    ["face", `${distanceText(item)}${item.face === "not measured" ? "" : `, ${item.face} the threshold`}`],
+    ...item.measured.map(({ name, text, state }) => [name, ["within", "beyond"].includes(state) ? `${text}, ${state}` : text]),
     ["kind", [item.kind, item.attributes.edit_value].filter(Boolean).join(": ")],
     ["prompt", item.prompt],
     ["seed", item.seed == null ? "" : String(item.seed)],

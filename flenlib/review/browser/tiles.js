@@ -89,15 +89,12 @@ class Tile {
   }
 }
 
-function distanceText(item) {
-  if (typeof item.distance !== "number") return "not measured";
-  return item.distance.toFixed(2) + (item.threshold == null ? "" : ` / ${item.threshold.toFixed(2)}`);
-}
-
 function facts(item) {
   const mended = item.decision?.corrected;
   return [
-    h("span", { class: "fr-distance", "data-face": item.face, title: "face distance / threshold" }, distanceText(item)),
+    ...item.badges.map(({ name, text, state, title }) =>
+      h("span", { class: "fr-measure", "data-measure": name, "data-state": state, title }, item.badges.length > 1 ? `${name} ${text}` : text),
+    ),
     h("span", { class: "fr-kind" }, item.attributes.edit_value ?? item.angle ?? ""),
     mended && h("span", { class: "fr-badge", title: "has a corrected picture" }, "corrected"),
     ...item.fills.map((value) => h("span", { class: "fr-badge", title: "none of the others shows this" }, value)),
@@ -113,7 +110,7 @@ function spoken(item, saving) {
         ? `undecided, ${LABELS[item.suggestion.label].word} suggested`
         : "undecided";
   const why = (item.decision ?? item.suggestion)?.reasons.join(", ");
-  return [item.name, state, why, `face ${distanceText(item)}`].filter(Boolean).join("; ");
+  return [item.name, state, why, ...item.badges.map(({ name, text }) => `${name} ${text}`)].filter(Boolean).join("; ");
 }
 
 function tooltip(item) {

@@ -18,15 +18,16 @@ from flenlib.draw.editor import Editor, open_editor
 from flenlib.draw.pictures import Job, check_jobs, make, seed_of
 from flenlib.draw.routes import Routes
 from flenlib.measure.identity import references
-from flenlib.measure.statistics import FEWEST_PAIRS, Interval, verdict
+from flenlib.measure.measures import EDIT_DONE, FACE_DISTANCE, UNCHANGED, Measure
+from flenlib.measure.statistics import Interval, verdict
 from flenlib.models import community, lora
 from flenlib.models.community import Use
 from flenlib.params import CompareEditors, Iteration, Models
 from flenlib.project import Project
-from flenlib.steps import Criterion, Facts
+from flenlib.steps import Criterion, Facts, Hand
 from flenlib.wheel import results
 from flenlib.wheel.editor import scores
-from flenlib.wheel.editor.scores import BASE, CURRENT, in_use, intervals
+from flenlib.wheel.editor.scores import ACCEPTED, BASE, CURRENT, in_use, intervals
 from flenlib.wheel.enrich import after
 
 
@@ -134,7 +135,7 @@ def choose(tables: Mapping[str, pd.DataFrame], settings: CompareEditors) -> Choi
     is not shown to be worse; otherwise the editor in use stays. Whether the difference is beyond chance is said either
     way. Raises ValueError when the settings name an editor that was not compared.
     """
-    shares = {name: float(table["accepted"].mean()) for name, table in tables.items()}
+    shares = {name: float(table[ACCEPTED.name].mean()) for name, table in tables.items()}
     now = in_use(tables)
     if settings.adopt == "auto":
         fit = [name for name in tables if name != now and shares[name] > shares[now] and not _worse(tables, name)]
@@ -149,7 +150,7 @@ def choose(tables: Mapping[str, pd.DataFrame], settings: CompareEditors) -> Choi
     why = "" if settings.adopt == "auto" else ", because the settings say so"
     if best == now:
         return Choice(now, f"the {now} editor stays{why}")
-    shown = verdict(intervals(tables, best)["accepted (share)"], lower_is_better=False, names=(now, best))
+    shown = verdict(intervals(tables, best)[ACCEPTED], ACCEPTED.better, (now, best))
     counts = f"{shares[best]:.0%} of its edits would be accepted, {shares[now]:.0%} of the {now} editor's"
     return Choice(best, f"{best} is adopted{why}: {counts}; {shown}")
 
@@ -160,22 +161,23 @@ def adopt(project: Project, choice: Choice, found: Mapping[str, Routes]) -> Path
     return routes.adopt(project, choice.name, way.uses, way.mode, choice.sentence)
 
 
-def difference(tables: Mapping[str, pd.DataFrame], choice: Choice) -> tuple[dict[str, Interval], str]:
+def difference(tables: Mapping[str, pd.DataFrame], choice: Choice) -> tuple[dict[Measure, Interval], str]:
     """Return the paired differences to look at, with a title: of what is adopted, else of the best that is not."""
     now = in_use(tables)
     others = [name for name in tables if name != now]
     if not others:
         return {}, f"nothing but the {now} editor was compared"
-    name = choice.name if choice.name != now else max(others, key=lambda each: tables[each]["accepted"].mean())
+    name = choice.name if choice.name != now else max(others, key=lambda each: tables[each][ACCEPTED.name].mean())
     return intervals(tables, name), f"{name} minus {now}{'' if name == choice.name else ', not adopted'}"
 
 
 def criteria(tables: Mapping[str, pd.DataFrame], choice: Choice) -> list[Criterion]:
     """Return step 2.3's success criteria of the adopted editor against the one in use before."""
     adopted, now = tables[choice.name], in_use(tables)
-    share, before = float(adopted["accepted"].mean()), float(tables[now]["accepted"].mean())
+    share, before = float(adopted[ACCEPTED.name].mean()), float(tables[now][ACCEPTED.name].mean())
     same = choice.name == now
-    done, copies = adopted["edit done"].dropna(), [int(tables[name]["unchanged"].sum()) for name in (choice.name, now)]
+    done = adopted[EDIT_DONE.name].dropna()
+    copies = [int(tables[name][UNCHANGED.name].sum()) for name in (choice.name, now)]
     found = f"{done.mean():.0%} of {len(done)}" if len(done) else "not measured: of a photograph only a person can say"
     return [
         Criterion(
@@ -194,8 +196,7 @@ def criteria(tables: Mapping[str, pd.DataFrame], choice: Choice) -> list[Criteri
 
 
 def _worse(tables: Mapping[str, pd.DataFrame], name: str) -> bool:
-    faces = intervals(tables, name)["face distance"]
-    return faces.n >= FEWEST_PAIRS and faces.low > 0
+    return intervals(tables, name)[FACE_DISTANCE].shows_worse(FACE_DISTANCE.better)
 
 
 def _name(use: Use) -> str:
@@ -215,7 +216,7 @@ def result(choice: Choice, tables: Mapping[str, pd.DataFrame], models: Facts) ->
     )
 
 
-def run(project: Project, settings: Iteration) -> results.CompareEditors:
+def run(project: Project, settings: Iteration, hand: Hand | None = None) -> results.CompareEditors:
     """Do step 2.3: draw the same edits with every editor, measure, and adopt one for the next iteration."""
     wanted = settings.compare_editors
     source, pairs = Dataset.open(project.data("source")), triplets.read(project.data("corrections"))
@@ -226,7 +227,7 @@ def run(project: Project, settings: Iteration) -> results.CompareEditors:
     editor.free()
     reference = references(source).training
     tables = {
-        name: scores.measure(source, jobs, paths, reference, wanted.slack, settings.review_enriched)
+        name: scores.measure(source, jobs, paths, reference, wanted.slack, settings.review_enriched, hand)
         for name, paths in drawn.items()
     }
     choice = choose(tables, wanted)

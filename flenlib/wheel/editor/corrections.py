@@ -11,19 +11,32 @@ from PIL import Image
 
 from flenlib.dataset import triplets
 from flenlib.dataset.files import link_or_copy
-from flenlib.dataset.images import open_image, read_provenance, save_picture
+from flenlib.dataset.images import open_image, save_picture
 from flenlib.dataset.journal import Decision, in_force
 from flenlib.dataset.prompts import edit_prompt
-from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
+from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.dataset.triplets import Triplet
+from flenlib.measure.face_store import faces_in
 from flenlib.measure.faces import ReferenceSet
-from flenlib.measure.identity import FACE_DISTANCE, distance
-from flenlib.measure.quality import diversity
-from flenlib.mini import answers
+from flenlib.measure.measures import (
+    COLOUR_CHANGE,
+    COLOUR_DIFFERENCE,
+    EDIT_DONE,
+    FACE_DISTANCE,
+    Measure,
+    of_picture,
+    recorded,
+)
+from flenlib.measure.quality import CHANGE_FLOOR
+from flenlib.measure.seen import Seen
 from flenlib.params import Corrections
 from flenlib.project import Project
+from flenlib.steps import Hand
 from flenlib.wheel.enrich import edit_done, question
 from flenlib.wheel.labels import PEOPLE, PendingReview, open_journal
+
+TAKEN = (FACE_DISTANCE, EDIT_DONE, COLOUR_DIFFERENCE)
+"""The measures of a triplet."""
 
 
 def sent_back(enriched: Dataset, settings: Corrections) -> list[ImageRecord]:
@@ -48,12 +61,15 @@ def sent_back_table(enriched: Dataset, settings: Corrections) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("edit")
 
 
-def by_hand(project: Project, source: Dataset, enriched: Dataset, settings: Corrections) -> list[Triplet]:
-    """Return a triplet for each edit that a hand corrected: a person's picture, or in the mini studio the renderer's.
+def by_hand(
+    project: Project, source: Dataset, enriched: Dataset, settings: Corrections, hand: Hand | None = None
+) -> list[Triplet]:
+    """Return a triplet for each edit that was corrected: by a person, else by the ``hand`` that the settings name.
 
-    The renderer (``hand: renderer``) draws what was asked of this character, which no photograph allows: it raises
-    ValueError for a source the studio did not draw. Raises ValueError naming an edit whose source was deleted.
+    Raises ValueError for a source that hand does not know, and naming an edit whose source was deleted.
     """
+    if settings.hand not in ("person", "tries", "off") and hand is None:
+        raise ValueError(f"corrections.hand is {settings.hand!r} and nobody of that name is here; set it to 'person'")
     dataset, decided = _targets(project), decisions_on(enriched)
     made = []
     for record in sent_back(enriched, settings):
@@ -63,12 +79,13 @@ def by_hand(project: Project, source: Dataset, enriched: Dataset, settings: Corr
         if said and said.corrected:
             link_or_copy(_given(enriched, said), target)
             who, how = "person", said.note or "corrected by hand"
-        elif settings.hand == "renderer":
-            facts = read_provenance(source.path(parent))
-            picture = answers.answer(facts, record.attributes, open_image(enriched.path(record)).width)
+        elif hand and settings.hand == hand.name:
+            picture = hand.correct(source.path(parent), record.attributes, open_image(enriched.path(record)).width)
+            if picture is None:
+                raise ValueError(f"the {hand.name} does not know {parent.filename}; set corrections.hand to 'person'")
             about = {"parent": parent.sha256, "corrects": record.sha256, "prompt": record.prompt}
-            save_picture(picture, target, {"made_by": "renderer", "software": "flenlib.mini"} | about)
-            who, how = "renderer", "the renderer drew what was asked of this character"
+            save_picture(picture, target, {"made_by": hand.name} | about)
+            who, how = hand.name, f"the {hand.name} drew what was asked of this character"
         else:
             continue
         made.append(_triplet(project, dataset, source, enriched, record, target, said, who, how))
@@ -119,27 +136,43 @@ def picked(
     return made
 
 
-def measured(project: Project, made: Sequence[Triplet], reference: ReferenceSet) -> list[Triplet]:
-    """Return the triplets with how far before and after differ, and each one's face distance to the references."""
+def measured(
+    project: Project,
+    made: Sequence[Triplet],
+    reference: ReferenceSet,
+    hand: Hand | None = None,
+    measures: Sequence[Measure] = TAKEN,
+) -> list[Triplet]:
+    """Return the triplets with every measure of their target, and of the picture it replaces (`before`)."""
     folder, out = project.data("corrections"), []
     for triplet in made:
-        path, target = triplet.paths(folder)
-        after = open_image(target)
-        found: dict[str, float | str] = {"face after": _or_not(distance(after, reference))}
+        source, target = triplet.paths(folder)
+        found = of_picture(see(triplet, source, target, reference, hand), measures)
         if triplet.before_image:
-            before = open_image(folder / triplet.before_image)
-            found["face before"] = _or_not(distance(before, reference))
-            found["colour difference"] = round(diversity([before, after.resize(before.size)]), 2)
-        found["edit done after"] = done_of(path, after, triplet)
-        out.append(replace(triplet, measurements=found))
+            seen = see(triplet, source, folder / triplet.before_image, reference, hand, target=open_image(target))
+            found |= of_picture(seen, [before(m) for m in measures])
+        out.append(replace(triplet, measurements=recorded(found)))
     return out
 
 
-def done_of(source: Path, picture: Image.Image, pair: Triplet) -> int | str:
-    """Return whether a picture shows what a triplet asked for: 1, 0, or *not measured* where that cannot be told."""
-    if not pair.asked:
-        return NOT_MEASURED
-    return edit_done(source, picture, {"edit": pair.kind, "edit_value": pair.value, **pair.asked})
+def before(measure: Measure) -> Measure:
+    """Return a measure as a triplet has it of the picture that was sent back."""
+    return replace(measure, name=f"{measure.name}_before")
+
+
+def see(
+    pair: Triplet,
+    source: Path,
+    path: Path,
+    reference: ReferenceSet,
+    hand: Hand | None = None,
+    target: Image.Image | None = None,
+) -> Seen:
+    """Return a picture made of a triplet's source as measures see it; whether it was done only where that was asked."""
+    picture, asked = open_image(path), {"edit": pair.kind, "edit_value": pair.value, **pair.asked}
+    done = edit_done(hand, source, picture, asked) if pair.asked else None
+    (faces,), original = faces_in([path]), Seen(open_image(source))
+    return Seen(picture, faces, reference, source=original, target=target, attributes=asked, done=done)
 
 
 def source_of(source: Dataset, record: ImageRecord) -> ImageRecord:
@@ -201,10 +234,13 @@ def pair_of(
     return replace(pair, **triplets.hashed(folder, pair))
 
 
-def _nearest(record: ImageRecord) -> tuple[float, float]:
-    found = record.measurements[FACE_DISTANCE]
-    return record.measurements["unchanged"], 9.0 if found == NOT_MEASURED else found
+def source_again(record: ImageRecord) -> bool:
+    """Say whether a try looks like its source, whatever was asked."""
+    return COLOUR_CHANGE.read(record.measurements) < CHANGE_FLOOR
 
 
-def _or_not(value: float | None) -> float | str:
-    return NOT_MEASURED if value is None else round(value, 4)
+def _nearest(record: ImageRecord) -> tuple[bool, float]:
+    found = FACE_DISTANCE.read(record.measurements)
+    return source_again(record), 9.0 if found is None else found
+
+

@@ -12,6 +12,7 @@ from flenlib.measure.faces import ReferenceSet
 from flenlib.measure.identity import references
 from flenlib.params import Corrections, Iteration, Models, Review
 from flenlib.project import Project
+from flenlib.steps import Hand
 from flenlib.wheel import labels, results
 from flenlib.wheel.editor import corrections, tries, triplets
 from flenlib.wheel.editor.triplets import Corrected
@@ -19,11 +20,11 @@ from flenlib.wheel.editor.triplets import Corrected
 
 def draw_tries(
     project: Project, source: Dataset, enriched: Dataset, cases: Sequence[ImageRecord], settings: Corrections,
-    models: Models, reference: ReferenceSet,
+    models: Models, reference: ReferenceSet, hand: Hand | None = None,
 ) -> Dataset:  # fmt: skip
     """Try the cases again with the editor and the LoRAs that drew the edits; return the tries as a dataset."""
     editor = open_editor(models, open_routes(project, models))
-    drawn = tries.draw(project, source, enriched, cases, editor, settings, reference)
+    drawn = tries.draw(project, source, enriched, cases, editor, settings, reference, hand)
     editor.free()
     return drawn
 
@@ -42,26 +43,26 @@ def result(corrected: Corrected) -> results.CurateCorrections:
     )
 
 
-def run(project: Project, settings: Iteration) -> results.CurateCorrections:
+def run(project: Project, settings: Iteration, hand: Hand | None = None) -> results.CurateCorrections:
     """Do step 2.1 without a person in front. Raises PendingReview when edits or tries wait for one."""
     source, enriched = Dataset.open(project.data("source")), Dataset.open(project.data("enriched"))
     reference, wanted = references(source).training, settings.corrections
-    made = corrections.by_hand(project, source, enriched, wanted)
+    made = corrections.by_hand(project, source, enriched, wanted, hand)
     cases = corrections.open_cases(enriched, wanted, made)
     if cases:
-        drawn = draw_tries(project, source, enriched, cases, wanted, settings.models, reference)
+        drawn = draw_tries(project, source, enriched, cases, wanted, settings.models, reference, hand)
         made = [*made, *_picked(project, source, enriched, drawn, wanted)]
-    return result(write(project, source, enriched, made, wanted, reference)).check(settings.anyway)
+    return result(write(project, source, enriched, made, wanted, reference, hand)).check(settings.anyway)
 
 
 def write(
     project: Project, source: Dataset, enriched: Dataset, made: Sequence[Triplet], settings: Corrections,
-    reference: ReferenceSet,
+    reference: ReferenceSet, hand: Hand | None = None,
 ) -> Corrected:  # fmt: skip
     """Join corrections with earlier and imported ones and with good edits, measure, check and write them."""
-    known = triplets.assemble(project, corrections.measured(project, made, reference), settings)
+    known = triplets.assemble(project, corrections.measured(project, made, reference, hand), settings)
     kept = triplets.positives(project, source, enriched, settings, known)
-    return triplets.finish(project, [*known, *corrections.measured(project, kept, reference)], settings)
+    return triplets.finish(project, [*known, *corrections.measured(project, kept, reference, hand)], settings)
 
 
 def _picked(

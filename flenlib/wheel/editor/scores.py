@@ -8,32 +8,38 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from flenlib.dataset.images import contact_sheet, open_image, read_provenance
-from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
+from flenlib.dataset.images import contact_sheet
+from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.draw.pictures import Job
-from flenlib.measure import quality
-from flenlib.measure.faces import Face, ReferenceSet, find_faces
-from flenlib.measure.identity import FACE_DISTANCE
-from flenlib.measure.statistics import Interval, cluster_bootstrap, wilson
-from flenlib.mini import answers
+from flenlib.measure.faces import ReferenceSet
+from flenlib.measure.measures import FACE_DISTANCE, MEASURES, SHARE, Measure, applying, of_picture
+from flenlib.measure.seen import Seen
+from flenlib.measure.statistics import Interval, wilson
+from flenlib.measure.tables import difference_table, differences, sums
 from flenlib.params import Review
-from flenlib.wheel.enrich import look
+from flenlib.steps import Hand
+from flenlib.wheel.enrich import look, see
 from flenlib.wheel.labels import identity_policy
 
 BASE, CURRENT = "base", "current"
 """The editor without LoRAs, and the one step 1.2 of this iteration used where that is another."""
 
-BLURRED = 0.5
-"""An edit has an artefact when its face is less than half as sharp as its source's (variance of the Laplacian)."""
 
-COMPARED = {
-    "accepted (share)": "accepted",
-    "identity kept (share)": "identity kept",
-    "edit done (share)": "edit done",
-    "unchanged (share)": "unchanged",
-    "artefacts (share)": "artefact",
-    "face distance": "face distance",
-}
+def accepted(review: Review) -> Measure:
+    """Return whether the stated policy of step 1.3, with the settings of ``review``, would label an edit good."""
+    accept = identity_policy(review)
+
+    def compute(seen: Seen) -> float:
+        record = ImageRecord("", attributes=dict(seen.attributes), measurements=look(seen))
+        return float(accept(record)[0] == "good")
+
+    needs = ("training", "threshold", "source")
+    return Measure("accepted", "picture", compute, unit=SHARE, better="higher", needs=needs)
+
+
+ACCEPTED = accepted(Review())
+COMPARED = (ACCEPTED, *MEASURES)
+"""What editors are compared by, where it applies to an edit."""
 
 
 def in_use(tables: Mapping[str, pd.DataFrame]) -> str:
@@ -42,49 +48,34 @@ def in_use(tables: Mapping[str, pd.DataFrame]) -> str:
 
 
 def measure(
-    source: Dataset, jobs: Sequence[Job], paths: Sequence[Path], reference: ReferenceSet, slack: float, review: Review
+    source: Dataset,
+    jobs: Sequence[Job],
+    paths: Sequence[Path],
+    reference: ReferenceSet,
+    slack: float,
+    review: Review,
+    hand: Hand | None = None,
+    measures: Sequence[Measure] = MEASURES,
 ) -> pd.DataFrame:
-    """Return a row an edit: face distance, identity kept, edit done, unchanged, an artefact seen, and accepted.
+    """Return a row an edit: its source, kind and value, and a column a measure (NaN: not measured).
 
-    Accepted is what the stated policy of step 1.3 with the settings of ``review`` would label good. NaN is *not
-    measured*. An edit is *unchanged* when its picture is the source again: it was not done, whoever judges, unless the
-    mini studio's renderer knows that the source showed what was asked.
+    The first measure is whether the review would accept it.
     """
-    accept = identity_policy(review)
-    rows, sharp = [], {r.filename: _face_sharpness(open_image(source.path(r))) for r in source.images}
+    chosen, rows = (accepted(review), *measures), []
     for job, path in zip(jobs, paths, strict=True):
-        kind, original = job.attributes["edit"], source.path(job.parent)
-        picture = open_image(path)
-        faces = find_faces(picture)
-        seen = look(original, picture, job, reference, reference.threshold(slack, kind), faces)
-        found, done = seen[FACE_DISTANCE], seen["edit_done"]
-        kept = found <= seen["threshold"] if found != NOT_MEASURED else False if seen["face_expected"] else None
-        now, then = _face_sharpness(picture, faces), sharp[job.parent.filename]
-        blurred = None if now is None or then is None or kind == "style" else now < BLURRED * then
-        judge = answers.known(read_provenance(original))
-        rows.append(
-            {"source": job.parent.filename, "kind": kind, "value": job.attributes["edit_value"], "path": str(path),
-             "held out": job.parent.held_out, "face distance": None if found == NOT_MEASURED else found,
-             "identity kept": kept, "edit done": done if judge else None,
-             "unchanged": done == 0 and quality.unchanged(open_image(original), picture), "artefact": blurred,
-             "accepted": accept(ImageRecord(path.name, attributes=job.attributes, measurements=seen))[0] == "good"}
-        )  # fmt: skip
-    table = pd.DataFrame(rows)
-    return table.astype({name: float for name in COMPARED.values()})
+        kind = job.attributes["edit"]
+        seen = see(job, path, reference, reference.threshold(slack, kind), hand)
+        facts = {"source": job.parent.filename, "kind": kind, "value": job.attributes["edit_value"], "path": str(path)}
+        rows.append(facts | {"held_out": job.parent.held_out} | of_picture(seen, chosen))
+    return pd.DataFrame(rows).astype({m.name: float for m in applying(chosen, "training", "threshold", "source")})
 
 
-def summary(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return one row an editor: shares with how many they stand on, and accepted with its 95 % Wilson interval."""
+def summary(tables: Mapping[str, pd.DataFrame], measures: Sequence[Measure] = COMPARED) -> pd.DataFrame:
+    """Return one row an editor: shares and medians, and the 95 % Wilson interval of the share accepted."""
     rows = []
     for name, table in tables.items():
-        good, count = int(table["accepted"].sum()), len(table)
-        low, high = wilson(good, count)
-        rows.append(
-            {"editor": name, "edits": count, "median face distance": table["face distance"].median(),
-             "identity kept": table["identity kept"].mean(), "edit done": table["edit done"].mean(),
-             "unchanged": table["unchanged"].mean(), "artefacts": table["artefact"].mean(),
-             "accepted": good / count, "low": low, "high": high}
-        )  # fmt: skip
+        low, high = wilson(int(table[ACCEPTED.name].sum()), len(table))
+        rows.append({"editor": name, "edits": len(table), **sums(table, measures), "low": low, "high": high})
     return pd.DataFrame(rows).set_index("editor").round(3)
 
 
@@ -92,31 +83,25 @@ def by_source(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return what was accepted of sources a triplet could be made of, and of held-out ones, which no training saw."""
     rows = [
         {"editor": name, "sources": "held out" if held else "in training", "edits": len(part),
-         "median face distance": part["face distance"].median(), "accepted": part["accepted"].mean()}
-        for name, table in tables.items() for held, part in table.groupby("held out")
+         **sums(part, (FACE_DISTANCE, ACCEPTED))}
+        for name, table in tables.items() for held, part in table.groupby("held_out")
     ]  # fmt: skip
     return pd.DataFrame(rows).set_index(["editor", "sources"]).round(3)
 
 
-def intervals(tables: Mapping[str, pd.DataFrame], name: str, seed: int = 0) -> dict[str, Interval]:
+def intervals(
+    tables: Mapping[str, pd.DataFrame], name: str, seed: int = 0, measures: Sequence[Measure] = COMPARED
+) -> dict[Measure, Interval]:
     """Return the paired differences of an editor to the one in use, resampled by source picture (95 %)."""
-    before, other = tables[in_use(tables)], tables[name]
-    return {
-        label: cluster_bootstrap(list(before[column]), list(other[column]), list(before["source"]), seed)
-        for label, column in COMPARED.items()
-    }
+    before = tables[in_use(tables)]
+    return differences(before, tables[name], list(before["source"]), measures, seed)
 
 
-def intervals_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the paired differences of every editor to the one in use as a table."""
-    rows = [
-        {"editor": name, "measure": label, "difference": i.mean_difference, "low": i.low, "high": i.high,
-         "sources": i.n}
-        for name in tables if name != in_use(tables)
-        for label, i in intervals(tables, name).items()
-    ]  # fmt: skip
-    columns = ["editor", "measure", "difference", "low", "high", "sources"]
-    return pd.DataFrame(rows, columns=columns).set_index(["editor", "measure"]).round(4)
+def intervals_table(tables: Mapping[str, pd.DataFrame], measures: Sequence[Measure] = COMPARED) -> pd.DataFrame:
+    """Return the paired differences of every editor to the one in use as a table; ``n`` counts sources."""
+    others = [name for name in tables if name != in_use(tables)]
+    found = {name: difference_table(intervals(tables, name, measures=measures)) for name in others}
+    return pd.concat(found, names=["editor"]) if found else pd.DataFrame()
 
 
 def sheet(source: Dataset, jobs: Sequence[Job], drawn: Mapping[str, Sequence[Path]], rows: int = 12) -> Image.Image:
@@ -128,9 +113,3 @@ def sheet(source: Dataset, jobs: Sequence[Job], drawn: Mapping[str, Sequence[Pat
         cells += [(paths[number], name) for name, paths in drawn.items()]
     columns = (1 + len(drawn)) * (2 if len(drawn) < 3 else 1)
     return contact_sheet([picture for picture, _ in cells], [title for _, title in cells], columns=columns, cell=112)
-
-
-def _face_sharpness(picture: Image.Image, faces: Sequence[Face] | None = None) -> float | None:
-    """Return how sharp the largest face of a picture is, None where there is none."""
-    faces = find_faces(picture) if faces is None else faces
-    return quality.sharpness(picture, faces[0].box) if faces else None

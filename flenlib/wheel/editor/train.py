@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
@@ -12,28 +13,39 @@ from tqdm.auto import tqdm
 from flenlib.dataset import triplets
 from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.images import contact_sheet, open_image, save_picture
-from flenlib.dataset.records import NOT_MEASURED, Dataset
+from flenlib.dataset.records import Dataset
 from flenlib.dataset.triplets import Triplet
 from flenlib.draw.editor import Editor, open_editor
 from flenlib.draw.pictures import seed_of
 from flenlib.measure.faces import ReferenceSet
-from flenlib.measure.identity import distance, references
-from flenlib.measure.quality import diversity, unchanged
+from flenlib.measure.identity import references
+from flenlib.measure.measures import (
+    COLOUR_DIFFERENCE,
+    EDIT_DONE,
+    FACE_DISTANCE,
+    FACE_FOUND,
+    MEASURES,
+    UNCHANGED,
+    Measure,
+    among,
+    applying,
+    of_picture,
+)
 from flenlib.models import lora
 from flenlib.params import Iteration, TrainEditor
 from flenlib.project import Project
-from flenlib.steps import Criterion, Facts
+from flenlib.steps import Criterion, Facts, Hand
 from flenlib.train.cache import Sample
 from flenlib.train.loop import Result
 from flenlib.train.watch import OnEvent
 from flenlib.wheel import results
-from flenlib.wheel.editor.corrections import done_of
+from flenlib.wheel.editor.corrections import see
 from flenlib.wheel.train import loss_ends, train_or_set_aside
 
 BASE = 0
 """The step of the base editor in the table of checkpoints."""
 
-MEASURES = ("face distance", "colour difference")
+NEARNESS = (FACE_DISTANCE, COLOUR_DIFFERENCE)
 """What `nearness` is made of."""
 
 
@@ -86,12 +98,13 @@ def score(
     pairs: Sequence[Triplet],
     settings: TrainEditor,
     reference: ReferenceSet,
+    hand: Hand | None = None,
+    measures: Sequence[Measure] = MEASURES,
 ) -> pd.DataFrame:
     """Draw every held-out triplet with every checkpoint at one seed and return a row for each of these pictures.
 
-    Columns: step, source, target, colour difference to the target (Delta E; lower is nearer), face distance to the
-    character (NaN: no face), edit done (1, 0, NaN: cannot be told), unchanged (1: the picture is its source again and
-    the target is not). Pictures lie in ``editor_training/scored/``.
+    Columns: step, source, target, path, and a column a measure (NaN: not measured). Pictures lie in
+    ``editor_training/scored/``.
 
     What of the editor was let go for training is loaded again when there is something to draw.
     """
@@ -117,24 +130,18 @@ def score(
             picture = family.sample(pair.edit_prompt, seed=seed, **options)
             facts = {"made_by": "editor", "prompt": pair.edit_prompt, "seed": seed, "step": step}
             save_picture(picture, drawn, facts | {"character": project.character.name})
-        original, picture, right = (open_image(path) for path in (source, drawn, target))
-        done, copied = done_of(source, picture, pair), unchanged(original, picture) and not unchanged(original, right)
-        rows.append(
-            {"step": step, "source": source.name, "target": target.name, "path": str(drawn),
-             "colour difference": diversity([picture, right.resize(picture.size)]),
-             "face distance": distance(picture, reference), "edit done": None if done == NOT_MEASURED else done,
-             "unchanged": copied}
-        )  # fmt: skip
-    columns = ["step", "source", "target", "path", "colour difference", "face distance", "edit done", "unchanged"]
-    table = pd.DataFrame(rows, columns=columns)
-    return table.astype({name: float for name in columns[4:]})
+        facts = {"step": step, "source": source.name, "target": target.name, "path": str(drawn)}
+        seen = see(pair, source, drawn, reference, hand, target=open_image(target))
+        rows.append(facts | of_picture(seen, measures))
+    taken = [m.name for m in applying(measures, "training", "source", "target")]
+    table = pd.DataFrame(rows, columns=["step", "source", "target", "path", *taken])
+    return table.astype(dict.fromkeys(taken, float))
 
 
-def by_step(scored: pd.DataFrame) -> pd.DataFrame:
-    """Return the scores of each checkpoint: means over the held-out triplets, how many faces, how many pictures."""
+def by_step(scored: pd.DataFrame, measures: Sequence[Measure] = MEASURES) -> pd.DataFrame:
+    """Return the scores of each checkpoint: the mean of each measure over the held-out triplets, how many pictures."""
     groups = scored.groupby("step")
-    table = groups[["colour difference", "face distance", "edit done", "unchanged"]].mean()
-    table["faces found"] = groups["face distance"].count()
+    table = groups[[m.name for m in among(scored.columns, measures)]].mean()
     table["pictures"] = groups["target"].count()
     return table.round(3)
 
@@ -147,7 +154,7 @@ def nearness(table: pd.DataFrame) -> pd.Series:
     shows one. Neither would do alone: the nearest face of all is the source's own, unedited, and colours differ by
     whatever the picture leaves open, such as the trees of a forest.
     """
-    names = [name for name in MEASURES if table[name].notna().all()]
+    names = [m.name for m in NEARNESS if table[m.name].notna().all()]
     return (table[names] / table.loc[BASE, names].clip(lower=1e-6)).mean(axis=1)
 
 
@@ -157,8 +164,8 @@ def fit(table: pd.DataFrame) -> pd.DataFrame:
     Each than the base editor; an edit of which it cannot be told whether it was done is not counted.
     """
     trained, base = table.drop(index=BASE), table.loc[BASE]
-    copies, faces = trained["unchanged"] <= base["unchanged"], trained["faces found"] >= base["faces found"]
-    return trained[copies & faces & ~(trained["edit done"] < base["edit done"])]
+    lost = [m.gain(trained[m.name] - base[m.name]) < 0 for m in (UNCHANGED, EDIT_DONE, FACE_FOUND)]
+    return trained[~np.any(lost, axis=0)]
 
 
 def best_step(scored: pd.DataFrame, result: Result) -> int:
@@ -208,7 +215,7 @@ def criteria(result: Result, settings: TrainEditor, scored: pd.DataFrame, path: 
     nearer, found = False, "not measured: no triplet was held out"
     if len(table) > 1:
         step = best_step(scored, result)
-        ends = [f"{name} {table.loc[step, name]:.3f} against {table.loc[BASE, name]:.3f}" for name in MEASURES]
+        ends = [f"{m.words} {table.loc[step, m.name]:.3f} against {table.loc[BASE, m.name]:.3f}" for m in NEARNESS]
         nearer = step in fit(table).index and bool(nearness(table)[step] < 1)
         found = f"{', '.join(ends)} of the base editor on {told_by(scored)}"
     size = path.stat().st_size / 2**20 if path.is_file() else 0.0
@@ -244,13 +251,13 @@ def result(
     )
 
 
-def run(project: Project, settings: Iteration) -> results.TrainEditor:
+def run(project: Project, settings: Iteration, hand: Hand | None = None) -> results.TrainEditor:
     """Do step 2.2: train the editor's LoRA on the triplets and keep the checkpoint that is best on held-out ones."""
     folder, pairs, wanted = project.data("corrections"), read_triplets(project), settings.train_editor
     editor = open_editor(settings.models, transformer=False)  # it comes once the text encoders are gone
     trained = train_editor(project, editor, folder, pairs, wanted)
     reference = references(Dataset.open(project.data("source"))).training
-    scored = score(project, editor, trained, folder, pairs, wanted, reference)
+    scored = score(project, editor, trained, folder, pairs, wanted, reference, hand)
     editor.free()
     best = best_step(scored, trained)
     return result(trained, pairs, scored, best, keep(project, trained, best), wanted, editor.facts)

@@ -7,18 +7,18 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from flenlib.dataset.images import open_image
-from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
+from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.draw.editor import Editor
 from flenlib.draw.pictures import Job, check_jobs, keep_planned, make, put_record, seed_of
 from flenlib.measure.faces import ReferenceSet
-from flenlib.measure.identity import FACE_DISTANCE, distance
-from flenlib.measure.quality import unchanged
+from flenlib.measure.identity import KEPT, verdict
+from flenlib.measure.measures import FACE_DISTANCE
 from flenlib.params import Corrections
 from flenlib.project import Project
-from flenlib.wheel.editor.corrections import decisions_on, source_of
-from flenlib.wheel.enrich import edit_done
-from flenlib.wheel.labels import Policy, Verdict
+from flenlib.steps import Hand
+from flenlib.wheel.editor.corrections import decisions_on, source_again, source_of
+from flenlib.wheel.enrich import look, see
+from flenlib.wheel.labels import Policy, Verdict, edit_failed
 
 IMPROVED = (
     "{prompt}. Do not change the face",
@@ -55,6 +55,7 @@ def draw(
     editor: Editor,
     settings: Corrections,
     reference: ReferenceSet,
+    hand: Hand | None = None,
 ) -> Dataset:
     """Draw the tries into ``corrections/<version>/tries`` and measure them; finished pictures stay.
 
@@ -67,15 +68,8 @@ def draw(
         path = make(project, tries.folder, job, editor)
         case = next(r for r in cases if job.filename.startswith(f"{Path(r.filename).stem}__"))
         record = put_record(tries, job, path, "edit", editor.facts, case.caption, editor.routes.depth)
-        picture, original = open_image(path), job.picture
-        found = distance(picture, reference)
         record.extra["corrects"] = case.filename
-        record.measurements |= {
-            FACE_DISTANCE: NOT_MEASURED if found is None else round(found, 4),
-            "threshold": case.measurements["threshold"],
-            "edit_done": edit_done(original, picture, job.attributes),
-            "unchanged": int(unchanged(open_image(original), picture)),
-        }
+        record.measurements |= look(see(job, path, reference, case.measurements[FACE_DISTANCE.limit], hand))
     tries.save()
     return tries
 
@@ -88,20 +82,17 @@ def policy(tries: Dataset) -> Policy:
     """
     best: dict[str, ImageRecord] = {}
     for record in tries.images:
-        seen, found = record.measurements, record.measurements[FACE_DISTANCE]
-        if found == NOT_MEASURED or found > seen["threshold"] or seen["edit_done"] == 0 or seen["unchanged"]:
+        if verdict(record) != KEPT or edit_failed(record.measurements) or source_again(record):
             continue
-        known = best.get(record.extra["corrects"])
-        if known is None or found < known.measurements[FACE_DISTANCE]:
+        known, found = best.get(record.extra["corrects"]), FACE_DISTANCE.read(record.measurements)
+        if known is None or found < FACE_DISTANCE.read(known.measurements):
             best[record.extra["corrects"]] = record
 
     def decide(record: ImageRecord) -> Verdict:
-        found = record.measurements[FACE_DISTANCE]
         if best.get(record.extra["corrects"]) is record:
-            return "good", (
-                f"the nearest try: face distance {found:.2f} within {record.measurements['threshold']:.2f}",
-            )
-        if record.measurements["unchanged"]:
+            found, limit = (record.measurements[name] for name in (FACE_DISTANCE.name, FACE_DISTANCE.limit))
+            return "good", (f"the nearest try: face distance {found:.2f} within {limit:.2f}",)
+        if source_again(record):
             return "reject", ("the source again: nothing was edited",)
         return "reject", ("another try is nearer, or none is near enough",)
 

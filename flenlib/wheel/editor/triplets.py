@@ -15,11 +15,13 @@ from flenlib.dataset import layouts, triplets
 from flenlib.dataset.images import contact_sheet, open_image
 from flenlib.dataset.records import Dataset
 from flenlib.dataset.triplets import Triplet
+from flenlib.measure.measures import COLOUR_DIFFERENCE, FACE_DISTANCE
 from flenlib.measure.quality import unchanged
 from flenlib.params import Corrections
 from flenlib.project import Project
 from flenlib.steps import Criterion
-from flenlib.wheel.editor.corrections import pair_of, source_of
+from flenlib.wheel.editor.corrections import before, pair_of, source_of
+from flenlib.wheel.labels import edit_failed
 
 CLEAR = 2.3
 """Colour difference (Delta E 1976) below which two pictures look alike: the just noticeable one (Mahy et al. 1994)."""
@@ -42,12 +44,12 @@ def assemble(project: Project, made: Sequence[Triplet], settings: Corrections) -
     stay than ``positive_share`` allows. Raises ValueError or FileNotFoundError naming the file for imported pairs that
     cannot be read.
     """
-    folder, before = project.data("corrections"), project.before()
+    folder, last = project.data("corrections"), project.before()
     pairs = list(made)
     for given in settings.pairs:
         pairs += [triplets.moved(pair, Path(), folder) for pair in layouts.read(given, project.root)]
-    if settings.earlier and before and (before.data("corrections") / triplets.FILE).is_file():
-        old = before.data("corrections")
+    if settings.earlier and last and (last.data("corrections") / triplets.FILE).is_file():
+        old = last.data("corrections")
         pairs = triplets.merge(triplets.read(old), pairs, folder, old)
     pairs = triplets.hold_out(folder, pairs, settings.held_out_share, settings.seed)
     spare = [pair for pair in pairs if pair.positive][_wanted(pairs, settings) :]
@@ -66,7 +68,7 @@ def positives(
     keys = list(zip(pairs, triplets.keys(folder, pairs), strict=True))
     taken, held = {key for _, key in keys}, {key[0] for pair, key in keys if pair.held_out}
     wanted = _wanted(pairs, settings) - sum(pair.positive for pair in pairs)
-    good = [r for r in enriched.labelled("good") if r.measurements.get("edit_done") != 0]
+    good = [r for r in enriched.labelled("good") if not edit_failed(r.measurements)]
     random.Random(settings.seed).shuffle(good)
     turns: dict[str, int] = {}
     order = []
@@ -107,8 +109,8 @@ def sheet(corrected: Corrected, rows: int = 8) -> Image.Image:
         source, target = triplet.paths(corrected.folder)
         found = triplet.measurements
         cells.append((source, f"source: {triplet.kind} {triplet.value}"))
-        cells.append((corrected.folder / triplet.before_image, f"before: face {found.get('face before', '')}"))
-        cells.append((target, f"after: face {found.get('face after', '')} ({triplet.by})"))
+        cells.append((corrected.folder / triplet.before_image, f"before: face {before(FACE_DISTANCE).shown(found)}"))
+        cells.append((target, f"after: face {FACE_DISTANCE.shown(found)} ({triplet.by})"))
     return contact_sheet([picture for picture, _ in cells], [title for _, title in cells], columns=6, cell=112)
 
 
@@ -127,12 +129,18 @@ def _table(pairs: Sequence[Triplet]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else ["target", "edit", "by"]).set_index("target")
 
 
+def _difference(pair: Triplet) -> float:
+    """Return how far what was sent back lies from what it became; a pair without such a picture counts as clear."""
+    found = before(COLOUR_DIFFERENCE).read(pair.measurements)
+    return CLEAR if found is None else found
+
+
 def _criteria(pairs: Sequence[Triplet], settings: Corrections) -> list[Criterion]:
     corrections = [p for p in pairs if not p.positive]
     held = [p for p in corrections if p.held_out]
     learnt = [p for p in pairs if not p.held_out]
     unclear = [
-        Path(p.target_image).name for p in corrections if float(p.measurements.get("colour difference", CLEAR)) < CLEAR
+        Path(p.target_image).name for p in corrections if _difference(p) < CLEAR
     ]
     good = sum(p.positive for p in learnt)
     share = good / len(learnt) if learnt else 0.0

@@ -9,8 +9,10 @@ from flenlib.dataset import layouts, triplets
 from flenlib.dataset.images import open_image, read_provenance, save_picture
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.draw.editor import Editor
-from flenlib.measure.identity import FACE_DISTANCE, references
+from flenlib.measure.identity import references
+from flenlib.measure.measures import FACE_DISTANCE
 from flenlib.mini import answers
+from flenlib.mini.hand import Renderer
 from flenlib.project import open_iteration
 from flenlib.steps import Blocked
 from flenlib.wheel import labels
@@ -22,6 +24,7 @@ from tests.studio import SHOTS, write_raw
 CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
 EDITS = (("background", "forest"), ("lighting", "sunset"), ("camera", "higher"))
 AFTER = {"background": {"background": "forest"}, "lighting": {"light": "sunset"}, "camera": {"height": "high"}}
+HAND = Renderer()
 MODELS = {"name": "renderer", "hash": "h", "precision": "fp32", "loras": []}
 
 
@@ -67,7 +70,7 @@ def sets(project):
 
 def test_in_the_mini_studio_the_renderer_draws_what_was_asked(project):
     source, enriched = sets(project)
-    made = corrections.by_hand(project, source, enriched, wanted())
+    made = corrections.by_hand(project, source, enriched, wanted(), HAND)
     assert len(made) == 6 and {t.by for t in made} == {"renderer"}
     for triplet in made:
         original, target = triplet.paths(project.data("corrections"))
@@ -82,11 +85,11 @@ def test_in_the_mini_studio_the_renderer_draws_what_was_asked(project):
 
 def test_before_and_after_are_measured_and_shown(project):
     source, enriched = sets(project)
-    made = corrections.by_hand(project, source, enriched, wanted())
+    made = corrections.by_hand(project, source, enriched, wanted(), HAND)
     reference = references(source).training
-    found = finish(project, corrections.measured(project, made, reference), wanted())
-    assert (found.table["colour difference"] > pairs.CLEAR).all() and (found.table["edit done after"] == 1).all()
-    assert set(found.table["face before"]) == {NOT_MEASURED}
+    found = finish(project, corrections.measured(project, made, reference, HAND), wanted())
+    assert (found.table["colour_difference_before"] > pairs.CLEAR).all() and (found.table["edit_done"] == 1).all()
+    assert set(found.table["face_distance_before"]) == {NOT_MEASURED}
     assert all(c.holds for c in found.criteria), found.criteria
     assert pairs.sheet(found).width > 500
     assert triplets.read(found.folder) == found.triplets
@@ -99,17 +102,17 @@ def test_a_persons_picture_issue_and_prompt_come_first(project):
     journal = labels.open_journal(enriched)
     said = {"issue": "nose too long", "corrected": "corrected/mine.png", "prompt": "keep the nose"}
     journal.append(first.filename, "needs_correction", reviewer="human", sha256=first.sha256, **said)
-    made = corrections.by_hand(project, source, enriched, wanted(hand="person"))
+    made = corrections.by_hand(project, source, enriched, wanted(hand="person"), HAND)
     assert [(t.by, t.issue) for t in made] == [("person", "nose too long")] and "keep the nose" in made[0].improvement
     (enriched.folder / "corrected" / "mine.png").unlink()
     with pytest.raises(ValueError, match=r"corrected/mine\.png of .* does not exist"):
-        corrections.by_hand(project, source, enriched, wanted(hand="person"))
+        corrections.by_hand(project, source, enriched, wanted(hand="person"), HAND)
 
 
 def test_a_person_who_has_not_corrected_enough_is_asked_in_one_sentence(project):
     source, enriched = sets(project)
     asked = wanted(hand="person", minimum=10)
-    made = corrections.by_hand(project, source, enriched, asked)
+    made = corrections.by_hand(project, source, enriched, asked, HAND)
     with pytest.raises(labels.PendingReview, match=r"6 of 6 edits wait for a correction: open 13_review_enriched"):
         corrections.open_cases(enriched, asked, made)
     record = corrections.sent_back(enriched, asked)[1]
@@ -125,15 +128,15 @@ def test_a_source_that_was_deleted_is_named(project):
     source, enriched = sets(project)
     source.path(source.images[0]).unlink()
     with pytest.raises(ValueError, match=rf"{source.images[0].filename}.* is no longer in .*source"):
-        corrections.by_hand(project, source, enriched, wanted())
+        corrections.by_hand(project, source, enriched, wanted(), HAND)
 
 
 def test_the_renderer_cannot_correct_a_photograph(project):
     source, enriched = sets(project)
     path = source.path(source.images[0])
     save_picture(open_image(path), path, {"made_by": "camera"})
-    with pytest.raises(ValueError, match="not drawn by the mini studio"):
-        corrections.by_hand(project, source, enriched, wanted())
+    with pytest.raises(ValueError, match="the renderer does not know maya_00"):
+        corrections.by_hand(project, source, enriched, wanted(), HAND)
 
 
 def test_good_edits_are_mixed_in_at_the_share_that_was_told_of_what_is_learnt(project):
@@ -141,7 +144,7 @@ def test_good_edits_are_mixed_in_at_the_share_that_was_told_of_what_is_learnt(pr
     for record in enriched.images:
         record.measurements["edit_done"] = 1
     enriched.save()
-    made = corrections.by_hand(project, source, enriched, wanted())
+    made = corrections.by_hand(project, source, enriched, wanted(), HAND)
     asked = wanted(positive_share=0.5, held_out_share=0.34)
     found = finish(project, made, asked)
     good = [t for t in found.triplets if t.positive]
@@ -157,7 +160,7 @@ def test_nothing_is_learnt_from_a_source_that_is_held_out(project):
     source, enriched = sets(project)
     for record in enriched.labelled("good"):
         record.parent, record.measurements["edit_done"] = source.images[0].sha256, 1
-    made, found = corrections.by_hand(project, source, enriched, wanted()), set()
+    made, found = corrections.by_hand(project, source, enriched, wanted(), HAND), set()
     for seed in range(12):
         asked = wanted(positive_share=0.4, held_out_share=0.5, seed=seed)
         known = pairs.assemble(project, made, asked)
@@ -174,21 +177,21 @@ def test_a_good_edit_that_is_its_source_again_teaches_nothing(project):
         record.measurements["edit_done"] = NOT_MEASURED
         parent = corrections.source_of(source, record)
         save_picture(open_image(source.path(parent)), enriched.path(record), {"made_by": "mini"})
-    made = corrections.by_hand(project, source, enriched, wanted())
+    made = corrections.by_hand(project, source, enriched, wanted(), HAND)
     asked = wanted(positive_share=0.5)
     assert pairs.positives(project, source, enriched, asked, pairs.assemble(project, made, asked)) == []
 
 
 def test_good_edits_are_not_corrections(project):
     source, enriched = sets(project)
-    made = corrections.by_hand(project, source, enriched, wanted())
+    made = corrections.by_hand(project, source, enriched, wanted(), HAND)
     enough = finish(project, made, wanted(positive_share=0.5, minimum=7)).criteria[0]
     assert enough.blocking and not enough.holds and enough.found.startswith("6, 1 of them held out")
 
 
 def test_too_few_are_refused_and_an_earlier_iterations_are_kept(project, tmp_path):
     source, enriched = sets(project)
-    made = corrections.by_hand(project, source, enriched, wanted())
+    made = corrections.by_hand(project, source, enriched, wanted(), HAND)
     with pytest.raises(Blocked, match="at least 10 corrections is needed to go on, and there is: 6"):
         curate.result(finish(project, made, wanted(minimum=10))).check()
     assert curate.result(finish(project, made, wanted(minimum=10))).check(anyway=True).by["renderer"] == 6
@@ -204,7 +207,7 @@ def test_too_few_are_refused_and_an_earlier_iterations_are_kept(project, tmp_pat
 def test_a_later_good_edit_does_not_replace_a_persons_correction(project, tmp_path):
     """The next iteration's editor draws the same edit well: what a person made of it stays."""
     source, enriched = sets(project)
-    finish(project, corrections.by_hand(project, source, enriched, wanted()), wanted())
+    finish(project, corrections.by_hand(project, source, enriched, wanted(), HAND), wanted())
     later = open_iteration(CHARACTER, "v2", root=tmp_path)
     again, drawn = (Dataset.open(later.data(stage), create=True) for stage in ("source", "enriched"))
     for old, new in ((source, again), (enriched, drawn)):
@@ -226,7 +229,7 @@ def test_a_later_good_edit_does_not_replace_a_persons_correction(project, tmp_pa
 
 def test_imported_pairs_that_are_there_already_are_refused(project, tmp_path):
     source, enriched = sets(project)
-    made = corrections.by_hand(project, source, enriched, wanted())
+    made = corrections.by_hand(project, source, enriched, wanted(), HAND)
     found = finish(project, made, wanted(export=["diffsynth"], held_out_share=0.0))
     layouts.export(found.folder, found.triplets, tmp_path / "given", "musubi-tuner")
     with pytest.raises(ValueError, match="the same correction is there twice"):
@@ -239,7 +242,7 @@ def test_imported_pairs_that_are_there_already_are_refused(project, tmp_path):
 
 def test_an_export_follows_the_triplets(project):
     source, enriched = sets(project)
-    made = corrections.by_hand(project, source, enriched, wanted())
+    made = corrections.by_hand(project, source, enriched, wanted(), HAND)
     asked = wanted(export=["diffsynth"], held_out_share=0.0)
     finish(project, made[:3], asked)
     finish(project, made, asked)
@@ -274,9 +277,9 @@ def tried(project):
 
 def test_a_try_that_is_its_source_again_is_never_picked_by_the_policy(project, tried):
     source, enriched, asked, tries = tried
-    assert [r.measurements["unchanged"] for r in tries.images] == [0, 1, 0] * 3
-    copies = [r for r in tries.images if r.measurements["unchanged"]]
-    assert any(r.measurements[FACE_DISTANCE] != NOT_MEASURED for r in copies)
+    assert [corrections.source_again(r) for r in tries.images] == [False, True, False] * 3
+    copies = [r for r in tries.images if corrections.source_again(r)]
+    assert any(r.measurements[FACE_DISTANCE.name] != NOT_MEASURED for r in copies)
     settings = params.Review(reviewer="auto")
     labels.apply(tries, labels.collect(tries, settings, retry.policy(tries)), settings, project.outputs)
     assert {tuple(r.label["reasons"]) for r in copies} == {("the source again: nothing was edited",)}
@@ -294,7 +297,7 @@ def test_of_a_persons_good_tries_a_copy_comes_last(project, tried):
         journal.append(record.filename, "good", reviewer="human", sha256=record.sha256)
     labels.apply(tries, journal, params.Review(reviewer="human"), project.outputs)
     made = corrections.picked(project, source, enriched, tries, asked)
-    copies = {r.sha256 for r in tries.images if r.measurements["unchanged"]}
+    copies = {r.sha256 for r in tries.images if corrections.source_again(r)}
     assert len(made) == 3 and not copies & {t.target_sha256 for t in made}
 
 

@@ -47,7 +47,7 @@ def test_held_out_triplets_are_never_learnt_and_references_always_are(trained):
     assert editor.family.caption_empty == " ", "the empty prompt of the pipeline"
     assert len(recorded["samples"]) == 4 and all(len(s["references"]) == 1 for s in recorded["samples"])
     assert [s.image.name for s in step.samples(folder, pairs, held_out=True)] == ["t4.png"]
-    assert result.watched["validation"].notna().any()
+    assert result.watched["validation_loss"].notna().any()
 
 
 def test_checkpoints_are_scored_on_what_was_held_out_and_the_best_is_kept(trained):
@@ -55,13 +55,13 @@ def test_checkpoints_are_scored_on_what_was_held_out_and_the_best_is_kept(traine
     assert not editor.family.can_encode_text, "let go for training; what scoring draws with is loaded again"
     scored = step.score(project, editor, result, folder, pairs, settings, NOBODY)
     assert list(scored["step"]) == [0, 2, 4] and set(scored["target"]) == {"t4.png"}
-    assert scored["colour difference"].notna().all() and scored["edit done"].isna().all()
+    assert scored["colour_difference"].notna().all() and scored["edit_done"].isna().all()
     drawn = sorted((result.lora.parent / "scored").glob("*.png"))
     stamps = [path.stat().st_mtime_ns for path in drawn]
     again = step.score(project, editor, result, folder, pairs, settings, NOBODY)
     assert again.equals(scored) and stamps == [path.stat().st_mtime_ns for path in drawn]
     best = step.best_step(scored, result)
-    assert best == int(scored[scored["step"] > 0].sort_values("colour difference")["step"].iloc[0])
+    assert best == int(scored[scored["step"] > 0].sort_values("colour_difference")["step"].iloc[0])
     path = step.keep(project, result, best)
     assert lora.fingerprint(path) == lora.fingerprint(step.checkpoints(result)[best])
     assert step.sheet(folder, pairs, scored).width > 300
@@ -92,8 +92,8 @@ def scores(**steps):
     """A table of checkpoints: (face distance, colour difference, unchanged) of two held-out pictures each."""
     return pd.DataFrame(
         [
-            {"step": int(name[1:]), "source": f"s{n}", "target": f"t{n}", "face distance": face,
-             "colour difference": colour, "edit done": np.nan, "unchanged": same}
+            {"step": int(name[1:]), "source": f"s{n}", "target": f"t{n}", "face_distance": face,
+             "colour_difference": colour, "edit_done": np.nan, "unchanged": same, "face_found": float(face == face)}
             for name, (face, colour, same) in steps.items() for n in (1, 2)
         ]
     )  # fmt: skip
