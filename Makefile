@@ -7,10 +7,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test lint lab iterate step report turns studio clean
+.PHONY: help setup demo test test-slow lint lab iterate step report turns studio clean
 
 help: ## print this help
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  PARAMS=params/<character>/<iteration>.yaml says what to run (now $(PARAMS)); N=12 says which step"
 
 setup: $(READY) ## make .venv with every package, pinned (minutes: torch is large)
@@ -28,12 +28,15 @@ demo: setup ## turn both wheels on the mini studio: v1, a better editor, v2 with
 	$(BIN)/python -m flenlib.flow iterate params/mini/v2.yaml
 	$(BIN)/python -m flenlib.flow report params/mini/v2.yaml
 
-test: setup ## lint, then run every test
-	$(BIN)/ruff check .
-	$(BIN)/python -m pytest
+test: lint ## lint, then run the tests but for the slow ones
+	$(BIN)/python -m pytest -m "not slow"
 
-lint: setup ## ruff alone
+test-slow: lint ## run the slow tests
+	$(BIN)/python -m pytest -m slow
+
+lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 lab: setup ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=.
