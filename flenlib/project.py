@@ -52,15 +52,14 @@ class Project:
         return Project(self.root, self.character, f"v{number - 1}") if number > 1 else None
 
 
-def open_iteration(character: dict | Character, iteration: str = "v1", root: str | Path | None = None) -> Project:
+def open_iteration(profile: dict | Character, iteration: str = "v1", root: str | Path | None = None) -> Project:
     """Check the character's profile and return the project of one iteration.
 
     ``root`` is where ``data/`` and ``outputs/`` are; it defaults to $FLENWHEEL_HOME, else the
     checkout. Raises ValueError for a bad profile,
     PermissionError for a real person without consent on record.
     """
-    if not isinstance(character, Character):
-        character = check("character", character)
+    character: Character = check("character", profile)
     if not re.fullmatch(r"v[0-9]+", str(iteration)):
         raise ValueError(f"iteration is {iteration!r}; it must look like v1, v2, v3")
     if character.kind == "real" and len(character.consent.strip()) < 10:

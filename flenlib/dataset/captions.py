@@ -25,8 +25,8 @@ def build(character: Character, picture: ImageRecord | Mapping[str, str | None])
     if isinstance(picture, ImageRecord):
         own = {"angle": picture.angle, "expression": picture.expression}
         picture = picture.attributes | {name: value for name, value in own.items() if value}
-    known = {part: picture[part] for part in _PARTS if picture.get(part)}
-    return prompts.caption(character.subject, **{"angle": None} | known)
+    known = {part: word for part in _PARTS if (word := picture.get(part))}
+    return prompts.caption(character.subject, angle=known.pop("angle", None), **known)
 
 
 def has_trigger(caption: str, character: Character) -> bool:
@@ -51,8 +51,9 @@ def with_trigger(caption: str, character: Character) -> str:
 
 def renamed(caption: str, before: str, character: Character) -> str:
     """Return a caption of the subject ``before``, such as ``"ohwx_char person"``, with the character's own name."""
-    for old, new in ((before, character.subject), (before.split()[0], character.trigger)):
-        caption = re.sub(rf"(?<!\w){re.escape(old)}(?!\w)", lambda _, new=new: new, caption)
+    names = {before: character.subject, before.split()[0]: character.trigger}
+    for old in names:
+        caption = re.sub(rf"(?<!\w){re.escape(old)}(?!\w)", lambda found: names[found.group()], caption)
     return caption
 
 

@@ -98,18 +98,19 @@ def check_captions(
 
     An empty ``trigger`` is not looked for. Raises ValueError naming the pictures and what is ``wanted``.
     """
-    without = [picture for picture, caption in captions if not (caption or "").strip()]
+    written = [(picture, (caption or "").strip()) for picture, caption in captions]
+    without = [picture for picture, caption in written if not caption]
     if without:
         raise ValueError(f"{without[0].parent}: {few([p.name for p in without])} without a caption; write {wanted}")
     word = re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)")
-    other = [(picture, caption) for picture, caption in captions if trigger and not word.search(caption)]
+    other = [(picture, caption) for picture, caption in written if trigger and not word.search(caption)]
     if other:
         picture, caption = other[0]
         raise ValueError(
             f"{picture.parent}: {few([p.name for p, _ in other])} with a caption without the trigger {trigger!r} "
             f"(the first is {caption[:60]!r}); add it, or give the trigger the captions have"
         )
-    return [(picture, caption.strip()) for picture, caption in captions]
+    return written
 
 
 def few(names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import textwrap
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 
@@ -175,7 +175,7 @@ def contact_sheet(
     if titles is not None and len(titles) != len(pictures):
         raise ValueError(f"{len(pictures)} pictures were given {len(titles)} titles; give one title a picture")
     font = ImageFont.load_default(max(9, cell // 11))
-    line = round(font.size * 1.3)
+    line = round(max(9, cell // 11) * 1.3)
     gap, text_height = max(4, cell // 24), 2 * line if titles else 0
     columns = max(1, min(columns, len(pictures)))
     rows = max(1, -(-len(pictures) // columns))
@@ -190,8 +190,8 @@ def contact_sheet(
         sheet.paste(tile, (left + (cell - tile.width) // 2, top + (cell - tile.height) // 2))
         for row, words in enumerate(_wrap(titles[number], font, cell) if titles else ()):
             draw.text((left, top + cell + row * line), words, "black", font)
-    sheet.__class__ = Sheet
-    return sheet
+    sheet.__class__ = Sheet  # the pixels stay where they are
+    return cast(Sheet, sheet)
 
 
 def _tile(picture: str | Path | Image.Image, cell: int) -> Image.Image:
@@ -207,6 +207,6 @@ def _tile(picture: str | Path | Image.Image, cell: int) -> Image.Image:
         return tile
 
 
-def _wrap(title: str, font: ImageFont.FreeTypeFont, width: int, lines: int = 2) -> list[str]:
+def _wrap(title: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int, lines: int = 2) -> list[str]:
     letters = max(4, int(width / font.getlength("abcdefghijklmnopqrst_0123456789") * 31))
     return textwrap.wrap(" ".join(str(title).split()), letters, max_lines=lines, placeholder="...")

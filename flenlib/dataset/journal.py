@@ -101,7 +101,7 @@ class Journal:
         """
         with self.file.lock():
             stacks = self._history()
-            taken = [d for d in expected if (stacks.get(_key(d)) or [None])[-1] == d]
+            taken = [d for d in expected if stacks.get(_key(d), [])[-1:] == [d]]
             if taken:
                 when = self.file.date()
                 self.file.write([_undone(decision.filename, _key(decision)[1], when) for decision in taken])

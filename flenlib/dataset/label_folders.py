@@ -72,7 +72,7 @@ def apply(journal: Journal, dataset: Dataset) -> dict[str, int]:
         record.label = label
     dataset.save()  # after the folders: a killed run is then never mistaken for moves made by hand
     known = {record.filename for record in dataset.images}
-    counts = {label: len(dataset.labelled(label)) for label in LABELS}
+    counts = {name: len(dataset.labelled(name)) for name in LABELS}
     return counts | {"unlabelled": len(known) - sum(counts.values()), "unknown": len(decisions.keys() - known)}
 
 

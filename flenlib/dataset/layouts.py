@@ -180,7 +180,7 @@ def _read_folders(control: Path, target: Path) -> list[tuple[Path, Path, str]]:
 def _read_rows(folder: Path, layout: str, rows: list[tuple[str, dict[str, Any]]]) -> list[tuple[Path, Path, str]]:
     found = []
     for where, row in rows:
-        names = [next((n for n in known if row.get(n)), None) for known in _COLUMNS[layout]]
+        names = [next((n for n in known if row.get(n)), "") for known in _COLUMNS[layout]]
         lacking = [known[0] for known, name in zip(_COLUMNS[layout], names, strict=True) if not name]
         if lacking:
             raise ValueError(f"{where} has no {' and no '.join(lacking)}")

@@ -182,12 +182,13 @@ def enrichment_plan(per_source: int, seed: int, kinds: tuple[str, ...] = EDIT_KI
         rng.shuffle(values)
     order = list(kinds)
     rng.shuffle(order)
-    plan = []
-    for kind in itertools.cycle(order):
-        if len(plan) == per_source:
-            return plan
+    plan: list[tuple[str, str]] = []
+    turns = itertools.cycle(order)
+    while len(plan) < per_source:
+        kind = next(turns)
         if choices[kind]:
             plan.append((kind, choices[kind].pop()))
+    return plan
 
 
 def model_card(subject: str, wording: Wording) -> list[Prompt]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import pandas
 from filelock import FileLock, Timeout
@@ -22,7 +22,7 @@ from flenlib.dataset.files import write_atomic
 from flenlib.dataset.images import open_image, sha256
 
 Label = Literal["good", "needs_correction", "reject"]
-LABELS: tuple[str, ...] = get_args(Label)
+LABELS: tuple[Label, ...] = get_args(Label)
 NOT_MEASURED = "not measured"
 """What a measurement is when there is nothing to measure (a back view has no face): never 0, never left out."""
 
@@ -175,11 +175,11 @@ class Dataset:
             record.sha256 = sha256(self.path(record))
 
 
-def check_label(label: str, where: str = "") -> str:
+def check_label(label: Any, where: str = "") -> Label:
     """Return the label if it is one of LABELS; otherwise raise ValueError naming it."""
     if label not in LABELS:
         raise ValueError(f"{where}label {label!r} is not known; it must be one of {', '.join(LABELS)}")
-    return label
+    return cast(Label, label)
 
 
 def lineage(record: ImageRecord, roots: Sequence[Dataset]) -> list[ImageRecord]:
@@ -189,11 +189,10 @@ def lineage(record: ImageRecord, roots: Sequence[Dataset]) -> list[ImageRecord]:
     the parents run in a circle.
     """
     line = [record]
-    while line[-1].parent is not None:
-        child = line[-1]
-        parent = next((found for root in roots for found in root.images if _is_parent(root, found, child.parent)), None)
+    while (name := line[-1].parent) is not None:
+        parent = next((found for root in roots for found in root.images if _is_parent(root, found, name)), None)
         if parent is None:
-            raise ValueError(f"parent {child.parent!r} of {child.filename!r} is in none of the datasets given")
+            raise ValueError(f"parent {name!r} of {line[-1].filename!r} is in none of the datasets given")
         if any(parent is seen for seen in line):
             raise ValueError(f"the parents of {record.filename!r} run in a circle at {parent.filename!r}")
         line.append(parent)

@@ -52,7 +52,7 @@ class Triplet:
         return (folder / self.source_image).resolve(), (folder / self.target_image).resolve()
 
 
-_KNOWN = {item.name: item.type for item in fields(Triplet)}
+_KNOWN = {item.name: str(item.type) for item in fields(Triplet)}
 _TYPES = {"str": str, "bool": bool, "int": int, "dict[str, float | str]": dict, "dict[str, str]": dict}
 
 
@@ -169,8 +169,12 @@ def merge(older: Sequence[Triplet], newer: Sequence[Triplet], folder: Path, old_
 
 def moved(triplet: Triplet, old_folder: Path, folder: Path) -> Triplet:
     """Return a triplet of one folder as the file of another writes it."""
-    names = [name for name in ("source_image", "target_image", "before_image") if getattr(triplet, name)]
-    return replace(triplet, **{name: relative(old_folder / getattr(triplet, name), folder) for name in names})
+
+    def anew(name: str) -> str:
+        return relative(old_folder / name, folder) if name else ""
+
+    source, target, before = map(anew, (triplet.source_image, triplet.target_image, triplet.before_image))
+    return replace(triplet, source_image=source, target_image=target, before_image=before)
 
 
 def relative(path: Path, folder: Path) -> str:
@@ -201,8 +205,8 @@ def _faults(folder: Path, triplet: Triplet) -> list[str]:
     if (a, b) != (c, d) if exact else abs(a * d / (b * c) - 1) > SHAPE:
         than = f"{before.name}, which it replaces," if exact else f"its source {source.name}"
         return [f"target {target} is {c} x {d} pixels and {than} {a} x {b}; save it at that size, not cropped"]
-    for path, told in ((source, triplet.source_sha256), (target, triplet.target_sha256)):
-        if told and sha256(path) != told:
+    for path, known in ((source, triplet.source_sha256), (target, triplet.target_sha256)):
+        if known and sha256(path) != known:
             return [f"{path} has changed since step 2.1 looked at it; run step 2.1 again"]
     return []
 

@@ -41,7 +41,7 @@ def to_kohya(path: str | Path, out: str | Path) -> Path:
         alpha = float(file.get(f"{stem}.alpha", len(down)))
         name, part = families[0].kohya_name(re.sub(r"^(transformer|diffusion_model)\.", "", stem))
         layers.setdefault(name, {})[part] = (down, up * (alpha / len(down)))
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for name, parts in layers.items():
         down, up = _fuse(parts, families[0].kohya_rows(name))
         key = f"lora_unet_{name.replace('.', '_')}"

@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("report", help="print the summary and write the HTML page").add_argument("params")
     options = parser.parse_args(arguments)
     try:
-        settings = params.load(options.params)
+        settings: params.Iteration = params.load(options.params)
         project = open_iteration(settings.character, settings.iteration)
         if options.command == "report":
             _report(project, settings)

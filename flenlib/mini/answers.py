@@ -50,7 +50,8 @@ def answer(provenance: Mapping[str, Any], changes: Mapping[str, str], size: int 
     """
     if not known(provenance):
         raise ValueError(f"this picture was not drawn by the mini studio: its provenance is {dict(provenance)!r}")
-    words = {name: word for name, word in changes.items() if name in {f.name for f in fields(Scene)} - {"seed"}}
+    parts = {f.name for f in fields(Scene)} - {"seed"}
+    words: dict[str, Any] = {name: word for name, word in changes.items() if name in parts}
     return _draw(int(provenance["person"]), replace(Scene(**provenance["scene"]), **words), size)
 
 

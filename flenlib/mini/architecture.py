@@ -24,6 +24,7 @@ from diffusers import (
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
+    PreTrainedTokenizerBase,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLImageProcessorPil,
@@ -135,7 +136,7 @@ def flux_pipeline(size: str = "mini") -> FluxPipeline:
     )
 
 
-def _picture_reader(s: Size, tokenizer: object) -> Qwen2_5_VLForConditionalGeneration:
+def _picture_reader(s: Size, tokenizer: PreTrainedTokenizerBase) -> Qwen2_5_VLForConditionalGeneration:
     """Return the frozen text encoder; its merger ends in zeros, so the text alone decides what it says."""
     text = dict(
         vocab_size=len(tokenizer),

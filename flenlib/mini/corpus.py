@@ -12,6 +12,7 @@ import random
 import string
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -86,7 +87,8 @@ def group_scenes(rng: np.random.Generator, seed: int) -> list[Scene]:
     def others(name: str, choices: tuple[str, ...], count: int, odds: tuple[float, ...] | None = None) -> list[Scene]:
         weights = np.array(odds or [1.0] * len(choices)) * [value != getattr(base, name) for value in choices]
         chosen = rng.choice(choices, count, replace=False, p=weights / weights.sum())
-        return [replace(base, **{name: str(value)}) for value in chosen]
+        changes: list[dict[str, Any]] = [{name: str(value)} for value in chosen]
+        return [replace(base, **change) for change in changes]
 
     return [
         base,

@@ -101,7 +101,8 @@ def train_judge(pictures: np.ndarray, truth: dict[str, list[str]], *, epochs: in
         for _ in range(steps):
             chosen = torch.randint(len(images), (32,))
             logits = judge(_soften(images[chosen]))
-            loss = sum(F.cross_entropy(logits[name], wanted[name][chosen]) for name in QUESTIONS)
+            first, *others = (F.cross_entropy(logits[name], wanted[name][chosen]) for name in QUESTIONS)
+            loss = sum(others, first)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -29,7 +29,7 @@ class Part:
         return replace(self, points=self.points[keep], normals=self.normals[keep], colors=self.colors[keep])
 
 
-def smooth(low: float, high: float, x: Array) -> Array:
+def smooth(low: float | Array, high: float | Array, x: Array) -> Array:
     """Return the smoothstep of x: 0 at ``low``, 1 at ``high``; ``low`` may be the larger."""
     t = np.clip((x - low) / (high - low), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)

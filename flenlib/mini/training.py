@@ -10,14 +10,17 @@ import math
 import os
 import time
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
+Model = TypeVar("Model", bound=nn.Module)
 
-class Trainee:
+
+class Trainee(Generic[Model]):
     """A model with its optimizers, its averaged copy, and a checkpoint file it continues from.
 
     ``muon`` trains the matrices (not the embeddings) with Muon (Jordan et al. 2024) scaled to AdamW's steps: on the
@@ -25,7 +28,7 @@ class Trainee:
     """
 
     def __init__(
-        self, model: nn.Module, path: Path, *, lr: float, minutes: float, decay: float = 0.999, muon: bool = False
+        self, model: Model, path: Path, *, lr: float, minutes: float, decay: float = 0.999, muon: bool = False
     ):
         self.model = model.to(DEVICE)
         self.average = copy.deepcopy(model).eval().requires_grad_(False)

@@ -79,7 +79,8 @@ def face(record: ImageRecord) -> str:
 
 def matches(view: View, record: ImageRecord, decision: Decision | None, suggestion: Decision | None) -> bool:
     """Say whether a view shows a picture, given the decision of a person and a policy's suggestion on it."""
-    reasons = (decision or suggestion).reasons if decision or suggestion else ()
+    spoken = decision or suggestion
+    reasons = spoken.reasons if spoken else ()
     if view.label == "suggested":
         wanted = decision is None and suggestion is not None
     else:

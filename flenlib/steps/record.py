@@ -70,7 +70,7 @@ def write(project: Project, result: StepResult, **facts: Any) -> Path:
         character=project.character.model_dump(),
         iteration=project.iteration,
         results=results,
-        criteria=result.criteria,
+        criteria=tuple(result.criteria),
         models=result.models,
         peak_memory_gib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         machine=machine(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Self
 
 import pandas as pd
@@ -41,7 +42,7 @@ class StepResult(BaseModel):
     """The name of the step's notebook, such as ``12_enrich``, which is also its record's."""
 
     sentence: str
-    criteria: tuple[Criterion, ...] = ()
+    criteria: Sequence[Criterion] = ()
     models: Facts = {}
 
     def check(self, anyway: bool = False) -> Self:

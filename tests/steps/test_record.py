@@ -37,7 +37,7 @@ def test_a_result_is_read_back_as_its_type(project):
     left = results.RetrainAndCompare(sentence="no difference", criteria=[criterion], table=table, ship="v1")
     record.write(project, left)
     found = record.result(project, results.RetrainAndCompare)
-    assert (found.ship, found.sentence, found.criteria) == ("v1", "no difference", (criterion,))
+    assert (found.ship, found.sentence, list(found.criteria)) == ("v1", "no difference", [criterion])
     pd.testing.assert_frame_equal(found.table, table)
     record.write(project, results.TrainCharacter(sentence="", lora=Path("/a/b.safetensors"), loss=(1, 0.5), depth=2))
     trained = record.needed(project, results.TrainCharacter)
