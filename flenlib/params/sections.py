@@ -148,7 +148,7 @@ class Train(Section):
     gradient_checkpointing: bool = Field(default=False, description="less memory, more time")
     compile: bool = Field(default=False, description="torch.compile of the transformer's blocks")
     checkpoint_every: int = Field(default=200, gt=0)
-    sample_every: int = Field(default=200, gt=0, description="pictures, and their identity distance")
+    sample_every: int = Field(default=200, gt=0, description="previews drawn, and measured")
     validate_every: int = Field(default=200, gt=0, description="loss on held-out pictures, at fixed noise and times")
     resolution: list[int] = Field(
         default=[], description="one or several, such as [512, 768, 1024]; empty: the model's own"
@@ -206,7 +206,7 @@ class TrainRun(Section):
     data: list[str] = Field(
         min_length=1, description="kohya folders (10_name inside), folders with metadata.json or triplets.json"
     )
-    held_out: list[str] = Field(default=[], description="the same, never trained on: validation loss and identity")
+    held_out: list[str] = Field(default=[], description="the same, never trained on: validation loss, face distance")
     prior: list[str] = Field(default=[], description="kohya folders of the class: what the model should not forget")
     prior_weight: float = Field(default=1.0, gt=0, description="what the loss of a prior picture counts")
     masks: str = Field(default="", description="folder of mask pictures named as their pictures, for focus mask")
