@@ -30,7 +30,7 @@ def build(character: Character, picture: ImageRecord | Mapping[str, str | None])
 
 
 def has_trigger(caption: str, character: Character) -> bool:
-    """Say whether a caption holds the character's trigger as a word: without it nothing of it is learnt as theirs."""
+    """Say whether a caption holds the character's trigger as a word; without it nothing is learnt under that name."""
     return _triggers(caption, character.trigger) > 0
 
 
@@ -58,7 +58,7 @@ def renamed(caption: str, before: str, character: Character) -> str:
 
 
 def lint(caption: str, character: Character) -> list[str]:
-    """Return what a person should know of a caption before it is trained on, one short sentence each.
+    """Return what is odd about a caption, one short sentence each.
 
     Nothing is rewritten, and only a caption without the trigger cannot be trained on.
     """

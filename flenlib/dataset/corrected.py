@@ -14,8 +14,8 @@ FOLDER = "corrected"
 def store(dataset: Dataset, record: ImageRecord, content: bytes, given_name: str) -> str:
     """Keep a corrected picture as PNG and return its path relative to the dataset's folder.
 
-    The name carries a hash of the pixels, so that an earlier correction of the same picture is not written over; the
-    flawed picture's provenance is kept, with what was corrected. Raises ValueError in one sentence when the content is
+    The name carries a hash of the pixels, so an earlier correction of the same picture is not overwritten. The file
+    has the flawed picture's provenance, and what was corrected. Raises ValueError in one sentence when the content is
     no picture, has another size than the flawed one, or is the flawed one unchanged.
     """
     name = Path(given_name.replace("\\", "/")).name or "picture"

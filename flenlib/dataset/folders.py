@@ -55,7 +55,7 @@ def read_repeats(folder: str | Path, trigger: str) -> list[Item]:
 
 
 def mix(items: Sequence[Item]) -> pd.DataFrame:
-    """Return, for each concept: pictures, repeats, how many an epoch draws, and the share of all that is."""
+    """Return a row for each concept: pictures, repeats, pictures drawn an epoch, and its fraction of the epoch."""
     frame = pd.DataFrame([{"concept": item.concept, "repeats": item.repeats} for item in items])
     table = frame.groupby(["concept", "repeats"], sort=False).size().rename("pictures").reset_index()
     table["drawn"] = table["pictures"] * table["repeats"]

@@ -18,7 +18,7 @@ _TEXTS = ("reviewer", "when", "note", "sha256", "issue", "prompt", "corrected", 
 
 @dataclass(frozen=True)
 class Decision:
-    """What a reviewer said of one image, and when (UTC)."""
+    """One reviewer's decision on one image, and when it was made (UTC)."""
 
     filename: str
     label: str

@@ -82,8 +82,8 @@ def sync(dataset: Dataset, journal: Journal, corrections: bool = True) -> SyncRe
     A move is a file that lies in another folder than the label last applied to the dataset says; it is found by
     content, so a renamed file counts. A file in ``corrections/`` that bears an image's name and has other content is
     its corrected picture, and is kept as such, whether it lay there before or was dragged there and edited at once.
-    The reviewer of both is ``folder``. What is ambiguous, a corrected picture that cannot be one, and any where nobody
-    reads them (``corrections`` is false), is said and left alone.
+    The reviewer of both is ``folder``. A file that is ambiguous, or that cannot be a corrected picture, is
+    reported and left alone; so is every corrected picture when no later step reads them (``corrections`` is false).
     """
     report = SyncReport()
     decisions = in_force(journal, dataset)

@@ -80,9 +80,9 @@ def write(folder: str | Path, triplets: Sequence[Triplet]) -> Path:
 
 
 def keys(folder: str | Path, triplets: Sequence[Triplet]) -> list[tuple[str, str]]:
-    """Return what makes each triplet the same correction as another: its source's pixels, and its instruction.
+    """Return each triplet's key, equal for the same correction: its source's pixels, and its instruction.
 
-    Wherever a source lies and however it was saved; spaces and capitals of an instruction do not count.
+    It does not depend on where a source lies or how it was saved, nor on spaces and capitals of the instruction.
     """
     hashes = {path: pixel_hash(open_image(path)) for path in {t.paths(Path(folder))[0] for t in triplets}}
     return [(hashes[t.paths(Path(folder))[0]], " ".join(t.edit_prompt.split()).casefold()) for t in triplets]
@@ -119,10 +119,10 @@ def check(folder: str | Path, triplets: Sequence[Triplet], minimum: int = MINIMU
 def hold_out(folder: str | Path, triplets: Sequence[Triplet], share: float, seed: int = 0) -> list[Triplet]:
     """Return the triplets with about ``share`` of the corrections held out, whole sources at a time.
 
-    At least one is (unless ``share`` is 0) and at most half of them are, where they have two sources or more. What
-    else there is of a held-out source, good edits that is, is left out: it would teach the picture that is measured
-    on, and as the editor's own picture it would judge in its favour. The order of sources depends on ``seed`` and
-    their pixels alone, so that a source which was held out stays so when others come.
+    Where they have two sources or more, at least one correction (unless ``share`` is 0) and at most half of them are
+    held out. Good edits of a held-out source are left out: they would teach the picture that is measured on, and as
+    the editor's own pictures they would judge in its favour. The order of sources depends on ``seed`` and their pixels
+    alone, so a held-out source stays held out when others come.
     """
     groups: dict[str, int] = {}
     sources = [source for source, _ in keys(folder, triplets)]

@@ -34,7 +34,7 @@ CHOICES = {
 
 
 def facts(person_seed: int, scene: Scene) -> dict[str, Any]:
-    """Return what a rendered picture's provenance says of it, so that it can be drawn again."""
+    """Return the facts of a rendered picture's provenance from which it can be drawn again."""
     return {"made_by": "renderer", "software": "flenlib.mini", "person": person_seed, "scene": asdict(scene)}
 
 

@@ -1,4 +1,4 @@
-"""Backgrounds made of a few soft shapes, each told from the others at a glance."""
+"""Backgrounds made of a few soft shapes, each recognisable at a glance."""
 
 from __future__ import annotations
 

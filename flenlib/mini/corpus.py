@@ -1,4 +1,4 @@
-"""The pictures the mini studio learns from: groups of aligned renders of one person, and the words said of them.
+"""The pictures the mini studio learns from: groups of aligned renders of one person, and their captions.
 
 A group is a base scene and variants that each change one thing; any two pictures of a group that differ in one thing
 make an edit pair. Only people of `TRAINING_SEEDS` appear here. Knows no torch.

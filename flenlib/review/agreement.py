@@ -16,9 +16,9 @@ SECOND_LOOK = 0.1
 
 
 def second_look(decided: Sequence[Decision], person: str, seed: int) -> list[str]:
-    """Return the pictures ``person`` should judge blindly, shuffled: others' all, and a tenth of the own ones.
+    """Return the pictures ``person`` should judge blindly, shuffled: all that others labelled, a tenth of their own.
 
-    At least one of the own is shown again where there is any; when more are labelled, those drawn stay but for a few.
+    At least one of their own is shown again where there is any. When more are labelled, nearly all drawn before stay.
     """
 
     def chance(name: str, what: str) -> float:
@@ -45,7 +45,7 @@ def cohens_kappa(first: Sequence[str], second: Sequence[str]) -> float | None:
 
 
 def agreement(dataset: Dataset, journal: Journal) -> pd.DataFrame:
-    """Return one row for each pair of lookers: who, pictures both judged, share agreed, kappa, and where they differ.
+    """Return one row for each pair of reviewers: who, pictures both judged, share agreed, kappa, and where they differ.
 
     Second opinions on a picture that has since been replaced do not count.
     """

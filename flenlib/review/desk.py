@@ -68,7 +68,7 @@ class Desk:
     def refresh(self) -> Answer:
         """Read the journal again and return the pictures whose decision has changed since it was last read.
 
-        Raises ValueError naming file and line for a damaged journal. A line torn by a crash is said and left out.
+        Raises ValueError naming file and line for a damaged journal. A line torn by a crash is left out with a message.
         """
         before = [self.decided, self.opinions]
         with warnings.catch_warnings(record=True) as caught:
@@ -124,8 +124,8 @@ class Desk:
         """Write one label for some pictures, all in one fsynced write, unless a picture is gone or has changed.
 
         Without ``reasons`` a picture keeps those it has, or was suggested, with the same label. ``seen`` says which
-        decision (its date, empty for none) the reviewer was shown, by default the one this desk knew last; where
-        another has come in between, that is said. Saying the same again writes nothing. Raises ValueError for an
+        decision (its date, empty for none) the reviewer was shown, by default the one this desk knew last; a
+        decision made in between is reported. Giving the same label again writes nothing. Raises ValueError for an
         unknown label or a damaged journal.
         """
         last = {name: d.when for name, d in self.decided.items()}
@@ -198,7 +198,7 @@ class Desk:
         return answer.with_more(changed + self.refresh().names)
 
     def undo(self, second: bool = False) -> Answer:
-        """Take back the last decisions made together; what somebody else has decided since stays, and is said.
+        """Take back the last decisions made together; what somebody else has decided since stays, with a message.
 
         Labels and second opinions (``second``) are taken back apart from each other.
         """

@@ -1,4 +1,4 @@
-"""What a strict review looks for: which angles, expressions and poses there are too few of, and who would fill them."""
+"""What a strict review looks for: angles, expressions and poses with too few pictures, and pictures to fill them."""
 
 from __future__ import annotations
 

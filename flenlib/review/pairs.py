@@ -15,9 +15,9 @@ from flenlib.dataset.lines import Lines, parse
 
 
 class Answer(NamedTuple):
-    """How much of a win an answer on two pictures is for the first: 1, 0, or 0.5 for equally good; who said so, when.
+    """One answer on two pictures: ``won`` is 1 when the first is better, 0 when the second is, 0.5 for a tie.
 
-    ``digests`` are the sha256 of both, as they were looked at; empty: whatever bears the name.
+    ``digests`` are the sha256 of both when they were compared; empty: any picture of that name.
     """
 
     first: str

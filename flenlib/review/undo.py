@@ -1,4 +1,4 @@
-"""Undo and redo: what was decided together is one step, kept apart for labels and for second opinions."""
+"""Undo and redo: decisions made together are one step; labels and second opinions have separate lists of steps."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Steps:
             self.undone = []
 
     def undo(self, now: Callable[[], Mapping[str, Decision]]) -> Answer:
-        """Take back the last step; what somebody else has decided since stays, and is said.
+        """Take back the last step; what somebody else has decided since stays, with a message.
 
         ``now`` reads what is in force.
         """

@@ -98,7 +98,7 @@ class ReviewWidget(anywidget.AnyWidget):
             self.send({"to": number, **content}, buffers)
 
     def _on_open(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
-        """What a new window needs: the words of the filters and the saved views (damaged: said, and none)."""
+        """What a new window needs: the filters' words, and the saved views (none, with a message, when damaged)."""
         records = self.desk.records.values()
         views, said = {}, ""
         try:
@@ -203,7 +203,7 @@ class ReviewWidget(anywidget.AnyWidget):
 
     def _full(self, question: dict[str, Any]) -> Reply:
         path = self._path(question)
-        picture = open_image(path)  # so that a damaged one is said, and not shown half
+        picture = open_image(path)  # so that a damaged one gives a message and no half picture
         with Image.open(path) as image:
             kind = AS_IT_IS.get(image.format or "")
         if kind:

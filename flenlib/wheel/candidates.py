@@ -41,7 +41,7 @@ class Candidate:
 
 
 def check(candidate: Candidate, settings: Curate) -> None:
-    """Open a picture, find its faces, estimate an angle nobody says, and note the reasons against it."""
+    """Open a picture, find its faces, estimate its angle where none is given, and note the reasons against it."""
     try:
         candidate.image = open_image(candidate.path)
     except (ValueError, OSError) as error:

@@ -52,7 +52,7 @@ def gather(project: Project, settings: Curate, hand: Hand | None = None) -> Path
 def curate(
     project: Project, settings: Curate, hand: Hand | None = None, measures: Sequence[Measure] = MEASURES
 ) -> Curated:
-    """Import what is usable into ``source/<version>`` and say for the rest why not.
+    """Import the usable pictures into ``source/<version>`` and give the reasons against the others.
 
     The raw folder is only read. Captions and attributes a person has edited in an existing ``metadata.json`` are kept.
     """
@@ -97,10 +97,10 @@ def _write(project: Project, usable: list[Candidate], settings: Curate, measures
 
 
 def _settle_words(project: Project, path: Path, record: ImageRecord, candidate: Candidate) -> None:
-    """Take over what a person wrote, in ``metadata.json`` or the .txt here, else beside the raw picture; else build it.
+    """Take a person's caption from ``metadata.json`` or the .txt here, else beside the raw picture; else build one.
 
     The words stay as they are written; only a missing trigger is added. An angle edited in ``metadata.json`` stands;
-    one that is not known or was estimated gives way to what is said now.
+    an unknown or estimated one is replaced by what the name or the caption gives now.
     """
     built = captions.build(project.character, candidate.attributes)
     written, beside = record.extra.get("caption_written"), captions.read_txt(path)
@@ -136,7 +136,7 @@ def estimated(record: ImageRecord) -> bool:
 
 
 def _import(target: Path, candidate: Candidate) -> bool:
-    """Save a picture as PNG with its provenance; return whether the very same picture stood there already."""
+    """Save a picture as PNG with its provenance; return whether the same picture was there already."""
     digest = sha256(candidate.path)
     if _original(target) == digest:
         return True

@@ -1,4 +1,4 @@
-"""Step 1.2: every source picture is edited a few ways; an identity gate asks again for what drifted."""
+"""Step 1.2: every source picture is edited in a few ways; an identity gate draws edits that drifted again."""
 
 from __future__ import annotations
 

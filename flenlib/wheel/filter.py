@@ -1,4 +1,4 @@
-"""Step 1.6: the obviously wrong pictures leave before a person looks: by face distance to the reference set."""
+"""Step 1.6: the face distance removes pictures that are plainly not the character, before a person looks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What wheel 1 trains on, turn after turn, and the guards that keep a loop that learns from itself from drifting.
+"""What wheel 1 trains on in every turn, and the guards against drift in a loop that learns from its own pictures.
 
 Each guard is a setting (``params.Guards``), on by default; its reason is in docs/process.md.
 """
@@ -18,7 +18,7 @@ from flenlib.wheel.mixture import mixture, mixture_table
 
 @dataclass(frozen=True)
 class Inherited:
-    """Pristine pictures of earlier iterations that this one learns from, and in a sentence each what was left out."""
+    """Pristine pictures of earlier iterations that this one learns from, and a sentence for each group left out."""
 
     pictures: list[tuple[str, Dataset, list[ImageRecord]]]
     left_out: list[str]
@@ -51,7 +51,7 @@ def inherit(project: Project, guards: Guards) -> Inherited:
             left_out.append(f"{each.iteration} has no pristine pictures")
             continue
         if guards.only_shipped and not shipped(each):
-            left_out.append(f"{each.iteration}'s pristine pictures made its LoRA no fit to ship")
+            left_out.append(f"without {each.iteration}'s pristine pictures: their LoRA failed its shipping check")
             continue
         dataset = Dataset.open(folder)
         shallow = [r for r in dataset.images if not guards.deepest or r.depth <= guards.deepest]

@@ -1,4 +1,4 @@
-"""Notebook 00: what this machine is, what it can run at which precision, and whether what is asked for can be had."""
+"""Notebook 00: what this machine is, what it can run at which precision, whether the models asked for can be loaded."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _model_criteria(asked: Models, role: str, name: str) -> list[Criterion]:
 
 
 def _on_hub(model: registry.Model) -> Criterion:
-    """Return whether a model's index can be had, which takes the rights and the network its weights will take."""
+    """Return whether a model's index can be fetched, which takes the same rights and network as its weights."""
     name = f"{model.name} may be loaded from the hub"
     try:
         registry.fetch(model.source, "model_index.json", name=model.name)

@@ -22,7 +22,7 @@ def mixture(
     """Return the training samples: sources (never held-out ones), repeated to be ``real_share`` of what is drawn.
 
     ``extra`` are (name, dataset, records) of pictures the kit made. ``source_repeats`` overrides the repeats. Real
-    pictures staying in every version is what keeps a self-training loop from drifting.
+    pictures in every version keep a self-training loop from drifting.
     Raises ValueError when there is nothing to learn from.
     """
     sources = [r for r in source.images if not r.held_out]
@@ -36,7 +36,7 @@ def mixture(
 
 
 def held_out(source: Dataset) -> list[Sample]:
-    """Return the sources kept from training, to measure the loss on."""
+    """Return the sources held out from training, to measure the loss on."""
     return [_sample(source, r, "held out") for r in source.images if r.held_out]
 
 

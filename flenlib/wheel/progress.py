@@ -1,6 +1,6 @@
-"""What the wheel came to over its iterations: LoRAs, editors, and whether less is sent back than in the one before.
+"""The wheel over its iterations: LoRAs, editors, and whether review sends back less than in the iteration before.
 
-Edits drawn in two iterations are compared by source and instruction; those the editor learnt from stand by themselves.
+Edits drawn in two iterations are compared by source and instruction; those the editor learnt from are counted apart.
 """
 
 from __future__ import annotations

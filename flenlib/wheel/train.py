@@ -104,7 +104,7 @@ def _ready(family: Family) -> None:
 
 
 class LivePlot:
-    """Shows a training while it runs, in one place, every few seconds; `finish` leaves the whole of it there."""
+    """Shows a training while it runs, in one place, every few seconds; `finish` shows the whole of it."""
 
     def __init__(self, every_seconds: float = 5.0) -> None:
         self.every, self.shown, self.handle = every_seconds, 0.0, None
@@ -164,7 +164,7 @@ def criteria(result: Result, settings: Train) -> list[Criterion]:
 
 
 def _watched(watched: pd.DataFrame) -> list[Criterion]:
-    """Return what held-out pictures and previews say of a training, where they were looked at before and after."""
+    """Return the criteria on held-out pictures and previews, where they were measured at the start and at the end."""
     loss, faces = (_measured(watched, m) for m in (VALIDATION_LOSS, HELD_OUT_FACE_DISTANCE))
     made = []
     if len(loss) > 1:

@@ -80,7 +80,7 @@ def plan(
 ) -> list[Job]:
     """Return the edits every editor draws: of all sources, held-out ones too, none that is among the triplets.
 
-    Neither those a LoRA learned nor those its checkpoint was chosen by, known by the source's pixels and the
+    Triplets that were learnt and those a checkpoint was chosen by are compared by the source's pixels and the
     instruction. A source has fewer than ``edits_per_source`` when no more are left. Raises ValueError when more are
     asked for than the kinds offer.
     """
@@ -105,7 +105,8 @@ def draw(
 ) -> dict[str, list[Path]]:
     """Draw every job with every editor into ``outputs/.../editors/<name>/``; finished pictures stay.
 
-    What a LoRA's page asks for beside it and has not is printed. Raises ValueError for a LoRA distilled to other steps.
+    A LoRA that another one's page asks for, and that is not there, is printed. Raises ValueError for a LoRA distilled
+    to other steps.
     """
     drawn: dict[str, list[Path]] = {}
     check_jobs(project, jobs)
@@ -131,9 +132,9 @@ def _through(way: Routes, job: Job) -> Job:
 def choose(tables: Mapping[str, pd.DataFrame], settings: CompareEditors) -> Choice:
     """Return the editor to adopt and why.
 
-    ``auto``: the one of which most edits would be accepted, if that is more than of the editor in use and its identity
-    is not shown to be worse; otherwise the editor in use stays. Whether the difference is beyond chance is said either
-    way. Raises ValueError when the settings name an editor that was not compared.
+    ``auto``: the one with the highest acceptance rate, if that is higher than the rate of the editor in use and its
+    identity is not shown to be worse; otherwise the editor in use stays. The sentence says whether the difference is
+    beyond chance. Raises ValueError when the settings name an editor that was not compared.
     """
     shares = {name: float(table[ACCEPTED.name].mean()) for name, table in tables.items()}
     now = in_use(tables)
@@ -141,8 +142,8 @@ def choose(tables: Mapping[str, pd.DataFrame], settings: CompareEditors) -> Choi
         fit = [name for name in tables if name != now and shares[name] > shares[now] and not _worse(tables, name)]
         best = max(fit, key=lambda name: shares[name], default=now)
         if best == now:
-            said = f"of no other would more edits be accepted ({shares[now]:.0%} of its)"
-            return Choice(now, f"the {now} editor stays: {said}")
+            rate = f"no other had a higher acceptance rate (its own is {shares[now]:.0%})"
+            return Choice(now, f"keeping the {now} editor: {rate}")
     elif settings.adopt in tables:
         best = settings.adopt
     else:

@@ -1,4 +1,4 @@
-"""Step 2.1: what review sent back becomes (source, instruction, corrected picture), by a hand or by trying again."""
+"""Step 2.1: edits that review sent back become (source, instruction, corrected picture), by hand or by trying again."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def sent_back(enriched: Dataset, settings: Corrections) -> list[ImageRecord]:
 
 
 def decisions_on(enriched: Dataset) -> dict[str, Decision]:
-    """Return what reviewers said of each edit: the issue, a better prompt, a corrected picture."""
+    """Return the reviewers' decision on each edit: the issue, a better prompt, a corrected picture."""
     return in_force(open_journal(enriched), enriched)
 
 
@@ -117,7 +117,7 @@ def picked(
 ) -> list[Triplet]:
     """Return a triplet for each edit of which one try was labelled good; of several the nearest face counts.
 
-    One that is its source again comes after all others.
+    A try that equals its source comes after all others.
     """
     dataset, decided = _targets(project), decisions_on(enriched)
     made = []

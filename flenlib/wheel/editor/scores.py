@@ -1,4 +1,4 @@
-"""What editors are compared by in step 2.3: every edit measured, shares with intervals, differences paired."""
+"""The measurements of step 2.3: every edit of every editor, fractions with intervals, paired differences."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def summary(tables: Mapping[str, pd.DataFrame], measures: Sequence[Measure] = CO
 
 
 def by_source(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return what was accepted of sources a triplet could be made of, and of held-out ones, which no training saw."""
+    """Return the acceptance rate for sources in training and, apart, for held-out ones, which no training saw."""
     rows = [
         {"editor": name, "sources": "held out" if held else "in training", "edits": len(part),
          **sums(part, (FACE_DISTANCE, ACCEPTED))}

@@ -106,7 +106,7 @@ def score(
     Columns: step, source, target, path, and a column a measure (NaN: not measured). Pictures lie in
     ``editor_training/scored/``.
 
-    What of the editor was let go for training is loaded again when there is something to draw.
+    Parts of the editor that were freed for training are loaded again when there is something to draw.
     """
     rows, family = [], editor.family
     held = [pair for pair in pairs if pair.held_out]
@@ -149,19 +149,19 @@ def by_step(scored: pd.DataFrame, measures: Sequence[Measure] = MEASURES) -> pd.
 def nearness(table: pd.DataFrame) -> pd.Series:
     """Return what checkpoints are ranked by (lower is better; the base editor's is 1).
 
-    The mean of two distances, each as a share of the base editor's: of the face to the character, which must not
-    change, and of the colours to the target, which says that the edit was made. The face counts where every checkpoint
-    shows one. Neither would do alone: the nearest face of all is the source's own, unedited, and colours differ by
-    whatever the picture leaves open, such as the trees of a forest.
+    The mean of two distances, each divided by the base editor's: of the face to the character, which must not
+    change, and of the colours to the target, which shows whether the edit was made. The face counts where every
+    checkpoint shows one. Neither would do alone: the nearest face of all is the source's own, unedited, and colours
+    differ by whatever the picture leaves open, such as the trees of a forest.
     """
     names = [m.name for m in NEARNESS if table[m.name].notna().all()]
     return (table[names] / table.loc[BASE, names].clip(lower=1e-6)).mean(axis=1)
 
 
 def fit(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the trained checkpoints that hand back no more sources unedited, do no fewer edits, lose no more faces.
+    """Return the checkpoints that do as many edits as the base, and hand back no more sources and lose no more faces.
 
-    Each than the base editor; an edit of which it cannot be told whether it was done is not counted.
+    An edit for which *edit done* is not measured does not count.
     """
     trained, base = table.drop(index=BASE), table.loc[BASE]
     lost = [m.gain(trained[m.name] - base[m.name]) < 0 for m in (UNCHANGED, EDIT_DONE, FACE_FOUND)]
@@ -181,8 +181,8 @@ def best_step(scored: pd.DataFrame, result: Result) -> int:
     return int(nearness(table).loc[candidates.index].idxmin())
 
 
-def told_by(scored: pd.DataFrame) -> str:
-    """Return on how many held-out pictures the choice of a checkpoint stands."""
+def evidence(scored: pd.DataFrame) -> str:
+    """Return how many held-out triplets of how many sources the choice of a checkpoint stands on."""
     return f"{scored['target'].nunique()} held-out triplets of {scored['source'].nunique()} sources"
 
 
@@ -217,7 +217,7 @@ def criteria(result: Result, settings: TrainEditor, scored: pd.DataFrame, path: 
         step = best_step(scored, result)
         ends = [f"{m.words} {table.loc[step, m.name]:.3f} against {table.loc[BASE, m.name]:.3f}" for m in NEARNESS]
         nearer = step in fit(table).index and bool(nearness(table)[step] < 1)
-        found = f"{', '.join(ends)} of the base editor on {told_by(scored)}"
+        found = f"{', '.join(ends)} of the base editor on {evidence(scored)}"
     size = path.stat().st_size / 2**20 if path.is_file() else 0.0
     return [
         Criterion(f"{settings.steps} steps done", result.steps >= settings.steps, f"{result.steps}"),
@@ -242,7 +242,7 @@ def result(
     """Return what step 2.2 came to: ``best`` is the checkpoint kept as ``path``, ``models`` the editor's facts."""
     learnt = sum(not pair.held_out for pair in pairs)
     return results.TrainEditor(
-        sentence=f"{trained.steps} steps on {learnt} triplets; checkpoint {best} is kept, by {told_by(scored)}",
+        sentence=f"{trained.steps} steps on {learnt} triplets; checkpoint {best} is kept, by {evidence(scored)}",
         criteria=criteria(trained, settings, scored, path),
         models=models,
         lora=path,

@@ -77,8 +77,8 @@ def draw(
 def policy(tries: Dataset) -> Policy:
     """Return the stated policy ``auto``: of each case the try with the nearest face, if it is within its threshold.
 
-    Never one that is its source again (nearer to it than the change floor): it has the nearest face of all, and would
-    teach the editor to do nothing.
+    It never picks a try that equals its source (nearer to it than the change floor): that has the nearest face of all,
+    and would teach the editor to do nothing.
     """
     best: dict[str, ImageRecord] = {}
     for record in tries.images:

@@ -1,4 +1,4 @@
-"""Step 2.1, its second half: corrections, earlier and imported pairs and some good edits become what is learnt from."""
+"""Step 2.1, its second half: the training set of corrections, earlier and imported pairs, and some good edits."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def positives(
 ) -> list[Triplet]:
     """Return good edits to add to assembled pairs, kinds in turn, so that the editor keeps what it can do.
 
-    As many as make good edits ``positive_share`` of all that is learnt. None of a source that is held out, none of
-    which there is a correction or a good edit already, and none that is its source again.
+    Their number makes good edits ``positive_share`` of all that is learnt. Left out are edits of a held-out source,
+    edits with a correction or a good edit already, and edits that equal their source.
     """
     folder = project.data("corrections")
     keys = list(zip(pairs, triplets.keys(folder, pairs), strict=True))

@@ -103,7 +103,7 @@ def test_every_measure_has_a_paired_interval(compared):
 def test_without_a_better_one_the_base_editor_stays_and_the_best_of_the_others_is_shown(compared):
     tables = {"base": compared["ours"], "ours": compared["base"]}
     choice = adopt.choose(tables, wanted())
-    assert choice.name == "base" and "the base editor stays" in choice.sentence
+    assert choice.name == "base" and "keeping the base editor" in choice.sentence
     found, title = adopt.difference(tables, choice)
     assert title == "ours minus base, not adopted" and found[scores.ACCEPTED].high < 0
     assert adopt.difference({"base": compared["base"]}, choice) == ({}, "nothing but the base editor was compared")
@@ -236,7 +236,7 @@ def test_the_editor_in_use_is_compared_and_stays_unless_another_is_better(traine
     assert list(found) == ["base", "current", "ours"] and found["current"].uses[0].weight == 0.7
     tables = {"base": compared["base"], "current": compared["ours"], "ours": compared["ours"]}
     choice = adopt.choose(tables, wanted())
-    assert choice.name == "current" and "the current editor stays" in choice.sentence
+    assert choice.name == "current" and "keeping the current editor" in choice.sentence
     assert set(scores.intervals_table(tables).index.get_level_values("editor")) == {"base", "ours"}
     kept = adopt.adopt(second, choice, found).read_text()
     assert "{root}" in kept and "qwen_char_lora_v1.safetensors:0.7" in kept
