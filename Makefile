@@ -28,7 +28,7 @@ demo: setup ## turn both wheels on the mini studio: v1, a better editor, v2 with
 	$(BIN)/python -m flenlib.flow iterate params/mini/v2.yaml
 	$(BIN)/python -m flenlib.flow report params/mini/v2.yaml
 
-test: lint ## lint, then run the tests but for the slow ones
+test: lint ## lint, then run all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: lint ## run the slow tests
