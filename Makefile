@@ -12,8 +12,10 @@ export TOKENIZERS_PARALLELISM := false
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  PARAMS=params/<character>/<iteration>.yaml says what to run (now $(PARAMS)); N=12 says which step"
+	@echo "  ARGS=\"--port 9999\" goes to JupyterLab"
 
-setup: $(READY) ## make .venv with every package, pinned (minutes: torch is large)
+setup: $(READY) ## make .venv with every package, pinned (minutes: torch is large); keep runs out of git's notebooks
+	@$(BIN)/python -I flenlib/flow/clean.py setup
 
 $(READY): requirements.lock constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -37,8 +39,8 @@ test-slow: lint ## run the slow tests
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
 
-lab: setup ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=.
+lab: setup ## open the notebooks of PARAMS in JupyterLab
+	$(BIN)/python -m flenlib.flow lab $(PARAMS) -- $(ARGS)
 
 iterate: setup ## run all steps of PARAMS in order, skipping what is done
 	$(BIN)/python -m flenlib.flow iterate $(PARAMS)

@@ -3,6 +3,7 @@
     python -m flenlib.flow iterate params/mini/v1.yaml
     python -m flenlib.flow step 12 params/mini/v1.yaml
     python -m flenlib.flow report params/mini/v1.yaml
+    python -m flenlib.flow lab params/mini/v1.yaml -- --port 9999
 
 Exit code 1 means that a person has something to do (a review waits, an input is wrong); the sentence says what.
 """
@@ -12,9 +13,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from filelock import FileLock, Timeout
-
 from flenlib import params
+from flenlib.flow import lock
 from flenlib.flow.run import StepFailed, run_all
 from flenlib.flow.wheel import WHEEL
 from flenlib.project import Project, open_iteration
@@ -30,15 +30,20 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("number")
     one.add_argument("params")
     commands.add_parser("report", help="print the summary and write the HTML page").add_argument("params")
+    lab = commands.add_parser("lab", help="open the notebooks in JupyterLab, with these parameters")
+    lab.add_argument("params")
+    lab.add_argument("options", nargs="*", help="after --: options of JupyterLab, such as --port 9999")
     options = parser.parse_args(arguments)
     try:
         settings: params.Iteration = params.load(options.params)
         project = open_iteration(settings.character, settings.iteration)
         if options.command == "report":
             _report(project, settings)
+        elif options.command == "lab":
+            _lab(project, settings, options.options)
         else:
             _run(project, settings, getattr(options, "number", None))
-    except (StepFailed, ValueError, FileNotFoundError, PermissionError) as error:
+    except (StepFailed, lock.Busy, ValueError, FileNotFoundError, PermissionError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -52,20 +57,22 @@ def _report(project: Project, settings: params.Iteration) -> None:
     print(f"\nThe whole iteration with its pictures: {report.write_html(project, steps, WHEEL)}")
 
 
+def _lab(project: Project, settings: params.Iteration, options: list[str]) -> None:
+    from flenlib.flow.lab import open_lab
+
+    open_lab(project, settings, WHEEL, options)
+
+
 def _run(project: Project, settings: params.Iteration, number: str | None) -> None:
-    """Run one step, or without a number all that is not done, while nobody else works in these outputs."""
-    project.outputs.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(project.outputs / ".lock", timeout=0):
-            if number is not None:
-                step = WHEEL.find(number)
-                record.run_file(project, step.name).unlink(missing_ok=True)
-                run_all(project, settings, [step])
-            elif not run_all(project, settings, WHEEL.wanted(settings)):
-                name = f"{project.character.name} {project.iteration}"
-                print(f"{name}: every step is done; there was nothing to do")
-    except Timeout:
-        raise StepFailed(f"another run is working in {project.outputs}; wait for it to end") from None
+    """Run one step, or without a number all that is not done, while nobody else works in this iteration."""
+    with lock.held(project, f"make step N={number}" if number else "make iterate"):
+        if number is not None:
+            step = WHEEL.find(number)
+            record.run_file(project, step.name).unlink(missing_ok=True)
+            run_all(project, settings, [step])
+        elif not run_all(project, settings, WHEEL.wanted(settings)):
+            name = f"{project.character.name} {project.iteration}"
+            print(f"{name}: every step is done; there was nothing to do")
 
 
 if __name__ == "__main__":

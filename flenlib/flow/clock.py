@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from flenlib.flow import stamps
+from flenlib.flow import lock, stamps
 from flenlib.flow.wheel import WHEEL
 from flenlib.params import Section
 from flenlib.project import Project
@@ -15,10 +15,11 @@ from flenlib.steps import Blocked, Flow, Step, StepResult, criteria_table, recor
 
 
 class Clock:
-    """Measures one run of a step and writes its record; while it runs tables are shown whole.
+    """Measures one run of a step and writes its record; while it runs it holds the iteration and shows tables whole.
 
     ``sections`` are the settings of the notebook; what else an iteration has does not act on the step. Raises Blocked
-    when a step this one reads from has an unmet blocking criterion and ``anyway`` is not set.
+    when a step this one reads from has an unmet blocking criterion and ``anyway`` is not set, lock.Busy when another
+    process works in the iteration.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Clock:
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         record.show_whole_tables()
         _check_earlier(project, flow, self.step, anyway)
+        lock.take(project, self.step.name)
         self.given = stamps.given(project, self.step, self.settings)
 
     def finish(self, result: StepResult) -> pd.DataFrame:
@@ -48,6 +50,7 @@ class Clock:
             started=self.started,
             seconds=round(time.monotonic() - self.began, 1),
         )
+        lock.release(self.project)
         print(result.sentence)
         result.check(self.settings.anyway)
         return criteria_table(result.criteria)

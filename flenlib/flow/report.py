@@ -9,8 +9,9 @@ import nbformat
 import pandas as pd
 
 from flenlib.dataset.files import write_atomic
+from flenlib.flow import copies
 from flenlib.project import Project
-from flenlib.steps import Flow, Step, record
+from flenlib.steps import Flow, Step, criteria_table, record
 
 
 def summary(project: Project, steps: Sequence[Step], flow: Flow) -> str:
@@ -34,17 +35,15 @@ def summary(project: Project, steps: Sequence[Step], flow: Flow) -> str:
 def write_html(project: Project, steps: Sequence[Step], flow: Flow) -> Path:
     """Join the executed notebooks into one page without code and return its path.
 
-    Raises FileNotFoundError when no step has been executed yet.
+    Of a step whose notebook was run elsewhere the page has the sentence and the criteria, and says so. Raises
+    FileNotFoundError when no step has run yet.
     """
     from nbconvert import HTMLExporter
 
     book = nbformat.v4.new_notebook()
-    for step in steps:
-        path = project.outputs / f"{step.name}.ipynb"
-        if path.is_file():
-            book.cells += [_without_widgets(cell) for cell in nbformat.read(path, as_version=4).cells]
+    book.cells = [cell for step in steps for cell in _cells(project, step)]
     if not book.cells:
-        raise FileNotFoundError(f"no executed notebook in {project.outputs}; run `make iterate` first")
+        raise FileNotFoundError(f"no step has run in {project.outputs}; run `make iterate` or `make lab` first")
     beside = flow.beside(project)
     if beside:
         record.show_whole_tables()
@@ -58,6 +57,27 @@ def write_html(project: Project, steps: Sequence[Step], flow: Flow) -> Path:
     path = project.outputs / "report.html"
     write_atomic(path, body.encode())
     return path
+
+
+def _cells(project: Project, step: Step) -> list[nbformat.NotebookNode]:
+    """Return the cells of a step's executed notebook, or one made of its record where that run is not in the notebook.
+
+    There is none of a step that has not begun.
+    """
+    notebook, written = copies.read(copies.copy_path(project, step)), record.read(project, step.name)
+    cells = notebook.cells if notebook else []
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
+    printed = "".join(output.text for output in outputs if output.get("name") == "stdout")
+    if written is not None and written.results["sentence"] not in printed:
+        return [nbformat.v4.new_markdown_cell(_from_record(step, written))]
+    return [_without_widgets(cell) for cell in cells] if outputs else []
+
+
+def _from_record(step: Step, written: record.Record) -> str:
+    why = "*The executed copy of this notebook is not here: it ran elsewhere, or its page was closed while it ran.*"
+    return "\n\n".join(
+        [f"# {step.name}: {step.does}", why, written.results["sentence"], criteria_table(written.criteria).to_html()]
+    )
 
 
 def _without_widgets(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:

@@ -7,14 +7,12 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from flenlib.flow import stamps
+from flenlib.flow import copies, stamps
 from flenlib.flow.clock import Clock
 from flenlib.flow.wheel import WHEEL
 from flenlib.params import FlowSettings
 from flenlib.project import ROOT, Project
 from flenlib.steps import Flow, Step, StepResult, record
-
-NOTEBOOKS = ROOT / "notebooks"
 
 
 class StepFailed(RuntimeError):
@@ -30,20 +28,19 @@ def run_step(project: Project, step: Step, settings: FlowSettings) -> record.Rec
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    target = project.outputs / f"{step.name}.ipynb"
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target = copies.write(project, step, copies.made(step, settings))
     record.run_file(project, step.name).unlink(missing_ok=True)
     try:
         papermill.execute_notebook(
-            NOTEBOOKS / f"{step.name}.ipynb",
             target,
-            parameters(step, settings),
+            target,
             cwd=str(ROOT),
             progress_bar=sys.stderr.isatty(),
             extra_arguments=["--log-level=CRITICAL"],  # a kernel that is asked to end reports the interrupt as an error
             store_widget_state=False,  # pictures inside widgets would be saved with the notebook
         )
     except PapermillExecutionError as error:
+        copies.without_error_marks(target)
         raise StepFailed(f"{step.name}: {error.evalue or error.ename}") from None
     written = record.read(project, step.name)
     if written is None:  # papermill reports a killed kernel or sys.exit(0) as completed
@@ -62,12 +59,6 @@ def call(project: Project, step: Step, settings: FlowSettings, flow: Flow = WHEE
         clock = Clock(project, step.name, anyway=settings.anyway, flow=flow, **sections)
         clock.finish(step.run(project, settings, **more))
     return record.needed(project, step.result)
-
-
-def parameters(step: Step, settings: FlowSettings) -> dict[str, object]:
-    """Return what a notebook's parameters cell is given: the character, the iteration, and the step's sections."""
-    values = {"character": settings.character.model_dump(), "iteration": settings.iteration, "anyway": settings.anyway}
-    return values | {name: getattr(settings, name).model_dump() for name in step.sections}
 
 
 def run_all(project: Project, settings: FlowSettings, steps: Iterable[Step]) -> int:

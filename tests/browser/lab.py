@@ -47,6 +47,14 @@ LATENCY = """
 @contextmanager
 def server(folder: Path) -> Iterator[str]:
     """Run JupyterLab in a folder, with settings of its own, and give its address."""
+    command = [sys.executable, "-m", "jupyterlab", "--allow-root", f"--ServerApp.root_dir={folder}"]
+    with serving(command, folder) as address:
+        yield address
+
+
+@contextmanager
+def serving(command: list[str], folder: Path) -> Iterator[str]:
+    """Run a command that becomes JupyterLab, with Lab's settings and log in a folder, and give its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -55,13 +63,12 @@ def server(folder: Path) -> Iterator[str]:
     quiet = folder / ".jupyter" / "settings" / "@jupyterlab" / "apputils-extension"
     quiet.mkdir(parents=True, exist_ok=True)
     (quiet / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
-    command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root",
-        f"--ServerApp.root_dir={folder}", "--IdentityProvider.token=",        "--LabApp.extension_manager=readonly",
-        "--LabApp.expose_app_in_browser=True",
+    options = [
+        "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--IdentityProvider.token=",
+        "--LabApp.extension_manager=readonly", "--LabApp.expose_app_in_browser=True",
     ]  # fmt: skip
     with (folder / "lab.log").open("wb") as log:
-        process = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log)
+        process = subprocess.Popen(command + options, env=os.environ | own, stdout=log, stderr=log)
         try:
             address = f"http://127.0.0.1:{port}"
             _wait_for(f"{address}/api/status", process, folder / "lab.log")
@@ -114,6 +121,16 @@ def idle(page: Page) -> None:
 def run_cells(page: Page) -> None:
     """Run all cells of the open notebook."""
     page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+
+
+def run_from(page: Page, text: str) -> None:
+    """Run the open notebook's first cell with a text, and all below it."""
+    page.evaluate(
+        """(text) => { const book = window.jupyterapp.shell.currentWidget.content;
+                      book.activeCellIndex = book.widgets.findIndex((c) => c.model.sharedModel.source.includes(text));
+                      void window.jupyterapp.commands.execute('notebook:run-all-below'); }""",
+        text,
+    )
 
 
 def restart_kernel(page: Page) -> None:

@@ -72,4 +72,4 @@ def test_a_second_run_in_the_same_outputs_is_refused(project, tmp_path, capsys):
     project.outputs.mkdir(parents=True)
     with FileLock(project.outputs / ".lock"):
         assert main(["iterate", str(written(tmp_path))]) == 1
-    assert "another run is working" in capsys.readouterr().err
+    assert "is in use by another process" in capsys.readouterr().err

@@ -5,6 +5,7 @@ import pytest
 
 from flenlib.flow import WHEEL, report
 from flenlib.project import open_iteration
+from flenlib.steps import record
 from flenlib.wheel import progress, results
 from tests.results import leave
 
@@ -23,6 +24,13 @@ def second(tmp_path):
     return second
 
 
+def executed(project, *printed):
+    """Write a notebook 12 that printed these sentences."""
+    outputs = [nbformat.v4.new_output("stream", text=f"{sentence}\n") for sentence in printed]
+    cells = [nbformat.v4.new_markdown_cell("# Edits"), nbformat.v4.new_code_cell("finish()", outputs=outputs)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), project.outputs / "12_enrich.ipynb")
+
+
 def steps(*numbers):
     return [WHEEL.find(number) for number in numbers]
 
@@ -36,8 +44,7 @@ def test_iterations_stand_side_by_side(second):
 
 
 def test_the_page_begins_with_them(second):
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Edits")])
-    nbformat.write(book, second.outputs / "12_enrich.ipynb")
+    executed(second, "done")
     page = report.write_html(second, steps(12), WHEEL).read_text()
     assert page.index("The iterations side by side") < page.index(">Edits<") and "needs_correction" in page
 
@@ -54,7 +61,21 @@ def test_the_names_of_the_loras_are_said(tmp_path):
     assert "v2 is step 1.4's LoRA; v2_refined is step 1.8's: the same and v2's own pristine pictures." in text
 
 
-def test_without_an_executed_notebook_there_is_no_page(tmp_path):
-    project = open_iteration(CHARACTER, "v1", root=tmp_path)
-    with pytest.raises(FileNotFoundError, match="no executed notebook"):
-        report.write_html(project, steps(12), WHEEL)
+@pytest.mark.parametrize("printed", [None, [], ["another run's sentence"]])
+def test_a_step_that_ran_elsewhere_is_shown_by_its_record(second, printed):
+    """No copy, one that Lab opened and nobody ran, and one whose outputs are another run's."""
+    if printed is not None:
+        executed(second, *printed)
+    page = report.write_html(second, steps(12), WHEEL).read_text()
+    assert "12_enrich: 1.2 edits, gated by face identity" in page and "done" in page
+    assert "executed copy of this notebook is not here" in page and ">Edits<" not in page
+
+
+def test_a_step_that_stopped_is_shown_and_one_that_has_not_begun_is_not(second):
+    record.run_file(second, "12_enrich").unlink()
+    executed(second, "reached the third cell")
+    page = report.write_html(second, steps(12), WHEEL).read_text()
+    assert "reached the third cell" in page
+    executed(second)
+    with pytest.raises(FileNotFoundError, match="no step has run"):
+        report.write_html(second, steps(12), WHEEL)
