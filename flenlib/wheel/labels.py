@@ -124,8 +124,8 @@ def apply(dataset: Dataset, journal: Journal, settings: Review, notebook: Path) 
         )
     if waiting:
         raise PendingReview(
-            f"{len(waiting)} of {len(dataset.images)} pictures wait for a label: open {notebook} (make lab; its "
-            "parameters are yours), run it, label them in the widget, then run again"
+            f"{len(waiting)} of {len(dataset.images)} pictures wait for a label: open {notebook} "
+            "(make lab PARAMS=...), run it, label them in the widget, then run again"
         )
     counts = label_folders.apply(journal, dataset)
     return pd.Series({label: counts[label] for label in LABELS}, name="pictures")

@@ -1,7 +1,9 @@
 """Jupyter's server settings: git hears of every notebook that is saved, so that outputs alone are no change to it."""
 
 import runpy
+import warnings
 from pathlib import Path
 
+warnings.filterwarnings("ignore", message="Overriding existing post_save_hook")  # Jupyter reads these settings twice
 after_save = runpy.run_path(str(Path(__file__).resolve().parent.parent / "clean.py"))["after_save"]
 get_config().FileContentsManager.post_save_hook = after_save  # noqa: F821 (Jupyter provides get_config)
