@@ -143,10 +143,10 @@ def hold_out(folder: str | Path, triplets: Sequence[Triplet], share: float, seed
     return [replace(t, held_out=source in held) for t, source in marked if not (t.positive and source in held)]
 
 
-def hashed(folder: str | Path, triplet: Triplet) -> dict[str, str]:
-    """Return the hashes of a triplet's two files, to be kept with it."""
+def hashed(folder: str | Path, triplet: Triplet) -> Triplet:
+    """Return a triplet with the hashes of its two files."""
     source, target = triplet.paths(Path(folder))
-    return {"source_sha256": sha256(source), "target_sha256": sha256(target)}
+    return replace(triplet, source_sha256=sha256(source), target_sha256=sha256(target))
 
 
 def merge(older: Sequence[Triplet], newer: Sequence[Triplet], folder: Path, old_folder: Path) -> list[Triplet]:

@@ -73,7 +73,7 @@ def finished(path: Path, job: Job) -> bool:
 def drawn_by(models: ModelFacts) -> dict[str, Any]:
     """Return the part of a model's facts that decides pixels, without folders, so that a moved project stays done."""
     loras = [
-        {"file": Path(use["file"]).name, "sha256": use["sha256"], "weight": use["weight"]}
+        {"file": Path(str(use["file"])).name, "sha256": use["sha256"], "weight": use["weight"]}
         for use in models.get("loras", ())
     ]
     return {name: models.get(name) for name in ("name", "hash", "precision")} | {"loras": loras}

@@ -144,7 +144,8 @@ def open_routes(project: Project, models: Models) -> Routes:
     Raises ValueError or FileNotFoundError naming a LoRA that is unknown or missing, and FileNotFoundError when nothing
     was adopted yet.
     """
-    texts, mode = [], models.editor_mode
+    texts: list[str] = []
+    mode: str = models.editor_mode
     for text in models.editor_loras:
         if text.strip() == community.ADOPTED:
             choice = adopted(project)

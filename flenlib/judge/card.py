@@ -99,7 +99,8 @@ def _facts(job: Job, path: Path) -> dict[str, Any]:
 
 def sheet(paths: Mapping[str, list[Path]], settings: Card) -> Image.Image:
     """Return the first seed of every cell, one row of 23 cut into lines, LoRA above LoRA."""
-    pictures, titles = [], []
+    pictures: list[Path | Image.Image] = []
+    titles: list[str] = []
     cells = [p[:: settings.seeds_per_cell] for p in paths.values()]
     for start in range(0, len(cells[0]), 12):
         for name, row in zip(paths, cells, strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -34,7 +34,7 @@ class Comparison:
 
 
 def compare(
-    tables: dict[str, pd.DataFrame],
+    tables: Mapping[str, pd.DataFrame],
     first: str,
     second: str,
     seed: int = 0,
@@ -67,7 +67,7 @@ def compare(
     return Comparison((first, second), intervals, ratio, sentence, better, ship, least_diversity)
 
 
-def _paired(tables: dict[str, pd.DataFrame], first: str, second: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _paired(tables: Mapping[str, pd.DataFrame], first: str, second: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return two cards' tables with their rows in one order, by cell and seed."""
     order = tables[first][["cell", "seed"]]
     return tables[first], order.merge(tables[second], on=["cell", "seed"], validate="one_to_one")
@@ -82,7 +82,7 @@ def _pictures(paths: Iterable[str]) -> list[Seen]:
     return [Seen(open_image(path)) for path in paths]
 
 
-def base_gap(tables: dict[str, pd.DataFrame], name: str) -> Criterion:
+def base_gap(tables: Mapping[str, pd.DataFrame], name: str) -> Criterion:
     """Return whether a LoRA's median face distance to held-out sources is clearly below the base model's.
 
     Clearly: the interval of the paired mean difference, resampled by cells, lies below zero.

@@ -46,4 +46,5 @@ def _file(path: Path) -> Path:
 
 
 def _read(file: Path) -> list[Face]:
-    return [Face(tuple(int(edge) for edge in row[:4]), row[4:]) for row in np.load(file)]
+    rows = np.load(file)
+    return [Face((int(row[0]), int(row[1]), int(row[2]), int(row[3])), row[4:]) for row in rows]

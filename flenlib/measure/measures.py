@@ -65,7 +65,7 @@ class Measure:
 
     def show(self, value: float | str | None) -> str:
         """Return a value as people read it; None, NaN and a record's *not measured* are said so."""
-        if value is None or value == NOT_MEASURED or math.isnan(value):
+        if value is None or isinstance(value, str) or math.isnan(value):
             return NOT_MEASURED
         return format(value, self.form)
 
@@ -73,6 +73,10 @@ class Measure:
         """Return its value among a record's measurements; None for *not measured* and for what was never looked at."""
         value = measurements.get(self.name, NOT_MEASURED)
         return None if value == NOT_MEASURED else float(value)
+
+    def limit_in(self, measurements: Mapping[str, float | str]) -> float:
+        """Return the limit of a good value among a record's measurements. Raises KeyError where there is none."""
+        return float(measurements[self.limit])
 
     def gain(self, difference: Any) -> Any:
         """Return a difference (later minus earlier), a number or a column, so that a positive one is better."""

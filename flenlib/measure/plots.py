@@ -12,6 +12,7 @@ import numpy as np
 import pandas
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from flenlib.measure.coverage import Described, all_values, value_of
 from flenlib.measure.measures import MEASURES, VALIDATION_LOSS, Measure
@@ -41,7 +42,7 @@ def histogram(
     ax = figure.add_subplot()
     measured = {name: [v for v in values if v is not None] for name, values in values_by_name.items()}
     everything = [v for values in measured.values() for v in values] + list(limits.values())
-    edges = np.linspace(0, max(everything, default=0.6) * 1.05, 31)
+    edges = np.linspace(0, max(everything, default=0.6) * 1.05, 31).tolist()
     colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(measured)}
     for name, values in measured.items():
         missing = len(values_by_name[name]) - len(values)
@@ -51,7 +52,7 @@ def histogram(
         ax.axvline(value, linestyle="--", color=colours.get(name, "black"), label=f"{name}: {value:.3f}")
     ax.set_xlabel(measure.label)
     ax.set_ylabel("pictures")
-    ax.yaxis.get_major_locator().set_params(integer=True)
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     if ax.get_legend_handles_labels()[0]:
         figure.legend(loc="outside right upper", fontsize="small")
     return figure
@@ -148,7 +149,7 @@ def interval_plot(intervals: Mapping[Measure, Interval], title: str = "") -> Fig
     """
     figure = _figure((7, 0.6 + 0.9 * len(intervals)))
     figure.suptitle(title)
-    axes = figure.subplots(len(intervals), 1, squeeze=False)[:, 0] if intervals else []
+    axes: list[Axes] = list(figure.subplots(len(intervals), 1, squeeze=False)[:, 0]) if intervals else []
     for ax, (measure, interval) in zip(axes, intervals.items(), strict=True):
         if np.isfinite([interval.mean_difference, interval.low, interval.high]).all():
             ax.plot([interval.low, interval.high], [0, 0], color=COLOURS[0], linewidth=2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -134,7 +135,7 @@ def grade(
     stricter; low: neither.
     """
     for word, factor in GRADES.items():
-        stricter = {
+        stricter: dict[str, Any] = {
             "minimum_size": round(factor * minimum_size),
             "minimum_sharpness": factor * minimum_sharpness,
             "darkest": factor * DARKEST,

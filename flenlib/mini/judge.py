@@ -43,7 +43,7 @@ def face_encoding(picture: np.ndarray) -> np.ndarray | None:
 class Judge(nn.Module):
     """A small convolutional classifier: one body sees the whole picture, one the face, where a portrait has it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.scene = _body((24, 48, 96, 96), first_stride=2)
         self.face = _body((24, 48, 96, 96), first_stride=1)

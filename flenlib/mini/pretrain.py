@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -106,7 +107,9 @@ class FluxTask:
         states, pooled, _ = self.pipeline.encode_prompt(texts, None, max_sequence_length=TEXT_LENGTH, device=DEVICE)
         return states, pooled
 
-    def velocity(self, parts: FluxLearner, noisy, times, texts, guidance) -> torch.Tensor:
+    def velocity(
+        self, parts: FluxLearner, noisy: torch.Tensor, times: torch.Tensor, texts: Any, guidance: torch.Tensor
+    ) -> torch.Tensor:
         """Return the predicted velocity of noisy tokens."""
         states, pooled = texts
         return parts.transformer(
@@ -136,7 +139,9 @@ class FluxTask:
         return (weights * (out.float() - target).square()).mean() / weights.mean()
 
     @torch.no_grad()
-    def _guide(self, noisy, times, target, texts, guidance) -> torch.Tensor:
+    def _guide(
+        self, noisy: torch.Tensor, times: torch.Tensor, target: torch.Tensor, texts: Any, guidance: torch.Tensor
+    ) -> torch.Tensor:
         """Return targets moved, where guidance is above 1, by the average model's difference of words and no words."""
         half = slice(len(noisy) // 2, None)
         seen, when, plain = noisy[half], times[half], torch.ones_like(guidance[half])
@@ -225,7 +230,8 @@ def train(
     logging.set_verbosity_error()  # a long description is cut at 32 tokens, which is no news here
     trainee = Trainee(learner(pipeline), data / f"{family}.pt", lr=1e-3, minutes=minutes, muon=True)
     flux = family == "flux"
-    task = FluxTask(pipeline, stored, corpus, trainee.average) if flux else EditTask(pipeline, stored, corpus)
+    average: Any = trainee.average
+    task: Any = FluxTask(pipeline, stored, corpus, average) if flux else EditTask(pipeline, stored, corpus)
     rng = random.Random(trainee.steps)
     torch.manual_seed(trainee.steps)
     losses: list[float] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -82,14 +83,14 @@ def as_part(
     return Part(grid.reshape(flat), normals_of(grid).reshape(flat), colors.reshape(flat).copy(), gloss, two_sided)
 
 
-def ellipsoid(center: tuple[float, float, float], radii: tuple[float, float, float], color, detail: float) -> Part:
+def ellipsoid(center: tuple[float, float, float], radii: tuple[float, float, float], color: Any, detail: float) -> Part:
     """Return an ellipsoid; ``detail`` is points per head unit."""
     big = max(radii)
     grid = sphere(max(8, int(3.4 * big * detail)), max(12, int(6.8 * big * detail)))
     return as_part(grid * np.array(radii, np.float32) + np.array(center, np.float32), color)
 
 
-def capsule(start, end, radius_start: float, radius_end: float, color, detail: float) -> Part:
+def capsule(start: Any, end: Any, radius_start: float, radius_end: float, color: Any, detail: float) -> Part:
     """Return a capsule between two points whose radius goes from one value to the other."""
     start, end = np.asarray(start, np.float32), np.asarray(end, np.float32)
     length = float(np.linalg.norm(end - start))

@@ -1,6 +1,12 @@
 """Families of models behind five verbs: load, encode, predict, sample, save."""
 
 import logging
+from functools import partial
+
+
+def _without(words: str, record: logging.LogRecord) -> bool:
+    return words not in record.getMessage()
+
 
 SAID_FOR_NOTHING = {
     "bitsandbytes.backends.cpu.ops": "Failed to load CPU gemm_4bit_forward",
@@ -12,4 +18,4 @@ weights on the processor, and picture processors that Pillow serves as well. At 
 times a training step: that its inputs are rounded on the way. Everything else they say is heard."""
 
 for _name, _words in SAID_FOR_NOTHING.items():
-    logging.getLogger(_name).addFilter(lambda record, words=_words: words not in record.getMessage())
+    logging.getLogger(_name).addFilter(partial(_without, _words))

@@ -8,7 +8,7 @@ precision would lie on the gpu whole until the model is loaded.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import bitsandbytes as bnb
 import torch
@@ -43,7 +43,8 @@ def quantise(
         if type(module) is nn.Linear and (kept(name, only) if only is not None else not kept(name, keep))
     ]
     for name in names:
-        model.set_submodule(name, quantised(model.get_submodule(name), precision, device))
+        layer = cast(nn.Linear, model.get_submodule(name))
+        model.set_submodule(name, quantised(layer, precision, device))
     return len(names)
 
 

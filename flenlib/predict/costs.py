@@ -56,7 +56,9 @@ class _FusedAttention(torch.autograd.Function):
     """Attention as fused kernels do it: keeps query, key, value, output and one number a row, and no matrix."""
 
     @staticmethod
-    def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, count: list[float]):
+    def forward(
+        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, count: list[float]
+    ) -> torch.Tensor:
         out = torch.empty_like(query)
         rows = query.new_empty(query.shape[:-1], dtype=torch.float32)
         ctx.save_for_backward(query, key, value, out, rows)
@@ -65,7 +67,7 @@ class _FusedAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor):
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, *_ = ctx.saved_tensors
         ctx.count.append(2.5 * ctx.flops)  # four products and the scores once more (Dao et al. 2022, arXiv:2205.14135)
         return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value), None
@@ -120,8 +122,9 @@ def trace(shape: Shape, layers: tuple[int, ...], checkpointing: bool) -> Cost:
             kept[storage._cdata] = storage
         return tensor
 
-    forward, fuse = nullcontext() if checkpointing else FlopCounterMode(display=False), _OnGPU()
-    with torch.device("meta"), forward, fuse, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    forward, fuse = FlopCounterMode(display=False), _OnGPU()
+    saving = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with torch.device("meta"), nullcontext() if checkpointing else forward, fuse, saving:
         tokens = (shape.batch, shape.target, shape.reference, shape.text)
         out = shape.family.step(model, *tokens)
     saved = sum(storage.nbytes() for storage in kept.values())

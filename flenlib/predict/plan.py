@@ -315,14 +315,12 @@ def _nearby(settings: Settings, *, training: bool) -> Iterator[Settings]:
                 )
 
 
-def table(
-    family: type[Family], *, precisions: Sequence[str] = ("bf16", "int8", "nf4"), **asked: object
-) -> pd.DataFrame:
+def table(family: type[Family], precisions: Sequence[str] = ("bf16", "int8", "nf4")) -> pd.DataFrame:
     """Return, for each precision and offload, the GiB and the seconds a step of a training on every known gpu."""
     rows = []
     for precision in precisions:
         for offload in ("none", "group") if precision == "bf16" else ("none",):
-            plans = [plan(family, precision=precision, offload=offload, gpu=gpu, **asked) for gpu in GPUS]
+            plans = [plan(family, precision=precision, offload=offload, gpu=gpu) for gpu in GPUS]
             row = {"precision": precision, "offload": offload, "GiB": round(plans[0].peak_gib, 1)}
             for each in plans:
                 row[each.gpu.name] = f"{each.seconds_per_step:.2g} s" if each.fits else "-"

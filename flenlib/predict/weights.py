@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -15,6 +16,14 @@ from flenlib.models.quantise import kept
 
 NF4_BLOCK = 64
 """Numbers of an nf4 weight that share one scale, a float (Dettmers et al. 2023, arXiv:2305.14314)."""
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def once(function: Function) -> Function:
+    """Return a function that computes each answer once; unlike `lru_cache`'s, its type is the function's own."""
+    return cast(Function, lru_cache(function))
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ def count(model: nn.Module, keep: Sequence[str] | None, eight: Sequence[str] = (
     )
 
 
-@lru_cache
+@once
 def weights(family: type[Family]) -> dict[str, Weights]:
     """Return the numbers of each part of a published model."""
     found = {}
@@ -69,7 +78,7 @@ def weights(family: type[Family]) -> dict[str, Weights]:
     return found
 
 
-@lru_cache
+@once
 def lora_size(family: type[Family], rank: int, targets: str | tuple[str, ...], kind: str = "lora") -> int:
     """Return how many numbers a LoRA of a published model trains; a plain one rank x (in + out) of each layer."""
     with torch.device("meta"):
@@ -90,13 +99,13 @@ def _blocks(family: type[Family]) -> list[list[int]]:
     ]
 
 
-@lru_cache
+@once
 def first_layers(family: type[Family]) -> int:
     """Return the numbers of the first Linear layer of every block of a published transformer."""
     return sum(layers[0] for layers in _blocks(family))
 
 
-@lru_cache
+@once
 def largest_block(family: type[Family]) -> int:
     """Return the numbers of all Linear layers of the largest block of a published transformer."""
     return max(map(sum, _blocks(family)))

@@ -168,7 +168,8 @@ class ReviewWidget(anywidget.AnyWidget):
         """Keep the answer on a pair, if one is given or taken back, and say which pair is next."""
         said = ""
         if question.get("won") is not None:
-            self.desk.compare(*question["pair"], question["won"])
+            first, second = question["pair"]
+            self.desk.compare(first, second, question["won"])
         elif question.get("undo"):
             said = self.desk.undo_comparison()
         answer = self.desk.next_pair()

@@ -71,7 +71,7 @@ def write(project: Project, result: StepResult, **facts: Any) -> Path:
         iteration=project.iteration,
         results=results,
         criteria=tuple(result.criteria),
-        models=result.models,
+        models=dict(result.models),
         peak_memory_gib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         machine=machine(),
         versions={name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Self
 
 import pandas as pd
@@ -29,7 +29,7 @@ Table = Annotated[pd.DataFrame, PlainValidator(_table), PlainSerializer(_rows)]
 """A DataFrame with one index column: kept as rows in a step's record, and read back as it was."""
 
 
-Facts = dict[str, Any]
+Facts = Mapping[str, Any]
 """What a record keeps of the models that worked: name, hash, precision, LoRAs."""
 
 

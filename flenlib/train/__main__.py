@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -95,7 +96,7 @@ def _not_measured(run: params.TrainRun, found: data.Data, faces: ReferenceSet | 
 
 def _previews(run: params.TrainRun, found: data.Data) -> list[Preview]:
     """Return what is drawn while training: the prompts told, or captions of held-out pictures, then of others."""
-    options = {"steps": run.preview_steps, "guidance": run.preview_guidance}
+    options: dict[str, Any] = {"steps": run.preview_steps, "guidance": run.preview_guidance}
     shown = {sample.caption: sample for sample in (*found.held_out, *found.samples)}
     if not run.prompts:
         chosen = list(shown.values())[:PREVIEWS]

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import ModelMixin
 from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 
 from flenlib.dataset.images import open_image, pixel_hash
 from flenlib.models.batch import Encoded
@@ -87,7 +89,7 @@ class Cache:
         picture = self._fitted(whole, sample, resolution, flip)
         beside = _beside(sample, kind, whole.size)
         other = self._fitted(beside, sample, resolution, flip) if beside and kind == "mask" else beside
-        grid = tuple(side // self.family.multiple for side in reversed(picture.size))
+        grid = (picture.height // self.family.multiple, picture.width // self.family.multiple)
 
         def find() -> torch.Tensor:
             if kind == "face":
@@ -143,7 +145,7 @@ def read(path: Path) -> Encoded:
     return Encoded(**load_file(path))
 
 
-def fingerprint(module: torch.nn.Module) -> str:
+def fingerprint(module: ModelMixin | PreTrainedModel) -> str:
     """Return a hash of a model's configuration and of a spread of values of every weight; LoRA layers are left out.
 
     Reads 64 values a tensor, so it takes moments for a model of any size; two trained models never agree on all.

@@ -88,7 +88,7 @@ class Feed:
 
     def _parts_of_run(self) -> list[Part]:
         """Return the phases of the curriculum; without one, the whole run."""
-        micro, parts = self.settings.accumulate, []
+        micro, parts = self.settings.accumulate, list[Part]()
         for phase in self.settings.phases or [None]:
             chosen = self._chosen(phase.kinds) if phase else list(range(len(self.entries)))
             drawn = Counter[tuple]()

@@ -197,8 +197,8 @@ class _Run:
         parts = [self._micro_step(number, micro) for micro in range(settings.accumulate)]
         times, errors = (torch.cat(part) for part in zip(*parts, strict=True))
         errors = processes.add_up(self.accelerator, self.parameters, errors)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, settings.max_grad_norm)
-        errors, norm = errors.cpu(), float(norm)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, settings.max_grad_norm))
+        errors = errors.cpu()
         self._check_finite("loss", errors.mean().item(), number)
         self._check_finite("gradient", norm, number)
         self.optimizer.step()

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch.nn import Parameter
@@ -20,7 +21,7 @@ def make(parameters: Sequence[Parameter], settings: Train) -> torch.optim.Optimi
     Prodigy (Mishchenko and Defazio 2023, arXiv:2306.06101) finds the rate itself: ``learning_rate`` multiplies what it
     finds and is 1 by design. Schedule-free AdamW is Defazio et al. 2024, arXiv:2405.15682.
     """
-    options = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    options: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     name = settings.optimizer
     if name == "adamw":
         return torch.optim.AdamW(parameters, fused=True, **options)
@@ -72,7 +73,8 @@ class Average:
     """
 
     def __init__(self, parameters: Sequence[Parameter], optimizer: torch.optim.Optimizer, decay: float) -> None:
-        self.optimizer, self.decay, self.parameters = optimizer, decay, list(parameters)
+        self.optimizer, self.decay = optimizer, decay
+        self.parameters: list[torch.Tensor] = list(parameters)
         self.weights = [parameter.detach().clone() for parameter in self.parameters] if decay else []
 
     @torch.no_grad()
@@ -91,7 +93,7 @@ class Average:
                 yield
             finally:
                 self._swap()
-        elif hasattr(self.optimizer, "eval"):
+        elif hasattr(self.optimizer, "eval") and hasattr(self.optimizer, "train"):
             trained = [parameter.detach().clone() for parameter in self.parameters]  # its way back would round
             self.optimizer.eval()
             try:

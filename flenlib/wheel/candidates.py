@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from PIL import Image
@@ -49,7 +50,7 @@ def check(candidate: Candidate, settings: Curate) -> None:
         return
     found = face.find_faces(candidate.image)
     candidate.faces = tuple(found)
-    limits = {"minimum_size": settings.minimum_size, "minimum_sharpness": settings.minimum_sharpness}
+    limits: dict[str, Any] = {"minimum_size": settings.minimum_size, "minimum_sharpness": settings.minimum_sharpness}
     box = found[0].box if found else None
     reasons = quality.problems(candidate.image, box=box, **limits)
     candidate.quality = quality.grade(candidate.image, box=box, **limits)

@@ -119,7 +119,7 @@ def enrich(
     for said in community.check_sampling(editor.routes.uses, settings.steps, settings.guidance):
         print(said)
     reference = references(source).training
-    thresholds = {kind: reference.threshold(settings.slack, kind) for kind in settings.kinds}
+    thresholds: dict[str, float] = {kind: reference.threshold(settings.slack, kind) for kind in settings.kinds}
     jobs = check_jobs(project, plan(project, source, settings, editor))
     dataset = Dataset.open(project.data("enriched"), create=True)
     keep_planned(dataset, jobs)

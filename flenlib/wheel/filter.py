@@ -83,7 +83,7 @@ def _band(dataset: Dataset, guards: Guards) -> Criterion:
     """Return how many pictures lie under the near end of the acceptance band: they would teach one picture by heart."""
     if not guards.nearest:
         return Criterion("guard: acceptance band", True, "off")
-    found = [(FACE_DISTANCE.read(r.measurements), r.measurements[NEAR_COPY]) for r in dataset.images]
+    found = [(FACE_DISTANCE.read(r.measurements), float(r.measurements[NEAR_COPY])) for r in dataset.images]
     measured = [(distance, near) for distance, near in found if distance is not None]
     near = sum(distance < limit for distance, limit in measured)
     name = f"guard: copies of a source (under {guards.nearest:g} x the sources' own spread) are few"

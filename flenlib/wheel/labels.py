@@ -59,7 +59,7 @@ def identity_policy(settings: Review) -> Policy:
         return label, reasons
 
     def by_identity(record: ImageRecord) -> Verdict:
-        found, threshold = FACE_DISTANCE.read(record.measurements), record.measurements[FACE_DISTANCE.limit]
+        found, threshold = FACE_DISTANCE.read(record.measurements), FACE_DISTANCE.limit_in(record.measurements)
         if found is None:
             if record.measurements.get("face_expected"):
                 return "needs_correction", ("no face found: the source shows one",)

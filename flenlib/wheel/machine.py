@@ -103,7 +103,7 @@ def _model_criteria(asked: Models, role: str, name: str) -> list[Criterion]:
     text, fits = f"{model.size_gib:.2f} GiB of weights", True
     if model.name in registry.KNOWN and not model.name.startswith("mini-"):
         gpu = pick_gpu(device=placement.pick_device(asked.device))
-        how = {"precision": asked.precision, "offload": asked.offload}
+        how: dict[str, Any] = {"precision": asked.precision, "offload": asked.offload}
         found = plan.sampling(model.family, **how, gpu=gpu)
         text, fits = found.sentence, found.fits
         if gpu.cpu and not fits:

@@ -57,7 +57,7 @@ def strict_policy(synthetic: Dataset, have: list[ImageRecord], settings: Review)
     """
 
     def near(record: ImageRecord) -> float:
-        return max(settings.near_copy, record.measurements.get(NEAR_COPY, 0.0))
+        return max(settings.near_copy, float(record.measurements.get(NEAR_COPY, 0.0)))
 
     fit = [r for r in candidates(synthetic) if FACE_DISTANCE.read(r.measurements) >= near(r)]
     picked = coverage.pick(fit, have, settings.select, score=lambda r: -FACE_DISTANCE.read(r.measurements))

@@ -28,7 +28,7 @@ def make(folder, count=10):
         picture(folder.parent.parent / "source" / "v1" / f"s{n}.png", (n, 0, 0))
         picture(folder / f"t{n}.png", (n, 90, 0))
         triplet = Triplet(f"../../source/v1/s{n}.png", "Change background to forest", f"t{n}.png", issue="nose changed")
-        made.append(replace(triplet, **triplets.hashed(folder, triplet)))
+        made.append(triplets.hashed(folder, triplet))
     return made
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, ModelMixin
 from torch import nn
 
 
@@ -20,8 +20,8 @@ class Architecture:
     name: ClassVar[str]
     roles: ClassVar[tuple[str, ...]]
     """What it can be used for: ``generator`` draws a text, ``editor`` changes a picture as it is told."""
-    pipeline_class: ClassVar[type]
-    transformer_class: ClassVar[type]
+    pipeline_class: ClassVar[type[DiffusionPipeline]]
+    transformer_class: ClassVar[type[ModelMixin]]
     encoders: ClassVar[tuple[str, ...]]
     """The pipeline's text encoders."""
     supports: ClassVar[dict[str, type[DiffusionPipeline]]] = {}
@@ -68,7 +68,7 @@ class Architecture:
         raise NotImplementedError
 
     @classmethod
-    def published_transformer(cls, layers: tuple[int, ...] | None = None, heads: int | None = None) -> nn.Module:
+    def published_transformer(cls, layers: tuple[int, ...] | None = None, heads: int | None = None) -> ModelMixin:
         """Return the published transformer, with other numbers of blocks and attention heads where asked."""
         raise NotImplementedError
 
@@ -85,7 +85,7 @@ class Architecture:
         }
 
     @classmethod
-    def step(cls, transformer: nn.Module, batch: int, target: int, reference: int, text: int) -> torch.Tensor:
+    def step(cls, transformer: ModelMixin, batch: int, target: int, reference: int, text: int) -> torch.Tensor:
         """Run a transformer on ``inputs`` of so many tokens and return what it says of the target."""
         inputs = cls.inputs(transformer.config, batch, target, reference, text)
         return transformer(**inputs, return_dict=False)[0][:, :target]

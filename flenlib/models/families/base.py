@@ -224,7 +224,7 @@ class Family(Architecture):
         return getattr(self.pipeline, self.encoders[0]) is not None
 
     @property
-    def transformer(self) -> torch.nn.Module:
+    def transformer(self) -> diffusers.ModelMixin:
         """The part that is trained. Raises RuntimeError before it is loaded."""
         if self.pipeline.transformer is None:
             raise RuntimeError(f"this {self.name} was loaded without its transformer; call load_transformer() first")

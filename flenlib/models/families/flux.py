@@ -18,6 +18,7 @@ from diffusers import (
     FluxInpaintPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
+    ModelMixin,
 )
 from PIL import Image
 from torch import nn
@@ -103,7 +104,7 @@ class Flux(Family):
         return {"transformer": cls.published_transformer, "text_encoder": _clip, "text_encoder_2": _t5, "vae": _vae}
 
     @classmethod
-    def published_transformer(cls, layers: tuple[int, ...] | None = None, heads: int | None = None) -> nn.Module:
+    def published_transformer(cls, layers: tuple[int, ...] | None = None, heads: int | None = None) -> ModelMixin:
         """Return FLUX.1-dev's transformer, with other numbers of double and single blocks and heads where asked."""
         double, single = layers or cls.layers
         return FluxTransformer2DModel(

@@ -14,6 +14,7 @@ import torch
 from diffusers import (
     AutoencoderKLQwenImage,
     DiffusionPipeline,
+    ModelMixin,
     QwenImageImg2ImgPipeline,
     QwenImageInpaintPipeline,
     QwenImagePipeline,
@@ -36,7 +37,7 @@ class QwenImage(Family):
     """A QwenImagePipeline with the five verbs: load, encode, predict, sample, save."""
 
     name = "qwen_image"
-    roles = ("generator",)
+    roles: ClassVar[tuple[str, ...]] = ("generator",)
     pipeline_class = QwenImagePipeline
     transformer_class = QwenImageTransformer2DModel
     encoders = ("text_encoder",)
@@ -68,7 +69,7 @@ class QwenImage(Family):
         return {"transformer": cls.published_transformer, "text_encoder": _qwen_vl, "vae": AutoencoderKLQwenImage}
 
     @classmethod
-    def published_transformer(cls, layers: tuple[int, ...] | None = None, heads: int | None = None) -> nn.Module:
+    def published_transformer(cls, layers: tuple[int, ...] | None = None, heads: int | None = None) -> ModelMixin:
         """Return the published transformer, with other numbers of blocks and attention heads where asked."""
         return QwenImageTransformer2DModel(num_layers=(layers or cls.layers)[0], num_attention_heads=heads or 24)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus
 from transformers import AutoTokenizer, Qwen2VLImageProcessorPil, Qwen2VLProcessor
@@ -22,7 +23,7 @@ class QwenPictureProcessor(Qwen2VLProcessor):
         """Return the names of the parts: all but the video processor."""
         return ["image_processor", "tokenizer"]
 
-    def __init__(self, image_processor=None, tokenizer=None, chat_template=None):
+    def __init__(self, image_processor: Any = None, tokenizer: Any = None, chat_template: str | None = None) -> None:
         self.image_token = "<|image_pad|>"
         self.video_token = "<|video_pad|>"
         self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)

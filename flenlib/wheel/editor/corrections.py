@@ -231,7 +231,7 @@ def pair_of(
         triplets.relative(source, folder), edit_prompt(kind, value), triplets.relative(target, folder),
         kind=kind, value=value, asked=asked, iteration=project.iteration, depth=depth,
     )  # fmt: skip
-    return replace(pair, **triplets.hashed(folder, pair))
+    return triplets.hashed(folder, pair)
 
 
 def source_again(record: ImageRecord) -> bool:
@@ -242,5 +242,3 @@ def source_again(record: ImageRecord) -> bool:
 def _nearest(record: ImageRecord) -> tuple[bool, float]:
     found = FACE_DISTANCE.read(record.measurements)
     return source_again(record), 9.0 if found is None else found
-
-

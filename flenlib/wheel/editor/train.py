@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -122,12 +123,8 @@ def score(
             if [use.file for use in family.loras] != [str(p) for p, _ in wanted]:
                 lora.stack(family, wanted)
             seed = seed_of(settings.seed, target.name)
-            options = {
-                "steps": settings.sampling_steps,
-                "guidance": settings.guidance,
-                "references": (open_image(source),),
-            }
-            picture = family.sample(pair.edit_prompt, seed=seed, **options)
+            how: dict[str, Any] = {"steps": settings.sampling_steps, "guidance": settings.guidance}
+            picture = family.sample(pair.edit_prompt, seed=seed, **how, references=(open_image(source),))
             facts = {"made_by": "editor", "prompt": pair.edit_prompt, "seed": seed, "step": step}
             save_picture(picture, drawn, facts | {"character": project.character.name})
         facts = {"step": step, "source": source.name, "target": target.name, "path": str(drawn)}

@@ -69,7 +69,7 @@ def draw(
         case = next(r for r in cases if job.filename.startswith(f"{Path(r.filename).stem}__"))
         record = put_record(tries, job, path, "edit", editor.facts, case.caption, editor.routes.depth)
         record.extra["corrects"] = case.filename
-        record.measurements |= look(see(job, path, reference, case.measurements[FACE_DISTANCE.limit], hand))
+        record.measurements |= look(see(job, path, reference, FACE_DISTANCE.limit_in(case.measurements), hand))
     tries.save()
     return tries
 

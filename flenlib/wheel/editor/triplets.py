@@ -139,9 +139,7 @@ def _criteria(pairs: Sequence[Triplet], settings: Corrections) -> list[Criterion
     corrections = [p for p in pairs if not p.positive]
     held = [p for p in corrections if p.held_out]
     learnt = [p for p in pairs if not p.held_out]
-    unclear = [
-        Path(p.target_image).name for p in corrections if _difference(p) < CLEAR
-    ]
+    unclear = [Path(p.target_image).name for p in corrections if _difference(p) < CLEAR]
     good = sum(p.positive for p in learnt)
     share = good / len(learnt) if learnt else 0.0
     unknown = [Path(p.target_image).name for p in pairs if not (p.source_sha256 and p.target_sha256)]
