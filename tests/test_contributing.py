@@ -8,6 +8,8 @@ import pytest
 
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.flow import stamps
+from flenlib.models import registry
+from flenlib.models.families import FAMILIES
 from flenlib.params import Curate, Iteration
 from flenlib.project import ROOT, open_iteration
 from flenlib.steps import record
@@ -26,12 +28,13 @@ def examples(tmp_path_factory):
     source.save()
     names = {"project": project, "__name__": "contributing"}
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
-    assert all(len(block.strip().splitlines()) <= 14 for block in blocks)
+    assert all(len(block.strip().splitlines()) <= 15 for block in blocks)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "my_steps", SimpleNamespace(run=lambda *given: names["run"](*given)))
         for block in blocks:
             exec(compile(block, "CONTRIBUTING.md", "exec"), names)
         yield names
+        del FAMILIES["flux_schnell"], registry.KNOWN["flux-schnell"]
 
 
 def test_a_step_and_a_flow(examples):
@@ -42,3 +45,14 @@ def test_a_step_and_a_flow(examples):
     assert stamps.is_done(project, step, settings)
     assert stamps.is_done(project, step, settings.model_copy(update={"iteration": "v1", "anyway": True}))
     assert not stamps.is_done(project, step, settings.model_copy(update={"curate": Curate(seed=99)}))
+
+
+def test_a_measure(examples):
+    assert examples["found"] == {"redness": 255.0}
+    assert examples["REDNESS"].label == "redness (of 255, lower is better)"
+
+
+def test_a_family(examples):
+    assert examples["model"].family is examples["Schnell"]
+    with pytest.raises(ValueError, match="cannot be used as editor"):
+        registry.resolve("flux-schnell", "editor")
