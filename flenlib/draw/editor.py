@@ -1,4 +1,4 @@
-"""A model in the role of the editor: it changes a picture as it is told, through the LoRAs that serve the edit."""
+"""A model in the role of the editor: it changes a picture by an instruction, through the LoRAs that serve the edit."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import nn
@@ -130,10 +130,21 @@ def memory_gib() -> float:
     return total / 2**30
 
 
-def machine_report() -> dict[str, Any]:
-    """Return what this machine is: python, cpu, cores, memory_gib, gpus (name and memory_gib), packages (versions)."""
+class Machine(TypedDict):
+    """What a machine is: versions by package, and its GPUs by name and memory."""
+
+    python: str
+    cpu: str
+    cores: int
+    memory_gib: float
+    gpus: list[dict[str, str | float]]
+    packages: dict[str, str]
+
+
+def machine_report() -> Machine:
+    """Return what this machine is."""
     gpus = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
-    return {
+    found: Machine = {
         "python": platform.python_version(),
         "cpu": platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -141,6 +152,7 @@ def machine_report() -> dict[str, Any]:
         "gpus": [{"name": gpu.name, "memory_gib": round(gpu.total_memory / 2**30, 1)} for gpu in gpus],
         "packages": {name: _version(name) for name in PACKAGES},
     }
+    return found
 
 
 def _version(package: str) -> str:

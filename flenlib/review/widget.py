@@ -37,6 +37,9 @@ AS_IT_IS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 
 MAXIMUM_UPLOAD = 200_000_000
 
+Question = dict[str, Any]
+"""What the browser asks: a kind, and what that kind needs, as plain JSON."""
+
 Reply = tuple[dict[str, Any], list[bytes]]
 
 
@@ -78,7 +81,7 @@ class ReviewWidget(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return f"review of {len(self.desk.records)} pictures, {len(self.desk.decided)} decided"
 
-    def _receive(self, _: Any, question: dict[str, Any], buffers: Sequence[bytes]) -> None:
+    def _receive(self, _: Any, question: Question, buffers: Sequence[bytes]) -> None:
         """Answer one question of the browser, at once or, where a picture has to be read, from a thread."""
         slow: dict[str, Callable[..., Reply]] = {"thumbnail": self._thumbnail, "full": self._full, "faces": self._faces}
         asked = question["ask"]
@@ -97,7 +100,7 @@ class ReviewWidget(anywidget.AnyWidget):
         else:
             self.send({"to": number, **content}, buffers)
 
-    def _on_open(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
+    def _on_open(self, question: Question, _: Sequence[bytes]) -> Reply:
         """What a new window needs: the filters' words, and the saved views (none, with a message, when damaged)."""
         records = self.desk.records.values()
         views, said = {}, ""
@@ -114,7 +117,7 @@ class ReviewWidget(anywidget.AnyWidget):
             "folder": str(self.desk.dataset.folder), "total": len(records),
         }, []  # fmt: skip
 
-    def _on_view(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
+    def _on_view(self, question: Question, _: Sequence[bytes]) -> Reply:
         """The filenames of a view, the dates of the decisions on them, and where the first undecided one is."""
         changed = self.desk.refresh()
         second = bool(question.get("second"))
@@ -125,24 +128,24 @@ class ReviewWidget(anywidget.AnyWidget):
         state = self._state({"second": names if second else ()}, Answer(said=changed.said))
         return state | {"names": names, "dates": dates, "start": start}, []
 
-    def _on_items(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
+    def _on_items(self, question: Question, _: Sequence[bytes]) -> Reply:
         return self._state(question, Answer(question["names"])), []
 
-    def _on_decide(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
+    def _on_decide(self, question: Question, _: Sequence[bytes]) -> Reply:
         given = (question["names"], question["label"], question["reasons"], question.get("seen"))
         return self._state(question, self.desk.decide(*given, second=bool(question.get("second")))), []
 
-    def _on_undo(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
+    def _on_undo(self, question: Question, _: Sequence[bytes]) -> Reply:
         return self._state(question, self.desk.undo(bool(question.get("second")))), []
 
-    def _on_redo(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
+    def _on_redo(self, question: Question, _: Sequence[bytes]) -> Reply:
         return self._state(question, self.desk.redo(bool(question.get("second")))), []
 
-    def _on_look(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
+    def _on_look(self, question: Question, _: Sequence[bytes]) -> Reply:
         """Whatever another window, kernel or run has decided since this one was last asked."""
         return self._state(question, self.desk.refresh()), []
 
-    def _on_upload(self, question: dict[str, Any], buffers: Sequence[bytes]) -> Reply:
+    def _on_upload(self, question: Question, buffers: Sequence[bytes]) -> Reply:
         """One part of a corrected picture; a message to a notebook server may not be larger than 10 MiB."""
         parts = self._uploads.setdefault(question["upload"], [])
         parts.append(bytes(buffers[0]))
@@ -153,18 +156,18 @@ class ReviewWidget(anywidget.AnyWidget):
             )
         return {}, []
 
-    def _on_correct(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
+    def _on_correct(self, question: Question, _: Sequence[bytes]) -> Reply:
         parts = self._uploads.pop(question.get("upload", ""), None)
         content = b"".join(parts) if parts is not None else None
         given = (question["name"], question["issue"], question["prompt"])
         answer = self.desk.correct(*given, content, question.get("file", ""), second=bool(question.get("second")))
         return self._state(question, answer), []
 
-    def _on_save_view(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
+    def _on_save_view(self, question: Question, _: Sequence[bytes]) -> Reply:
         view = View.of(question["view"]) if question["view"] else None
         return {"views": self.desk.saved_views(question["name"], view)}, []
 
-    def _on_pair(self, question: dict[str, Any], _: Sequence[bytes]) -> Reply:
+    def _on_pair(self, question: Question, _: Sequence[bytes]) -> Reply:
         """Keep the answer on a pair, if one is given or taken back, and say which pair is next."""
         said = ""
         if question.get("won") is not None:
@@ -176,7 +179,7 @@ class ReviewWidget(anywidget.AnyWidget):
         more = {"pair": answer.names, "standing": self.desk.standing(), "count": len(self.desk.compared())}
         return self._state({}, Answer(answer.names, said or answer.said)) | more, []
 
-    def _state(self, question: dict[str, Any], answer: Answer) -> dict[str, Any]:
+    def _state(self, question: Question, answer: Answer) -> dict[str, Any]:
         """What an answer comes to: its pictures and those of the ``page`` that the browser wants again.
 
         In a ``second`` look the pictures are blind; the question then names all that are looked at again.
@@ -189,7 +192,7 @@ class ReviewWidget(anywidget.AnyWidget):
             "progress": self.desk.progress(second), "gaps": self.desk.gaps(),
         }  # fmt: skip
 
-    def _path(self, question: dict[str, Any]) -> Path:
+    def _path(self, question: Question) -> Path:
         if question["picture"].startswith("corrected/"):
             folder = self.desk.dataset.folder
             path = (folder / question["picture"]).resolve()
@@ -199,10 +202,10 @@ class ReviewWidget(anywidget.AnyWidget):
         dataset, record = self._places[question["picture"]]
         return self.desk.picture(record, dataset)
 
-    def _thumbnail(self, question: dict[str, Any]) -> Reply:
+    def _thumbnail(self, question: Question) -> Reply:
         return {"type": "image/jpeg"}, [thumbnail(self._path(question), THUMBNAIL)]
 
-    def _full(self, question: dict[str, Any]) -> Reply:
+    def _full(self, question: Question) -> Reply:
         path = self._path(question)
         picture = open_image(path)  # so that a damaged one gives a message and no half picture
         with Image.open(path) as image:
@@ -213,6 +216,6 @@ class ReviewWidget(anywidget.AnyWidget):
         picture.save(buffer, "PNG")
         return {"type": "image/png", "size": picture.size}, [buffer.getvalue()]
 
-    def _faces(self, question: dict[str, Any]) -> Reply:
+    def _faces(self, question: Question) -> Reply:
         path = self._path(question)
         return {"boxes": [face.box for face in faces_in([path])[0]], "size": open_image(path).size}, []

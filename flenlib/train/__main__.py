@@ -95,7 +95,7 @@ def _not_measured(run: params.TrainRun, found: data.Data, faces: ReferenceSet | 
 
 
 def _previews(run: params.TrainRun, found: data.Data) -> list[Preview]:
-    """Return what is drawn while training: the prompts told, or captions of held-out pictures, then of others."""
+    """Return what is drawn while training: the given prompts, or captions of held-out pictures, then of others."""
     options: dict[str, Any] = {"steps": run.preview_steps, "guidance": run.preview_guidance}
     shown = {sample.caption: sample for sample in (*found.held_out, *found.samples)}
     if not run.prompts:

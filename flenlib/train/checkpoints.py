@@ -1,4 +1,4 @@
-"""What a training run leaves on disk so that a killed one goes on exactly: step folders, the log, what it was told.
+"""What a training run leaves on disk so that a killed one goes on exactly: step folders, the logs, its settings.
 
 <folder>/training.json                              settings, samples and model of the run
 <folder>/log.csv                                    one row an optimiser step
@@ -26,6 +26,9 @@ from flenlib.train.flow import BINS
 
 COLUMNS = ["step", "loss", "lr", "grad_norm", *(f"bin_{b}" for b in range(BINS)), "seconds"]
 """The columns of ``log.csv``; those of ``watch.csv`` are the measures taken (`flenlib.train.watch`)."""
+
+Row = dict[str, Any]
+"""One row of a log by column; None where nothing was measured."""
 
 
 def step_folder(folder: Path, step: int) -> Path:
@@ -96,7 +99,7 @@ def forget_after(folder: Path, step: int, watched: Sequence[str] = ("step",)) ->
             write_atomic(path, "\n".join([header, *kept, ""]).encode())
 
 
-def log_row(folder: Path, row: dict[str, Any], name: str = "log.csv") -> None:
+def log_row(folder: Path, row: Row, name: str = "log.csv") -> None:
     """Append one row to ``log.csv`` or ``watch.csv``, its values in the order of the columns; None is left empty."""
     path = folder / name
     with writing(f"step {row['step']}", path), path.open("a", encoding="utf-8") as file:
@@ -132,11 +135,11 @@ def writing(what: str, path: Path) -> Iterator[None]:
 
 
 class OtherRun(ValueError):
-    """The folder holds a run that was told something else; the sentence says what."""
+    """The folder holds a run with other settings, samples or model; the sentence says which."""
 
 
 def check_same(folder: Path, run: dict[str, Any]) -> None:
-    """Record what a run was told in ``training.json``, or compare with what is recorded there, section by section.
+    """Record a run's settings, samples and model in ``training.json``, or compare them with those recorded there.
 
     Raises OtherRun naming the first thing that changed, or ValueError for a ``training.json`` that cannot be read.
     """
@@ -149,7 +152,7 @@ def check_same(folder: Path, run: dict[str, Any]) -> None:
     change = _change(before, {**before, **run})
     if change:
         raise OtherRun(
-            f"{folder} holds a run that was told otherwise: {change}; put it back to go on with that run, "
+            f"{folder} holds another run: {change}; put it back to go on with that run, "
             "or give another folder, or delete this one, to train from the start"
         )
     if run.keys() - before.keys():

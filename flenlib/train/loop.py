@@ -69,7 +69,7 @@ def train(
     without its transformer is encoded with first, then lets its text encoders go and loads the transformer.
     ``held_out`` samples are only measured; ``faces`` are those the previews are compared with; each of ``measures``
     that applies to a preview or to a LoRA gets its column in ``watch.csv``.
-    ``on_event(kind, facts)`` is told of every "encoded", "sample", "watch", "checkpoint" and "step". ``stop_after``
+    ``on_event(kind, facts)`` hears of every "encoded", "sample", "watch", "checkpoint" and "step". ``stop_after``
     saves and returns after that step. ``cache_folder`` can be shared between runs and is ``<folder>/cache`` by
     default.
 
@@ -188,7 +188,7 @@ class _Run:
         self.accelerator.wait_for_everyone()
         return final
 
-    def _step(self) -> dict[str, Any]:
+    def _step(self) -> checkpoints.Row:
         """Make one optimiser step and return its row of the log."""
         started, settings, number = time.perf_counter(), self.settings, self.step + 1
         rate = optimizers.learning_rate(settings, number)
@@ -287,7 +287,7 @@ def _sample_facts(samples: Sequence[Sample]) -> list[dict[str, Any]]:
 
 
 def _model_facts(family: Family) -> dict[str, str]:
-    """Return which model is trained, as far as can be told before its transformer is loaded."""
+    """Return which model is trained, as far as is known before its transformer is loaded."""
     facts = registry.model_facts(family)
     return {"family": family.name} | {name: facts[name] for name in ("name", "precision", "hash")}
 
@@ -305,5 +305,5 @@ def _shift_line(family: Family) -> tuple[float, float, float, float]:
     return 256, math.log(config.shift), 4096, math.log(config.shift)
 
 
-def _nobody(kind: str, facts: dict[str, Any]) -> None:
+def _nobody(kind: str, facts: checkpoints.Row) -> None:
     """Tell nobody."""

@@ -30,7 +30,7 @@ from flenlib.train.cache import Cache, Sample, read
 VALIDATION_TIMES = (0.125, 0.375, 0.625, 0.875)
 """The middles of four equal parts of the way from picture to noise."""
 
-OnEvent = Callable[[str, dict[str, Any]], None]
+OnEvent = Callable[[str, checkpoints.Row], None]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Watch:
             with self._writing():
                 self.writer.close()
 
-    def step(self, row: dict[str, Any]) -> None:
+    def step(self, row: checkpoints.Row) -> None:
         """Tell TensorBoard of one optimiser step."""
         with self._writing():
             for name in ("loss", "lr", "grad_norm"):
@@ -95,7 +95,7 @@ class Watch:
     def look(self, family: Family, step: int, last: int, on_event: OnEvent) -> None:
         """Draw, measure and validate what is due at a step, and write it down."""
         draw, validate = self.due(step, last)
-        row: dict[str, Any] = dict.fromkeys(self.columns) | {"step": step, "previews": 0}
+        row: checkpoints.Row = dict.fromkeys(self.columns) | {"step": step, "previews": 0}
         if draw:
             pictures = self._draw(family, step, on_event)
             row |= self._measured(pictures) | {"previews": len(pictures)}

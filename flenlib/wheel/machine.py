@@ -19,7 +19,7 @@ EXAMPLE_GPU = "RTX 4090 24 GB"
 """The GPU that predictions are made for on a machine without one."""
 
 
-def machine_table(report: dict[str, Any]) -> pd.DataFrame:
+def machine_table(report: placement.Machine) -> pd.DataFrame:
     """Return the machine as a table of one column."""
     gpus = ", ".join(f"{gpu['name']} ({gpu['memory_gib']:.0f} GiB)" for gpu in report["gpus"])
     rows = {
@@ -32,7 +32,7 @@ def machine_table(report: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame({"this machine": rows})
 
 
-def sentence(report: dict[str, Any]) -> str:
+def sentence(report: placement.Machine) -> str:
     """Return the machine in one line."""
     gpus = ", ".join(f"{gpu['name']} with {gpu['memory_gib']:.0f} GiB" for gpu in report["gpus"]) or "no GPU"
     return f"{report['cores']} cores, {report['memory_gib']:.0f} GiB of memory, {gpus}"
@@ -122,7 +122,7 @@ def _on_hub(model: registry.Model) -> Criterion:
     return Criterion(name, True, f"{model.page}, licence {model.licence}")
 
 
-def result(report: dict[str, Any], asked: Models) -> results.CheckMachine:
+def result(report: placement.Machine, asked: Models) -> results.CheckMachine:
     """Return what step 00 came to."""
     return results.CheckMachine(sentence=sentence(report), machine=report, criteria=criteria(asked))
 

@@ -25,7 +25,7 @@ from flenlib.params import Iteration, Train
 from flenlib.project import Project
 from flenlib.steps import Criterion, Facts
 from flenlib.train.cache import Sample
-from flenlib.train.checkpoints import OtherRun
+from flenlib.train.checkpoints import OtherRun, Row
 from flenlib.train.loop import Result, train
 from flenlib.train.watch import OnEvent, Preview
 from flenlib.wheel import guards, results
@@ -108,9 +108,9 @@ class LivePlot:
 
     def __init__(self, every_seconds: float = 5.0) -> None:
         self.every, self.shown, self.handle = every_seconds, 0.0, None
-        self.rows: dict[str, list[dict[str, Any]]] = {"step": [], "watch": []}
+        self.rows: dict[str, list[Row]] = {"step": [], "watch": []}
 
-    def __call__(self, kind: str, facts: dict[str, Any]) -> None:
+    def __call__(self, kind: str, facts: Row) -> None:
         """Take one event of the training loop."""
         if kind not in self.rows:
             return

@@ -13,6 +13,9 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from torch import nn
 
+Inputs = dict[str, Any]
+"""What a pipeline or a transformer is called with, by its own parameter names."""
+
 
 class Architecture:
     """The facts of one family, filled in by its class."""
@@ -29,7 +32,7 @@ class Architecture:
     guidance: ClassVar[float]
     """What its published models are sampled at."""
     caption_empty: ClassVar[str] = ""
-    """What it is told in place of a caption that is dropped, and in place of a negative prompt."""
+    """What it is given in place of a caption that is dropped, and in place of a negative prompt."""
 
     blocks: ClassVar[tuple[str, ...]]
     """The transformer's lists of blocks, in whose Linear layers a LoRA can be put."""
@@ -73,7 +76,7 @@ class Architecture:
         raise NotImplementedError
 
     @classmethod
-    def inputs(cls, config: Any, batch: int, target: int, reference: int, text: int) -> dict[str, Any]:
+    def inputs(cls, config: Any, batch: int, target: int, reference: int, text: int) -> Inputs:
         """Return what a transformer of a configuration is called with for so many tokens, as empty bfloat16 tensors.
 
         ``target`` tokens of the picture that is learnt, ``reference`` tokens after them, ``text`` tokens.

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from flenlib.dataset.images import fit
 from flenlib.models import lora, lora_file, placement
 from flenlib.models.batch import Batch, Encoded
-from flenlib.models.families.architecture import Architecture
+from flenlib.models.families.architecture import Architecture, Inputs
 from flenlib.models.start import Start
 
 
@@ -147,7 +147,7 @@ class Family(Architecture):
         if conditions is None:
             self._need_encoders()
         pipeline, (wide, high) = self._pipeline(references, start, control), self._size(references, start)
-        how: dict[str, Any] = {"width": width or wide, "height": height or high, "num_inference_steps": steps}
+        how: Inputs = {"width": width or wide, "height": height or high, "num_inference_steps": steps}
         how |= {} if start is None else start.inputs()
         how |= {} if control is None else {"control_image": control}
         how["generator"] = torch.Generator("cpu").manual_seed(seed)
@@ -164,7 +164,7 @@ class Family(Architecture):
         guidance: float,
         references: Sequence[Image.Image],
         conditions: Encoded | None,
-        how: dict[str, Any],
+        how: Inputs,
     ) -> Image.Image:
         """Return what a pipeline draws; ``how`` are its arguments that every family's pipelines have."""
         raise NotImplementedError

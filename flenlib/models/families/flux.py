@@ -25,11 +25,12 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from flenlib.models.batch import Batch, Encoded, one_grid
+from flenlib.models.families.architecture import Inputs
 from flenlib.models.families.base import Family
 from flenlib.models.start import Start
 
 TRAINING_GUIDANCE = 1.0
-"""The guidance a distilled model is told while it is trained; it is sampled at about 3.5."""
+"""The guidance a distilled model is given while it is trained; it is sampled at about 3.5."""
 
 _ATTENTION = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
 _JOINT = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out")
@@ -112,7 +113,7 @@ class Flux(Family):
         )
 
     @classmethod
-    def inputs(cls, config: Any, batch: int, target: int, reference: int, text: int) -> dict[str, Any]:
+    def inputs(cls, config: Any, batch: int, target: int, reference: int, text: int) -> Inputs:
         """Return what the transformer is called with, as empty tensors."""
         return super().inputs(config, batch, target, reference, text) | {
             "guidance": torch.empty(batch, dtype=torch.bfloat16),
@@ -191,9 +192,9 @@ class Flux(Family):
         guidance: float,
         references: Sequence[Image.Image],
         conditions: Encoded | None,
-        how: dict[str, Any],
+        how: Inputs,
     ) -> Image.Image:
-        inputs: dict[str, Any] = {"prompt": text}
+        inputs: Inputs = {"prompt": text}
         if conditions is not None:
             embeds = {"prompt_embeds": conditions.text, "pooled_prompt_embeds": conditions.pooled}
             inputs = {name: tensor[None].to(self.device, self.dtype) for name, tensor in embeds.items()}

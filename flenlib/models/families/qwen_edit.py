@@ -21,6 +21,7 @@ from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import (
 from PIL import Image
 
 from flenlib.models.batch import Encoded
+from flenlib.models.families.architecture import Inputs
 from flenlib.models.families.qwen_image import QwenImage
 from flenlib.models.families.qwen_processor import load_processor, reference_areas
 from flenlib.models.start import Start
@@ -99,7 +100,7 @@ class QwenEdit(QwenImage):
         guidance: float,
         references: Sequence[Image.Image],
         conditions: Encoded | None,
-        how: dict[str, Any],
+        how: Inputs,
     ) -> Image.Image:
         pictures = {"image": list(references)} if len(references) else {}
         with reference_areas(self.condition_area, self.reference_area):

@@ -25,6 +25,7 @@ from torch import nn
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from flenlib.models.batch import Batch, Encoded, one_grid
+from flenlib.models.families.architecture import Inputs
 from flenlib.models.families.base import Family
 from flenlib.models.start import Start
 
@@ -74,7 +75,7 @@ class QwenImage(Family):
         return QwenImageTransformer2DModel(num_layers=(layers or cls.layers)[0], num_attention_heads=heads or 24)
 
     @classmethod
-    def inputs(cls, config: Any, batch: int, target: int, reference: int, text: int) -> dict[str, Any]:
+    def inputs(cls, config: Any, batch: int, target: int, reference: int, text: int) -> Inputs:
         """Return what the transformer is called with, as empty tensors and the shapes of its pictures."""
         pictures = [(1, 1, target), *([(1, 1, reference)] if reference else [])]
         return super().inputs(config, batch, target, reference, text) | {"img_shapes": [pictures] * batch}
@@ -147,10 +148,10 @@ class QwenImage(Family):
         guidance: float,
         references: Sequence[Image.Image],
         conditions: Encoded | None,
-        how: dict[str, Any],
+        how: Inputs,
     ) -> Image.Image:
         """Return what a pipeline draws at a true classifier-free guidance; 1 turns it off."""
-        inputs: dict[str, Any] = {"prompt": text, "negative_prompt": self.caption_empty if guidance > 1 else None}
+        inputs: Inputs = {"prompt": text, "negative_prompt": self.caption_empty if guidance > 1 else None}
         if conditions is not None:
             inputs = self._embeds(conditions, guidance > 1)
         return pipeline(**inputs, **how, true_cfg_scale=guidance).images[0]
