@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ class CheckMachine(StepResult):
     """Step 00: what this machine is."""
 
     notebook = "00_check_machine"
-    machine: dict[str, Any]
+    machine: Mapping[str, Any]
 
 
 class CurateSource(StepResult):

@@ -200,7 +200,7 @@ def test_it_is_planned_for():
 
 def test_it_trains_and_goes_on_where_it_stopped(trained, models, tmp_path):
     whole, samples = trained
-    assert whole.steps == 2 and whole.log["loss"].gt(0).all() and whole.watched["validation"].notna().any()
+    assert whole.steps == 2 and whole.log["loss"].gt(0).all() and whole.watched["validation_loss"].notna().any()
     generator = open_generator(models, transformer=False)
     train(generator.family, samples, SETTINGS, tmp_path / "lora", stop_after=1)
     again = train(open_generator(models).family, samples, SETTINGS, tmp_path / "lora")
