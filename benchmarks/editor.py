@@ -29,6 +29,7 @@ from flenlib.measure.statistics import verdict
 from flenlib.mini import answers
 from flenlib.mini.hand import Renderer
 from flenlib.models import community
+from flenlib.models.settings import check
 from flenlib.project import Project, open_iteration
 from flenlib.train.cache import Sample
 from flenlib.train.loop import train
@@ -46,7 +47,7 @@ def character(root: Path, number: int) -> tuple[Project, Dataset]:
     project = open_iteration({"name": f"person_{number}", "trigger": "ohwx_char", "kind": "fictional"}, root=root)
     raw = root / "raw" / str(number)
     mini.draw_sources(FIRST + number, raw)
-    return project, curate.curate(project, params.check("curate", {"folder": str(raw)})).dataset
+    return project, curate.curate(project, check(models={}, curate={"folder": str(raw)})[1]).dataset
 
 
 def triplets(project: Project, source: Dataset, edits: int) -> list[Sample]:
@@ -63,9 +64,9 @@ def triplets(project: Project, source: Dataset, edits: int) -> list[Sample]:
 
 def measured(root: Path, numbers: range, lora: Path, settings: params.CompareEditors) -> dict[str, pd.DataFrame]:
     """Return the table of every edit of the unseen people, by editor."""
-    editor = open_editor(params.Models())
+    models, review = check(models={}, review_enriched={})
+    editor = open_editor(models)
     found = {editor_scores.BASE: Routes(), "lora": Routes([community.parse(str(lora))])}
-    review = params.check("review_enriched", {})
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in found}
     for number in numbers:
         project, source = character(root, number)
@@ -89,15 +90,16 @@ def main() -> None:
     parser.add_argument("--sampling", type=int, default=16, help="steps of sampling")
     parser.add_argument("--lora", type=Path, default=None, help="measure this LoRA instead of training one")
     options = parser.parse_args()
-    settings = params.check("compare_editors", {"edits_per_source": options.measured, "steps": options.sampling})
+    asked = {"edits_per_source": options.measured, "steps": options.sampling, "slack": 1.75}
+    models, settings = check(models={}, compare_editors=asked)
     with tempfile.TemporaryDirectory() as folder:
         root, lora = Path(folder), options.lora
         if lora is None:
             samples = [s for n in range(options.people) for s in triplets(*character(root, n), options.edits)]
             print(f"training on {len(samples)} triplets of {options.people} people", flush=True)
-            editor = open_editor(params.Models())
+            editor = open_editor(models)
             last = {"steps": options.steps, "checkpoint_every": options.steps, "sample_every": options.steps}
-            lora = train(editor.family, samples, params.check("train_editor", last), root / "lora").lora
+            lora = train(editor.family, samples, check(models=models, train_editor=last)[1], root / "lora").lora
             editor.free()
         tables = measured(root, range(options.people, options.people + options.unseen), lora, settings)
     print(editor_scores.summary(tables).to_string())

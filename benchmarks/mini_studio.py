@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from flenlib import words
 from flenlib.dataset import prompts
 from flenlib.draw import load
 from flenlib.measure.statistics import wilson
@@ -167,7 +168,7 @@ def measure_editor(table: Table, judge: Judge, n: int, steps: int) -> tuple[Qwen
         edited.append(np.asarray(editor.sample(text, seed=i, steps=steps, guidance=2.0, references=(picture,))))
     pictures = np.stack(edited)
     answers = judge.answers(pictures)
-    for kind in (*prompts.EDIT_KINDS, "expression"):
+    for kind in (*words.EDITS, "expression"):
         mine = [i for i in range(n) if EDITS[i % len(EDITS)][0] == kind]
         table.share(
             f"editor: {kind} as asked", [answers[EDITS[i % len(EDITS)][2]][i] == EDITS[i % len(EDITS)][3] for i in mine]

@@ -20,7 +20,6 @@ from typing import Any
 
 import pandas as pd
 
-from flenlib import params
 from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.records import Dataset
 from flenlib.flow.run import call
@@ -30,6 +29,7 @@ from flenlib.measure.identity import KEPT, verdict
 from flenlib.measure.measures import DIVERSITY, FACE_FOUND, HELD_OUT_FACE_DISTANCE, RECOGNISED
 from flenlib.measure.plots import COLOURS, Plot
 from flenlib.measure.statistics import cluster_bootstrap
+from flenlib.models.settings import load_iteration
 from flenlib.params import Guards, Iteration
 from flenlib.project import Project, open_iteration
 from flenlib.train.cache import Sample
@@ -191,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.turns < 2:
             raise ValueError(f"turns is {options.turns}; at least 2 are needed to see anything change")
-        settings = params.load(options.params)
+        settings = load_iteration(options.params)
         project = open_iteration(settings.character, "v1")
         frame = run(project, settings, options.turns)
         folder = _folder(project)

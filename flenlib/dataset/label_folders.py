@@ -15,7 +15,8 @@ from flenlib.dataset.corrected import FOLDER, store
 from flenlib.dataset.files import copy, link_or_copy
 from flenlib.dataset.images import sha256
 from flenlib.dataset.journal import Decision, Journal, in_force
-from flenlib.dataset.records import LABELS, Dataset, ImageRecord
+from flenlib.dataset.records import Dataset, ImageRecord
+from flenlib.words import LABELS
 
 FOLDERS = {"good": "good", "needs_correction": "corrections", "reject": "rejected"}
 """The folder each label is shown in, beside ``metadata.json``."""

@@ -22,8 +22,8 @@ from flenlib.dataset.files import link_or_copy, write_atomic
 from flenlib.dataset.images import sha256
 from flenlib.dataset.imports import EXTENSIONS
 from flenlib.dataset.triplets import Triplet
+from flenlib.words import LAYOUTS
 
-LAYOUTS = ("ai-toolkit", "musubi-tuner", "diffsynth", "imagefolder")
 _FILES = {"musubi-tuner": "dataset.jsonl", "diffsynth": "metadata.json", "imagefolder": "metadata.jsonl"}
 _COLUMNS = {
     "musubi-tuner": (("control_path", "control_path_0"), ("image_path",), ("caption",)),

@@ -11,6 +11,8 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from flenlib.words import EDITS
+
 ANGLES = ("front", "half-left", "profile-left", "half-right", "profile-right", "back")
 HEIGHTS = ("level", "high", "low")
 EXPRESSIONS = ("neutral", "smiling", "angry", "sad")
@@ -20,7 +22,6 @@ BACKGROUNDS = ("clean", "studio", "forest", "beach", "urban", "spaceship", "libr
 OUTFITS = ("t-shirt", "jacket", "dress", "suit", "hoodie")
 STYLES = ("photo", "oil painting", "watercolor", "sketch")
 
-EDIT_KINDS = ("background", "lighting", "style", "camera")
 FACE_ANGLES = ("front", "half-left", "half-right")
 """Angles at which a face detector can be expected to find a face."""
 
@@ -163,12 +164,12 @@ def edit_prompt(kind: str, value: str) -> str:
     return _EDIT_TEMPLATES[kind].format(value=value)
 
 
-def edits_offered(kinds: tuple[str, ...] = EDIT_KINDS) -> int:
+def edits_offered(kinds: tuple[str, ...] = EDITS) -> int:
     """Return how many different edits the kinds offer for one source."""
-    return sum(len(_EDIT_CHOICES[choose("edit kind", kind, EDIT_KINDS)]) for kind in kinds)
+    return sum(len(_EDIT_CHOICES[choose("edit kind", kind, EDITS)]) for kind in kinds)
 
 
-def enrichment_plan(per_source: int, seed: int, kinds: tuple[str, ...] = EDIT_KINDS) -> list[tuple[str, str]]:
+def enrichment_plan(per_source: int, seed: int, kinds: tuple[str, ...] = EDITS) -> list[tuple[str, str]]:
     """Return ``per_source`` (kind, value) edits for one source, every kind as often as the others, none twice.
 
     Raises ValueError when more edits are asked for than the kinds offer.

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Integral
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 import pandas
 from filelock import FileLock, Timeout
@@ -20,9 +20,8 @@ from PIL import Image
 
 from flenlib.dataset.files import write_atomic
 from flenlib.dataset.images import open_image, sha256
+from flenlib.words import LABELS, Label
 
-Label = Literal["good", "needs_correction", "reject"]
-LABELS: tuple[Label, ...] = get_args(Label)
 NOT_MEASURED = "not measured"
 """What a measurement is when there is nothing to measure (a back view has no face): never 0, never left out."""
 

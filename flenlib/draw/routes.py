@@ -18,12 +18,13 @@ from PIL import Image
 
 from flenlib.dataset import triplets
 from flenlib.dataset.files import write_json
-from flenlib.dataset.prompts import EDIT_KINDS, edit_prompt
+from flenlib.dataset.prompts import edit_prompt
 from flenlib.models import community, lora, registry
 from flenlib.models.community import ALWAYS, FINISH, Use
 from flenlib.models.families.base import Family
 from flenlib.params import Models
 from flenlib.project import Project
+from flenlib.words import EDITS
 
 Stack = tuple[tuple[Path, float], ...]
 
@@ -128,7 +129,7 @@ class Routes:
     def table(self) -> pd.DataFrame:
         """Return what each kind of edit goes through: one row a pass."""
         rows = []
-        for kind in EDIT_KINDS:
+        for kind in EDITS:
             for number, each in enumerate(self.passes(kind, "..."), 1):
                 names = ", ".join(f"{Path(path).stem} {weight:g}" for path, weight in each.stack) or "the base editor"
                 rows.append({"edit": kind, "pass": number, "LoRAs": names, "asked as": each.prompt})

@@ -15,8 +15,9 @@ import sys
 
 from flenlib import params
 from flenlib.flow import lock
-from flenlib.flow.run import StepFailed, run_all
+from flenlib.flow.run import run_all
 from flenlib.flow.wheel import WHEEL
+from flenlib.models.settings import load_iteration
 from flenlib.project import Project, open_iteration
 from flenlib.steps import record
 
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     lab.add_argument("options", nargs="*", help="after --: options of JupyterLab, such as --port 9999")
     options = parser.parse_args(arguments)
     try:
-        settings: params.Iteration = params.load(options.params)
+        settings = load_iteration(options.params)
         project = open_iteration(settings.character, settings.iteration)
         if options.command == "report":
             _report(project, settings)
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
             _lab(project, settings, options.options)
         else:
             _run(project, settings, getattr(options, "number", None))
-    except (StepFailed, lock.Busy, ValueError, FileNotFoundError, PermissionError) as error:
+    except (RuntimeError, ValueError, FileNotFoundError, PermissionError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -25,9 +25,13 @@ NOTEBOOKS = ROOT / "notebooks"
 
 
 def parameters(step: Step, settings: FlowSettings) -> dict[str, object]:
-    """Return what a notebook's parameters cell is given: the character, the iteration, and the step's sections."""
+    """Return what a notebook's parameters cell is given: the character, the iteration, models and the step's sections.
+
+    The models are given to every notebook: what its sections leave out depends on them.
+    """
     values = {"character": settings.character.model_dump(), "iteration": settings.iteration, "anyway": settings.anyway}
-    return values | {name: getattr(settings, name).model_dump() for name in step.sections}
+    wanted = ("models", *step.sections)
+    return values | {name: section.model_dump() for name, section in settings if name in wanted}
 
 
 def copy_path(project: Project, step: Step) -> Path:

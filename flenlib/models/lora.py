@@ -25,13 +25,13 @@ from torch import nn
 
 from flenlib.models.community import split_weight
 from flenlib.models.families import FAMILIES
+from flenlib.words import ADAPTERS
 
 if TYPE_CHECKING:
     from flenlib.models.families.base import Family
 
 ADAPTER = "trained"
 """peft cannot take "train": it names a method of every module."""
-KINDS = ("lora", "dora", "lokr")
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def attach(
 
 def check_kind(kind: str, precision: str, offload: str) -> None:
     """Raise ValueError for an unknown kind of LoRA, or one that cannot be trained on a base so loaded."""
-    if kind not in KINDS:
-        raise ValueError(f"the kind of LoRA is {kind!r}; it must be one of {', '.join(KINDS)}")
+    if kind not in ADAPTERS:
+        raise ValueError(f"the kind of LoRA is {kind!r}; it must be one of {', '.join(ADAPTERS)}")
     if kind == "lokr" and precision == "nf4":
         raise ValueError("a lokr cannot be put on nf4 weights, which have no shape; use lora or dora, or bf16 or int8")
     if kind == "dora" and offload == "group":
@@ -110,7 +110,7 @@ def new_config(kind: str, rank: int, alpha: float, names: list[str]) -> PeftConf
 
 
 def kind_of_config(config: PeftConfig) -> str:
-    """Return which of ``KINDS`` a peft configuration describes."""
+    """Return which of ``words.ADAPTERS`` a peft configuration describes."""
     if isinstance(config, LoKrConfig):
         return "lokr"
     return "dora" if config.use_dora else "lora"
@@ -243,7 +243,7 @@ def families_of(path: str | Path) -> list[type[Family]]:
 
 
 def kind_of(path: str | Path) -> str:
-    """Return which of ``KINDS`` a LoRA file holds, from its keys."""
+    """Return which of ``words.ADAPTERS`` a LoRA file holds, from its keys."""
     with safe_open(path, framework="pt") as file:
         keys = "\n".join(file.keys())
     if ".lokr_" in keys:

@@ -14,14 +14,13 @@ import torch
 from torch import nn
 
 from flenlib.models.quantise import quantise
+from flenlib.words import OFFLOADS, PRECISIONS
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
     from flenlib.models.families.base import Family
 
-PRECISIONS = ("fp32", "bf16", "int8", "nf4")
-OFFLOADS = ("none", "model", "group")
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "bitsandbytes", "face_recognition", "papermill")
 
 
@@ -128,6 +127,14 @@ def memory_gib() -> float:
     if limit.is_file() and limit.read_text().strip().isdigit():
         total = min(total, int(limit.read_text()))
     return total / 2**30
+
+
+def gpu_gib(device: str = "auto") -> float | None:
+    """Return the GiB of memory of the GPU that ``auto``, ``cuda`` or ``cuda:1`` names; None for a cpu or no GPU."""
+    index = int(device.partition(":")[2] or 0)
+    if device == "cpu" or index >= torch.cuda.device_count():
+        return None
+    return torch.cuda.get_device_properties(index).total_memory / 2**30
 
 
 class Machine(TypedDict):

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -21,6 +21,7 @@ from huggingface_hub import errors
 
 from flenlib.models import lora, placement, shipped
 from flenlib.models.families import FAMILIES, of_pipeline, register
+from flenlib.models.families.architecture import Settings
 from flenlib.models.families.base import Family
 from flenlib.models.families.flux import Flux
 from flenlib.models.families.qwen_edit import QwenEdit
@@ -45,6 +46,8 @@ class Model:
     resolution: int = 1024
     wording: str = "plain"
     """How it is asked: a name in ``dataset.prompts.WORDINGS``."""
+    settings: Settings = field(default_factory=dict)
+    """What it wants otherwise than its family does."""
 
     @property
     def page(self) -> str:
@@ -55,8 +58,8 @@ class Model:
 KNOWN = {
     model.name: model
     for model in (
-        Model("mini-flux", Flux, "", "Apache-2.0", 0.02, resolution=96, wording="grammar"),
-        Model("mini-qwen-edit", QwenEdit, "", "Apache-2.0", 0.02, resolution=96),
+        Model("mini-flux", Flux, "", "Apache-2.0", 0.02, False, 96, "grammar", shipped.MINI_FLUX),
+        Model("mini-qwen-edit", QwenEdit, "", "Apache-2.0", 0.02, False, 96, settings=shipped.MINI_QWEN_EDIT),
         Model("flux-dev", Flux, "black-forest-labs/FLUX.1-dev", "FLUX.1 [dev] Non-Commercial", 31.4, gated=True),
         Model("qwen-image", QwenImage, "Qwen/Qwen-Image", "Apache-2.0", 53.7),
         Model("qwen-image-2512", QwenImage, "Qwen/Qwen-Image-2512", "Apache-2.0", 53.7),
@@ -197,8 +200,8 @@ def _folder_model(folder: Path) -> Model:
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**30
     resolution = placement.pipeline_facts(str(folder)).get("resolution", 1024)
     name = _name_of(str(folder))
-    wording = KNOWN[name].wording if name in KNOWN else "plain"
-    return Model(name, family, str(folder), size_gib=size, resolution=resolution, wording=wording)
+    like = KNOWN.get(name, Model(name, family, ""))  # a shipped pipeline named by its folder
+    return replace(like, family=family, source=str(folder), size_gib=size, resolution=resolution)
 
 
 def _family_of(index: Path, name: str) -> type[Family]:

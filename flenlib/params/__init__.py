@@ -1,12 +1,12 @@
-"""What one iteration is told: a validated section of settings for each step, from YAML or a notebook's cell.
+"""The settings of an iteration: a validated section for each step, from YAML or a notebook's cell.
 
-A section is a dict in the YAML file and in the notebook that uses it; `check` fills in what is left out, turns text
-such as ``1e-4`` into numbers, and answers an unknown key with the nearest known one.
+A section is a dict in the YAML file and in the notebook that uses it; `check` turns text such as ``1e-4`` into numbers
+and answers an unknown key with the nearest known one. What a file leaves out comes from its models:
+``flenlib.models.settings``.
 """
 
-from flenlib.params.reading import SECTIONS, check, load
+from flenlib.params.reading import EXTENDS, SECTIONS, Layer, build, check, merge, origin, read
 from flenlib.params.sections import (
-    TARGET_PRESETS,
     Card,
     Character,
     CompareEditors,
@@ -28,8 +28,8 @@ from flenlib.params.sections import (
 )
 
 __all__ = [
+    "EXTENDS",
     "SECTIONS",
-    "TARGET_PRESETS",
     "Card",
     "Character",
     "CompareEditors",
@@ -41,6 +41,7 @@ __all__ = [
     "Generate",
     "Guards",
     "Iteration",
+    "Layer",
     "Models",
     "Phase",
     "Review",
@@ -48,6 +49,9 @@ __all__ = [
     "Train",
     "TrainEditor",
     "TrainRun",
+    "build",
     "check",
-    "load",
+    "merge",
+    "origin",
+    "read",
 ]

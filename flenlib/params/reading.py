@@ -1,8 +1,10 @@
-"""Reading settings from YAML or a notebook's parameters cell, and saying in a sentence what is wrong with them."""
+"""Reading settings from YAML or a notebook's parameters cell, and one sentence for each thing wrong with them."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -11,7 +13,16 @@ from pydantic import BaseModel, ValidationError
 
 from flenlib.params.sections import Iteration, Section
 
+EXTENDS = "extends"
 File = TypeVar("File", bound=Section)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings from one source, such as a params file: fields by section, and what stands outside of sections."""
+
+    source: str
+    values: Mapping[str, Any]
 
 
 def _is_section(model: type[Section], name: str) -> bool:
@@ -25,7 +36,7 @@ SECTIONS: dict[str, type[Section]] = {
 
 
 def check(section: str, values: dict[str, Any] | Section) -> Any:
-    """Return the validated model of one section; a checked one is returned as it is, so that a cell can be run again.
+    """Return one validated section, over the schema's defaults alone; a checked one is returned as it is.
 
     Raises ValueError in one sentence a line: which key, which value, what was expected; an unknown key names the
     nearest known one.
@@ -34,15 +45,60 @@ def check(section: str, values: dict[str, Any] | Section) -> Any:
         raise ValueError(f"section {section!r} is not known; it must be one of {', '.join(SECTIONS)}")
     if isinstance(values, SECTIONS[section]):
         return values
-    return _validate(SECTIONS[section], values, section)
+    return _validate(SECTIONS[section], values, lambda key: section)
 
 
-def load(path: str | Path, model: type[File] = Iteration) -> File:
-    """Read a params file, of an iteration or of a ``TrainRun``.
+def read(path: str | Path, model: type[Section] = Iteration) -> list[Layer]:
+    """Return what a params file gives, unchecked, after what the files it ``extends`` give, the furthest first.
 
-    Raises FileNotFoundError, or ValueError naming the file, the key and the value.
+    ``extends`` is a path beside the file. Raises FileNotFoundError, or ValueError naming the file and what is wrong.
     """
-    path = Path(path)
+    layers: list[Layer] = []
+    paths = [Path(path)]
+    while True:
+        values = _parse(paths[-1], named_by=paths[-2] if len(paths) > 1 else None)
+        empty = {name: {} for name, value in values.items() if value is None and _is_section(model, name)}
+        further = values.pop(EXTENDS, None)
+        layers.insert(0, Layer(str(paths[-1]), values | empty))
+        if further is None:
+            return layers
+        if not isinstance(further, str):
+            raise ValueError(f"{paths[-1]}: {EXTENDS} is {further!r}; give one file, such as v1.yaml")
+        paths.append(paths[-1].parent / further)
+        if paths[-1].resolve() in [each.resolve() for each in paths[:-1]]:
+            raise ValueError(f"params files extend each other in a circle: {' -> '.join(map(str, paths))}")
+
+
+def merge(layers: Sequence[Layer]) -> dict[str, Any]:
+    """Return the values of layers put together: a later one replaces single fields of a section, not the section."""
+    merged: dict[str, Any] = {}
+    for name, value in (item for layer in layers for item in layer.values.items()):
+        both = isinstance(value, dict) and isinstance(merged.get(name), dict)
+        merged[name] = merged[name] | value if both else value
+    return merged
+
+
+def build(model: type[File], layers: Sequence[Layer]) -> File:
+    """Return the validated whole of layers, the later over the earlier.
+
+    Raises ValueError in one sentence a line, each naming the layer that gave the value.
+    """
+    return _validate(model, merge(layers), lambda key: origin(layers, key) or layers[-1].source)
+
+
+def origin(layers: Sequence[Layer], key: Sequence[Any]) -> str:
+    """Return the source of the last layer that gives a key such as ("train", "steps"); "" where none does."""
+    return next((layer.source for layer in reversed(layers) if _gives(layer.values, key[:2])), "")
+
+
+def _gives(values: Mapping[str, Any], key: Sequence[Any]) -> bool:
+    inner = values.get(key[0]) if key else None
+    return inner is not None and (len(key) == 1 or not isinstance(inner, dict) or key[1] in inner)
+
+
+def _parse(path: Path, named_by: Path | None) -> dict[str, Any]:
+    if not path.is_file() and named_by:
+        raise FileNotFoundError(f"{named_by} extends {path}, which does not exist; {EXTENDS} names a file beside it")
     if not path.is_file():
         raise FileNotFoundError(f"params file {path} does not exist; give PARAMS=params/<character>/<iteration>.yaml")
     try:
@@ -51,12 +107,11 @@ def load(path: str | Path, model: type[File] = Iteration) -> File:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold sections such as 'character:' and 'train:', not {type(values).__name__}")
-    empty = {name for name, value in values.items() if value is None and _is_section(model, name)}
-    return _validate(model, values | {name: {} for name in empty}, str(path))
+    return values
 
 
 class _OnceEach(yaml.SafeLoader):
-    """YAML as ever, but a key given twice is refused: the last would win, and nobody would be told."""
+    """YAML that refuses a key given twice, of which the last would win in silence."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         lines: dict[str, int] = {}
@@ -70,13 +125,13 @@ class _OnceEach(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _validate(model: type[Section], values: Any, where: str) -> Any:
+def _validate(model: type[Section], values: Any, where: Callable[[tuple[Any, ...]], str]) -> Any:
     if not isinstance(values, dict):
-        raise ValueError(f"{where} must be a dict of settings, not {values!r}")
+        raise ValueError(f"{where(())} must be a dict of settings, not {values!r}")
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise ValueError("\n".join(_sentence(model, where, item) for item in error.errors())) from None
+        raise ValueError("\n".join(_sentence(model, where(item["loc"]), item) for item in error.errors())) from None
 
 
 def _sentence(model: type[Section], where: str, item: Any) -> str:

@@ -1,4 +1,8 @@
-"""The settings of an iteration: one validated model a step. Knows no files and no models."""
+"""The settings of an iteration: one validated section a step. Knows no files and no models.
+
+A default here is what suits any published model; what a model or its family wants instead is in its own ``settings``
+(``flenlib/models``), and ``flenlib.models.settings`` puts the two together.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-TARGET_PRESETS = ("attention", "attention+mlp", "all-linear")
-"""Which layers a LoRA is put on; what they mean in each family is said in ``models/lora.py``."""
+from flenlib import words
 
 
 class Section(BaseModel):
@@ -30,9 +33,9 @@ class Character(Section):
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="folder name of the character")
     trigger: str = Field(min_length=3, pattern=r"^\S+$", description="token that stands for the character in prompts")
     class_noun: str = Field(default="person", min_length=1, description="what the character is: person, woman, robot")
-    kind: Literal["fictional", "real"] = Field(description="real needs a consent statement on record")
+    kind: words.Kind = Field(description="real needs a consent statement on record")
     consent: str = Field(default="", description="who consented, to what, and when; required for a real person")
-    age: Literal["adult", "minor"] = Field(default="adult", description="a minor can never be asked for adult content")
+    age: words.Age = Field(default="adult", description="a minor can never be asked for adult content")
     adult_content: bool = Field(default=False, description="allow adult prompts for an adult character")
 
     @property
@@ -53,21 +56,19 @@ class Models(Section):
         default=[],
         description="on the editor: 'multiple-angles:0.9', 'path:0.8', hub ids, or 'adopted' (docs/loras.md)",
     )
-    editor_mode: Literal["stack", "sequence"] = Field(
+    editor_mode: words.EditorMode = Field(
         default="stack", description="editor_loras together by weight, or one after another by kind of edit"
     )
-    precision: Literal["fp32", "bf16", "int8", "nf4"] = Field(default="fp32", description="of the base weights")
-    offload: Literal["none", "model", "group"] = Field(
-        default="none", description="what is moved off the card when idle"
-    )
-    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1")
+    precision: words.Precision = Field(default="bf16", description="of the base weights")
+    offload: words.Offload = Field(default="none", description="what is moved off the GPU when idle")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1")
 
 
 class Curate(Section):
     """Step 1.1."""
 
     folder: str = Field(default="", description="folder of pictures to import; empty: the mini studio draws twelve")
-    minimum_size: int = Field(default=64, gt=0, description="shorter side, pixels; 512 for real models")
+    minimum_size: int = Field(default=512, gt=0, description="shorter side, pixels")
     minimum_sharpness: float = Field(default=60.0, ge=0, description="variance of the Laplacian on the face")
     minimum_usable: int = Field(default=10, gt=0, description="pictures the step needs to succeed")
     minimum_angles: int = Field(default=2, gt=0, description="different angles the step needs")
@@ -84,14 +85,14 @@ class Enrich(Section):
     edits_per_source: int = Field(
         default=0, ge=0, description="edits drawn of each source; 0: five, or as many as make 50 in all"
     )
-    kinds: list[Literal["background", "lighting", "style", "camera"]] = Field(
-        default=["background", "lighting", "style", "camera"],
+    kinds: list[words.Edit] = Field(
+        default=[*words.EDITS],
         min_length=1,
         description="kinds of edit, in equal shares",
     )
     tries: int = Field(default=2, gt=0, description="seeds tried before a drifted edit is left to review")
-    steps: int = Field(default=16, gt=0, description="sampling steps; 40 for the real editor")
-    guidance: float = Field(default=2.0, ge=1, description="true_cfg_scale; 4.0 for the real editor")
+    steps: int = Field(default=40, gt=0, description="sampling steps")
+    guidance: float = Field(default=4.0, ge=1, description="true_cfg_scale")
     slack: float = Field(
         default=1.75, gt=0, description="threshold = the sources' own spread x slack x the kind's factor"
     )
@@ -101,7 +102,7 @@ class Enrich(Section):
 class Review(Section):
     """Steps 1.3 and 1.7: who decides, and how strictly."""
 
-    reviewer: Literal["human", "file", "auto"] = Field(default="auto", description="who labels")
+    reviewer: words.Reviewer = Field(default="human", description="who labels")
     person: str = Field(default="", description="your name, when several people review")
     file: str = Field(default="", description="CSV of filename,label,reasons when reviewer is file")
     minimum_good: int = Field(default=30, ge=0, description="good pictures the step needs (1.3)")
@@ -127,34 +128,34 @@ class Phase(Section):
 class Train(Section):
     """Steps 1.4 and 1.8: one LoRA."""
 
-    steps: int = Field(default=600, gt=0, description="optimiser steps; 1000-2000 for FLUX.1-dev")
-    batch_size: int = Field(default=4, gt=0, description="of all processes together")
+    steps: int = Field(default=1500, gt=0, description="optimiser steps")
+    batch_size: int = Field(default=1, gt=0, description="of all processes together")
     accumulate: int = Field(default=1, gt=0, description="micro-steps per optimiser step")
-    learning_rate: float = Field(default=2e-3, gt=0, description="1e-4 for the real models; 1 for prodigy")
+    learning_rate: float = Field(default=1e-4, gt=0, description="1 for prodigy")
     warmup: int = Field(default=20, ge=0, description="steps of linear warm-up")
-    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    schedule: words.Schedule = "constant"
     rank: int = Field(default=16, gt=0)
     alpha: float = Field(default=16.0, gt=0)
-    adapter: Literal["lora", "dora", "lokr"] = "lora"
+    adapter: words.Adapter = "lora"
     targets: str | list[str] = Field(
-        default="all-linear", description="attention, attention+mlp, all-linear, or a list of layer name endings"
+        default="attention", description="attention, attention+mlp, all-linear, or a list of layer name endings"
     )
-    timesteps: Literal["logit_normal", "uniform", "shifted"] = "logit_normal"
-    optimizer: Literal["adamw", "adamw8bit", "paged_adamw8bit", "adafactor", "prodigy", "schedule_free"] = "adamw"
+    timesteps: words.Timesteps = "logit_normal"
+    optimizer: words.Optimizer = "adamw"
     weight_decay: float = Field(default=1e-2, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
     caption_dropout: float = Field(default=0.05, ge=0, le=1)
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the averaged LoRA that is saved; 0 is off")
     gradient_checkpointing: bool = Field(default=False, description="less memory, more time")
     compile: bool = Field(default=False, description="torch.compile of the transformer's blocks")
-    checkpoint_every: int = Field(default=200, gt=0)
-    sample_every: int = Field(default=200, gt=0, description="previews drawn, and measured")
-    validate_every: int = Field(default=200, gt=0, description="loss on held-out pictures, at fixed noise and times")
+    checkpoint_every: int = Field(default=250, gt=0)
+    sample_every: int = Field(default=250, gt=0, description="previews drawn, and measured")
+    validate_every: int = Field(default=250, gt=0, description="loss on held-out pictures, at fixed noise and times")
     resolution: list[int] = Field(
         default=[], description="one or several, such as [512, 768, 1024]; empty: the model's own"
     )
     flip: bool = Field(default=False, description="draw mirrored pictures too; a face is not its mirror image")
-    focus: Literal["none", "face", "mask", "edit"] = Field(
+    focus: words.Focus = Field(
         default="none", description="where the loss counts in full: found faces, mask pictures, what an edit changed"
     )
     unfocused: float = Field(default=0.1, ge=0, lt=1, description="what the loss counts elsewhere")
@@ -165,8 +166,8 @@ class Train(Section):
     @field_validator("targets")
     @classmethod
     def _known_preset(cls, value: str | list[str]) -> str | list[str]:
-        if not value or (isinstance(value, str) and value not in TARGET_PRESETS):
-            raise PydanticCustomError("targets", f"Input should be one of {', '.join(TARGET_PRESETS)}, or a list")
+        if not value or (isinstance(value, str) and value not in words.TARGETS):
+            raise PydanticCustomError("targets", f"Input should be one of {', '.join(words.TARGETS)}, or a list")
         return value
 
     @field_validator("resolution", mode="before")
@@ -200,9 +201,9 @@ class TrainRun(Section):
 
     character: Character
     model: str = Field(default="mini-flux", description="registered name, hub id or local folder")
-    precision: Literal["fp32", "bf16", "int8", "nf4"] = Field(default="fp32", description="of the base weights")
-    offload: Literal["none", "model", "group"] = "none"
-    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1")
+    precision: words.Precision = Field(default="bf16", description="of the base weights")
+    offload: words.Offload = "none"
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1")
     data: list[str] = Field(
         min_length=1, description="kohya folders (10_name inside), folders with metadata.json or triplets.json"
     )
@@ -221,13 +222,11 @@ class TrainRun(Section):
 class TrainEditor(Train):
     """Step 2.2: the editor's own LoRA. The reference picture stays where captions are dropped."""
 
-    steps: int = Field(default=300, gt=0, description="optimiser steps; 1000 for Qwen-Image-Edit-2509")
+    steps: int = Field(default=1000, gt=0, description="optimiser steps")
     rank: int = Field(default=16, gt=0, description="8-16")
-    checkpoint_every: int = Field(default=100, gt=0, description="checkpoints are scored on held-out triplets")
-    sample_every: int = Field(default=300, gt=0)
-    validate_every: int = Field(default=100, gt=0)
-    sampling_steps: int = Field(default=16, gt=0, description="of the pictures checkpoints are scored by; 40 real")
-    guidance: float = Field(default=2.0, ge=1, description="true_cfg_scale of these pictures; 4.0 for the real editor")
+    checkpoint_every: int = Field(default=250, gt=0, description="checkpoints are scored on held-out triplets")
+    sampling_steps: int = Field(default=40, gt=0, description="of the pictures checkpoints are scored by")
+    guidance: float = Field(default=4.0, ge=1, description="true_cfg_scale of these pictures")
 
 
 class Guards(Section):
@@ -246,17 +245,17 @@ class Guards(Section):
 class Corrections(Section):
     """Step 2.1: what review sent back becomes (source, instruction, corrected picture)."""
 
-    hand: Literal["person", "tries", "renderer", "off"] = Field(
+    hand: words.Hand = Field(
         default="person", description="who corrects what nobody corrected yet; off: leave wheel 2 out"
     )
-    labels: list[Literal["needs_correction", "reject"]] = Field(
+    labels: list[words.SentBack] = Field(
         default=["needs_correction"], min_length=1, description="which pictures are corrected"
     )
-    reviewer: Literal["human", "file", "auto"] = Field(default="auto", description="who picks among tries")
+    reviewer: words.Reviewer = Field(default="human", description="who picks among tries")
     file: str = Field(default="", description="CSV of filename,label,reasons when reviewer is file")
     tries: int = Field(default=4, gt=0, description="pictures tried for each, by improved prompts and seeds")
-    steps: int = Field(default=16, gt=0, description="sampling steps of a try; 40 for the real editor")
-    guidance: float = Field(default=2.0, ge=1, description="true_cfg_scale of a try; 4.0 for the real editor")
+    steps: int = Field(default=40, gt=0, description="sampling steps of a try")
+    guidance: float = Field(default=4.0, ge=1, description="true_cfg_scale of a try")
     positive_share: float = Field(default=0.3, ge=0, lt=1, description="share of what is learnt that is good edits")
     held_out_share: float = Field(
         default=0.15, ge=0, lt=1, description="of corrections, whole sources, kept from training to score checkpoints"
@@ -268,9 +267,7 @@ class Corrections(Section):
     pairs: list[str | dict[str, str]] = Field(
         default=[], description="folders of pairs to add, or {control: ..., target: ...} (docs/second-wheel.md)"
     )
-    export: list[Literal["ai-toolkit", "musubi-tuner", "diffsynth", "imagefolder"]] = Field(
-        default=[], description="layouts to write the pairs in, for other trainers"
-    )
+    export: list[words.Layout] = Field(default=[], description="layouts to write the pairs in, for other trainers")
     seed: int = 41
 
     @field_validator("pairs", mode="before")
@@ -287,18 +284,16 @@ class Corrections(Section):
 class CompareEditors(Section):
     """Step 2.3: which editor the next iteration uses."""
 
-    strategies: list[Literal["use", "combine", "train", "hybrid"]] = Field(
+    strategies: list[words.Strategy] = Field(
         default=["train"], description="beside the base editor: each community LoRA, all of them, ours, ours with them"
     )
     community: list[str] = Field(default=[], description="for use, combine and hybrid: 'multiple-angles:0.9', files")
-    mode: Literal["stack", "sequence"] = Field(default="stack", description="how several LoRAs are run")
+    mode: words.EditorMode = Field(default="stack", description="how several LoRAs are run")
     weight: float = Field(default=1.0, gt=0, description="of our own LoRA")
     edits_per_source: int = Field(default=3, gt=0)
-    kinds: list[Literal["background", "lighting", "style", "camera"]] = Field(
-        default=["background", "lighting", "style", "camera"], min_length=1
-    )
-    steps: int = Field(default=16, gt=0, description="sampling steps; 40 for the real editor")
-    guidance: float = Field(default=2.0, ge=1, description="true_cfg_scale; 4.0 for the real editor")
+    kinds: list[words.Edit] = Field(default=[*words.EDITS], min_length=1)
+    steps: int = Field(default=40, gt=0, description="sampling steps")
+    guidance: float = Field(default=4.0, ge=1, description="true_cfg_scale")
     slack: float = Field(default=1.75, gt=0, description="of the face threshold, as enrich.slack")
     adopt: str = Field(default="auto", description="auto (the stated rule), base, or the name of a compared editor")
     seed: int = 43
@@ -308,8 +303,8 @@ class Generate(Section):
     """Step 1.5."""
 
     prompts: int = Field(default=30, gt=0, description="novel prompts")
-    seeds_per_prompt: int = Field(default=2, gt=0)
-    steps: int = Field(default=16, gt=0, description="28 for FLUX.1-dev")
+    seeds_per_prompt: int = Field(default=4, gt=0)
+    steps: int = Field(default=28, gt=0, description="sampling steps")
     guidance: float = Field(default=3.5, ge=0)
     lora_weight: float = Field(default=1.0, ge=0)
     seed: int = 23
@@ -326,7 +321,7 @@ class Card(Section):
     """Notebook 31 and step 1.8: how LoRAs are compared."""
 
     seeds_per_cell: int = Field(default=4, gt=0)
-    steps: int = Field(default=16, gt=0)
+    steps: int = Field(default=28, gt=0, description="sampling steps")
     guidance: float = Field(default=3.5, ge=0)
     lora_weight: float = Field(default=1.0, ge=0)
     seed: int = 31

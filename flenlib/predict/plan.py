@@ -18,6 +18,7 @@ from flenlib.models.families.base import Family
 from flenlib.predict import costs
 from flenlib.predict.gpus import GIB, GPU, GPUS, pick_gpu
 from flenlib.predict.weights import first_layers, largest_block, lora_size, weights
+from flenlib.words import PRECISIONS
 
 CONTEXT_GIB = 0.8
 """What CUDA, its libraries and a fragmented allocator take beside tensors: assumed."""
@@ -121,9 +122,9 @@ def plan(
 ) -> Plan:
     """Predict a LoRA training of a published model on a gpu, this machine's by default; seconds are per micro-step.
 
-    ``adapter`` is one of ``lora.KINDS``; ``ema`` says whether an average of it is kept. Refuses nothing by itself: see
-    ``Plan.check``. Raises ValueError for unknown names, for group offload of quantised weights, and for what cannot be
-    trained through it: a dora, which reads weights that are away, and anything without gradient checkpointing.
+    ``adapter`` is one of ``words.ADAPTERS``; ``ema`` says whether an average of it is kept. Refuses nothing by itself:
+    see ``Plan.check``. Raises ValueError for unknown names, for group offload of quantised weights, and for what cannot
+    be trained through it: a dora, which reads weights that are away, and anything without gradient checkpointing.
     """
     placement.pick_dtype(precision, torch.device("cpu"))
     placement.check_offload(offload, precision)
@@ -299,7 +300,7 @@ def _with_nearest(
 def _nearby(settings: Settings, *, training: bool) -> Iterator[Settings]:
     """Yield other settings, the nearest first: checkpointing, then offload, then precision, then smaller pictures."""
     width, height = settings.resolution
-    lower = placement.PRECISIONS[placement.PRECISIONS.index(settings.precision) :]
+    lower = PRECISIONS[PRECISIONS.index(settings.precision) :]
     for share in (1.0, 0.75, 0.5) if training else (1.0,):
         size = (max(256, int(width * share) // 64 * 64), max(256, int(height * share) // 64 * 64))
         for precision in lower:

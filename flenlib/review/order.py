@@ -14,8 +14,9 @@ from filelock import FileLock
 
 from flenlib.dataset.files import write_atomic
 from flenlib.dataset.journal import Decision
-from flenlib.dataset.records import LABELS, NOT_MEASURED, ImageRecord
+from flenlib.dataset.records import NOT_MEASURED, ImageRecord
 from flenlib.measure.measures import FACE_DISTANCE
+from flenlib.words import LABELS
 
 SHUFFLED = 0.1
 """The share of pictures that come at a random place, so that a place in the order says nothing for certain."""

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from flenlib.dataset.journal import Decision
-from flenlib.dataset.records import LABELS
+from flenlib.words import LABELS
 
 WORDS = {"good": "good", "needs_correction": "fix", "reject": "reject"}
 """A short word for each label."""

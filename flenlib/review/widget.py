@@ -17,12 +17,13 @@ from PIL import Image
 
 from flenlib.dataset.images import open_image, thumbnail
 from flenlib.dataset.journal import Journal
-from flenlib.dataset.records import LABELS, Dataset, ImageRecord
+from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.measure.face_store import faces_in
 from flenlib.measure.measures import MEASURES, Measure
 from flenlib.review import order
 from flenlib.review.desk import REASONS, Answer, Desk
 from flenlib.review.order import View
+from flenlib.words import LABELS
 
 BROWSER = Path(__file__).parent / "browser"
 SCRIPTS = (

@@ -20,6 +20,7 @@ from flenlib.content import check_prompt
 from flenlib.dataset.images import open_image
 from flenlib.draw import load
 from flenlib.measure.faces import ReferenceSet, find_many
+from flenlib.models.settings import load_run
 from flenlib.project import open_iteration
 from flenlib.train import data, planning
 from flenlib.train.loop import train
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m flenlib.train", description=__doc__.split("\n")[0])
     parser.add_argument("params", help="YAML file of one training, such as params/train/flux_4090.yaml")
     try:
-        _train(params.load(parser.parse_args(arguments).params, params.TrainRun))
+        _train(load_run(parser.parse_args(arguments).params))
     except (ValueError, OSError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -11,6 +11,8 @@ import math
 
 import torch
 
+from flenlib.words import TIMESTEPS
+
 BINS = 10
 FLUX_LINE = (256, 0.5, 4096, 1.15)
 """The resolution shift of FLUX.1: mu is the line through (256 tokens, 0.5) and (4096 tokens, 1.15)."""
@@ -37,7 +39,7 @@ def sample_timesteps(
     if mode == "uniform":
         return torch.rand(n, generator=generator)
     if mode not in ("logit_normal", "shifted"):
-        raise ValueError(f"timesteps {mode!r} is not known; it must be one of logit_normal, uniform, shifted")
+        raise ValueError(f"timesteps {mode!r} is not known; it must be one of {', '.join(TIMESTEPS)}")
     times = torch.randn(n, generator=generator).sigmoid()
     if mode == "logit_normal":
         return times

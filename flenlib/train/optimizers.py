@@ -13,6 +13,7 @@ import torch
 from torch.nn import Parameter
 
 from flenlib.params import Train
+from flenlib.words import OPTIMIZERS
 
 
 def make(parameters: Sequence[Parameter], settings: Train) -> torch.optim.Optimizer:
@@ -44,8 +45,7 @@ def make(parameters: Sequence[Parameter], settings: Train) -> torch.optim.Optimi
         optimizer = AdamWScheduleFree(parameters, **options)
         optimizer.train()
         return optimizer
-    known = "adamw, adamw8bit, paged_adamw8bit, adafactor, prodigy, schedule_free"
-    raise ValueError(f"optimizer {name!r} is not known; it must be one of {known}")
+    raise ValueError(f"optimizer {name!r} is not known; it must be one of {', '.join(OPTIMIZERS)}")
 
 
 def learning_rate(settings: Train, step: int) -> float:

@@ -15,10 +15,11 @@ from flenlib.dataset import label_folders
 from flenlib.dataset.images import contact_sheet
 from flenlib.dataset.journal import Decision, Journal, in_force
 from flenlib.dataset.labels_file import read_labels_file
-from flenlib.dataset.records import LABELS, NOT_MEASURED, Dataset, ImageRecord
+from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.measure.measures import EDIT_DONE, FACE_DISTANCE, SHARPNESS_KEPT, UNCHANGED
 from flenlib.params import Review
 from flenlib.project import ROOT
+from flenlib.words import LABELS
 
 PEOPLE = ("human", "folder")
 """Reviewers that are people: in the widget, or by moving files."""

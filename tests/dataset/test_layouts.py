@@ -6,12 +6,13 @@ import pytest
 
 from flenlib.dataset import layouts, triplets
 from flenlib.dataset.triplets import Triplet
+from flenlib.words import LAYOUTS
 from tests.dataset.test_triplets import folder, make, picture
 
 __all__ = ["folder"]
 
 
-@pytest.mark.parametrize("layout", layouts.LAYOUTS)
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_is_exported_is_read_back(folder, tmp_path, layout):
     made = make(folder, 3)
     out = layouts.export(folder, made, tmp_path / "out", layout)
@@ -145,7 +146,7 @@ def test_a_row_of_the_wrong_type_is_named(tmp_path, row, words):
         layouts.read(tmp_path)
 
 
-@pytest.mark.parametrize("layout", layouts.LAYOUTS)
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_an_export_is_written_anew_only_when_it_differs(folder, tmp_path, layout):
     made = make(folder, 3)
     out = layouts.refresh(folder, made[:2], tmp_path / "out", layout)

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from flenlib.dataset import prompts
+from flenlib.words import EDITS
 
 
 def test_captions_follow_the_templates():
@@ -45,7 +46,7 @@ def test_the_enrichment_plan_spreads_over_kinds_and_repeats_nothing():
     plan = prompts.enrichment_plan(6, seed=1)
     assert len(set(plan)) == 6
     kinds = Counter(kind for kind, _ in plan)
-    assert set(kinds) == set(prompts.EDIT_KINDS) and max(kinds.values()) <= 2
+    assert set(kinds) == set(EDITS) and max(kinds.values()) <= 2
     assert plan == prompts.enrichment_plan(6, seed=1) != prompts.enrichment_plan(6, seed=2)
 
 

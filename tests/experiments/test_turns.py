@@ -8,6 +8,7 @@ from experiments import turns
 from flenlib import params
 from flenlib.dataset.images import read_provenance
 from flenlib.models import lora
+from flenlib.models.settings import load_iteration
 from flenlib.project import ROOT, Project, open_iteration
 from flenlib.wheel import guards, results
 from flenlib.wheel.mixture import mixture_table
@@ -28,7 +29,7 @@ def third(tmp_path):
 
 
 def fed(project, policy):
-    found = turns.learned(project, params.load(ROOT / "params" / "mini" / "turns.yaml"), policy)
+    found = turns.learned(project, load_iteration(ROOT / "params" / "mini" / "turns.yaml"), policy)
     assert found.depth == max((r.depth for d in _inherited(project, policy) for r in d), default=1)
     return mixture_table(found.samples)
 
@@ -65,14 +66,14 @@ def ran(tiny_flux, tiny_qwen_edit, tmp_path_factory):
         "character": CHARACTER,
         "iteration": "v1",
         "anyway": True,  # three edits of tiny models are no thirty good ones
-        "models": {"generator": str(tiny_flux), "editor": str(tiny_qwen_edit)},
-        "curate": {"folder": str(write_raw(home / "pictures"))},
+        "models": {"generator": str(tiny_flux), "editor": str(tiny_qwen_edit), "precision": "fp32"},
+        "curate": {"folder": str(write_raw(home / "pictures")), "minimum_size": 64},
         "enrich": {"edits_per_source": 1, "steps": 1, "tries": 1, "guidance": 1.0},
-        "review_enriched": {"accept_unmeasured": True, "margin": 9.0},
+        "review_enriched": {"reviewer": "auto", "accept_unmeasured": True, "margin": 9.0},
         "train": {"steps": 2, "batch_size": 1, "warmup": 1, "checkpoint_every": 2, "sample_every": 2, "rank": 2},
         "generate": {"prompts": 3, "seeds_per_prompt": 1, "steps": 1},
         "filter": {"threshold": 0.6},
-        "review_synthetic": {"select": 2},
+        "review_synthetic": {"reviewer": "auto", "select": 2},
         "card": {"seeds_per_cell": 1, "steps": 1},
     }
     (home / "turns.yaml").write_text(yaml.safe_dump(sections))

@@ -3,9 +3,9 @@
 import pytest
 import yaml
 
-from flenlib import params
 from flenlib.flow import WHEEL
 from flenlib.flow.__main__ import main
+from flenlib.models.settings import load_iteration
 from flenlib.project import open_iteration
 
 CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
@@ -55,7 +55,7 @@ def test_scientific_notation_written_as_text_is_a_number(tmp_path):
     path = tmp_path / "v1.yaml"
     path.write_text("character: {name: a, trigger: abc, kind: fictional}\ntrain: {learning_rate: 1e-4}\n")
     assert yaml.safe_load(path.read_text())["train"]["learning_rate"] == "1e-4"
-    assert params.load(path).train.learning_rate == 1e-4
+    assert load_iteration(path).train.learning_rate == 1e-4
 
 
 def test_a_real_person_needs_consent_before_anything_runs(tmp_path, capsys, monkeypatch):

@@ -6,11 +6,11 @@ identity must not hold.
 
 import pytest
 
-from flenlib import params
 from flenlib.dataset.records import NOT_MEASURED, Dataset
 from flenlib.flow import WHEEL
 from flenlib.flow.run import call
 from flenlib.models import lora, registry
+from flenlib.models.settings import iteration
 from flenlib.project import Project
 from flenlib.steps import record
 from tests.studio import write_raw
@@ -26,11 +26,15 @@ def pictures(tmp_path_factory):
 
 @pytest.mark.parametrize("generator", ["tiny_qwen_image", "tiny_qwen_edit"])
 def test_wheel_1_turns(generator, pictures, tiny_qwen_edit, tmp_path, request):
-    settings = params.Iteration(
+    settings = iteration(
         character={"name": "tester", "trigger": "ohwx_char", "kind": "fictional"},
         anyway=True,
-        models={"generator": str(request.getfixturevalue(generator)), "editor": str(tiny_qwen_edit)},
-        curate={"folder": str(pictures)},
+        models={
+            "generator": str(request.getfixturevalue(generator)),
+            "editor": str(tiny_qwen_edit),
+            "precision": "fp32",
+        },
+        curate={"folder": str(pictures), "minimum_size": 64},
         enrich={"edits_per_source": 1, "steps": 1, "tries": 1, "guidance": 1.0},
         review_enriched={"reviewer": "auto", "margin": 9.0},
         train=TRAIN,

@@ -2,14 +2,14 @@
 
 import pytest
 
-from flenlib.dataset.prompts import EDIT_KINDS
 from flenlib.models import community
+from flenlib.words import EDITS
 
 
 def test_every_entry_says_what_it_is_for():
     for lora in community.KNOWN.values():
         assert lora.purpose and lora.repository.count("/") == 1 and lora.page.startswith("https://")
-        assert all(kind in (*EDIT_KINDS, community.FINISH, community.ALWAYS) for kind in lora.kinds)
+        assert all(kind in (*EDITS, community.FINISH, community.ALWAYS) for kind in lora.kinds)
         assert lora.kinds or lora.needs  # what cannot be used here says why
         assert lora.licence in ("MIT", "Apache-2.0", community.UNSTATED, community.UNREAD)
     table = community.table()

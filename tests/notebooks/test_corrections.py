@@ -4,11 +4,11 @@ import nbformat
 import papermill
 import pytest
 
-from flenlib import params
 from flenlib.dataset import triplets
 from flenlib.dataset.journal import Journal
 from flenlib.dataset.records import Dataset
 from flenlib.flow import WHEEL, run
+from flenlib.models.settings import iteration
 from flenlib.project import ROOT
 from tests.wheel.editor.test_corrections import CHARACTER, project
 
@@ -18,7 +18,7 @@ __all__ = ["project"]
 def test_a_person_picks_among_tries_and_any_cell_can_be_run_again(project, tmp_path, monkeypatch):
     monkeypatch.setenv("FLENWHEEL_HOME", str(tmp_path))
     asked = {"hand": "tries", "reviewer": "human", "minimum": 1, "tries": 2, "steps": 1, "guidance": 1.0}
-    settings = params.Iteration(character=CHARACTER, anyway=True, corrections=params.Corrections(**asked))
+    settings = iteration(character=CHARACTER, anyway=True, corrections=asked)
     with pytest.raises(run.StepFailed, match="12 of 12 pictures wait for a label"):
         run.run_step(project, WHEEL.find(21), settings)
     stopped = nbformat.read(project.outputs / "21_curate_corrections.ipynb", as_version=4)

@@ -21,6 +21,7 @@ from flenlib.flow import WHEEL, report
 from flenlib.flow.__main__ import main
 from flenlib.flow.run import run_all
 from flenlib.flow.stamps import is_done
+from flenlib.models.settings import load_iteration
 from flenlib.project import open_iteration
 from flenlib.steps import record
 from tests.studio import write_raw
@@ -60,7 +61,7 @@ def iteration(tmp_path_factory, request):
     }
     path = home / "v1.yaml"
     path.write_text(yaml.safe_dump(sections))
-    settings = params.load(path)
+    settings = load_iteration(path)
     return open_iteration(settings.character), settings, path
 
 

@@ -4,6 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from flenlib import params
+from flenlib.models import settings
+from flenlib.models.settings import load_iteration
 
 CHARACTER = {"name": "maya", "trigger": "ohwx_maya", "kind": "fictional"}
 
@@ -83,7 +85,7 @@ def write(folder, text):
 
 def test_a_file_loads(tmp_path):
     text = "character: {name: maya, trigger: ohwx_maya, kind: fictional}\ntrain: {learning_rate: 1e-4}\n"
-    iteration = params.load(write(tmp_path, text))
+    iteration = load_iteration(write(tmp_path, text))
     assert iteration.character.subject == "ohwx_maya person"
     assert iteration.train.learning_rate == pytest.approx(1e-4)
     assert iteration.iteration == "v1"
@@ -109,7 +111,7 @@ def test_a_bad_file_gets_one_sentence_naming_it(tmp_path, text, said):
     path = write(tmp_path, text)
     before = path.read_bytes()
     with pytest.raises(ValueError) as caught:
-        params.load(path)
+        load_iteration(path)
     assert said in str(caught.value) and str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
@@ -117,13 +119,13 @@ def test_a_bad_file_gets_one_sentence_naming_it(tmp_path, text, said):
 
 def test_an_empty_section_is_its_defaults(tmp_path):
     text = "character: {name: maya, trigger: ohwx_maya, kind: fictional}\ntrain:\nenrich:  # nothing\n"
-    told = params.load(write(tmp_path, text))
-    assert told.train == params.Train() and told.enrich == params.Enrich()
+    told = load_iteration(write(tmp_path, text))
+    assert (told.train, told.enrich) == settings.check(models={}, train={}, enrich={})[1:]
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml does not exist; give PARAMS="):
-        params.load(tmp_path / "nowhere.yaml")
+        load_iteration(tmp_path / "nowhere.yaml")
 
 
 def test_pairs_are_folders_or_two_by_name():

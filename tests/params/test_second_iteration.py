@@ -2,14 +2,14 @@
 
 import pytest
 
-from flenlib import params
 from flenlib.models import community
+from flenlib.models.settings import load_iteration
 from flenlib.project import ROOT
 
 
 @pytest.mark.parametrize("folder", ["mini", "example_4090"])
 def test_v2_draws_with_what_v1_adopted_and_is_v1_otherwise(folder):
-    first, second = (params.load(ROOT / "params" / folder / f"{version}.yaml") for version in ("v1", "v2"))
+    first, second = (load_iteration(ROOT / "params" / folder / f"{version}.yaml") for version in ("v1", "v2"))
     assert second.iteration == "v2" and second.models.editor_loras == [community.ADOPTED]
     assert not first.models.editor_loras and second.generate.seed != first.generate.seed
     told = second.model_dump()

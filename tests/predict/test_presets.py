@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flenlib import params
 from flenlib.models import registry
+from flenlib.models.settings import load_run
 from flenlib.predict.plan import plan
 
 FOLDER = Path(__file__).parents[2] / "params" / "train"
@@ -15,7 +15,7 @@ GPUS = {"4090": "RTX 4090 24 GB", "80gb": "A100 80 GB"}
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_preset_fits_the_card_it_is_for(path):
-    run = params.load(path, params.TrainRun)
+    run = load_run(path)
     expected = plan(
         registry.resolve(run.model).family,
         precision=run.precision,

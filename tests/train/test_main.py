@@ -9,6 +9,7 @@ from flenlib import params
 from flenlib.dataset import triplets
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.measure.faces import ReferenceSet
+from flenlib.models.settings import load_run
 from flenlib.predict.gpus import GPU
 from flenlib.project import ROOT
 from flenlib.train import __main__ as program
@@ -24,6 +25,7 @@ def write(folder, **values):
     values = {
         "character": CHARACTER,
         "device": "cpu",
+        "precision": "fp32",
         "preview_steps": 1,
         "train": FAST,
         "output": str(folder / "lora"),
@@ -58,7 +60,7 @@ def test_what_is_odd_about_captions_is_said_once_for_all_pictures(tmp_path):
     folder = next((tmp_path / "data").iterdir())
     for n, path in enumerate(sorted(folder.glob("*.txt"))):
         path.write_text("ohwx, waist-up shot, red dress" if n else "photo of ohwx person")
-    run = params.load(write(tmp_path, data=[str(tmp_path / "data")], prior=[str(tmp_path / "prior")]), params.TrainRun)
+    run = load_run(write(tmp_path, data=[str(tmp_path / "data")], prior=[str(tmp_path / "prior")]))
     names = ", ".join(path.name for path in sorted(folder.glob("*.png"))[1:])
     found = data.gather(run)
     assert list(data.warnings(run, found.samples)) == [f"captions: class noun 'person' is missing ({names})"]
@@ -90,13 +92,13 @@ def test_a_folder_of_good_edits_alone_can_be_learnt(tmp_path):
     for name in ("before", "after"):
         picture(tmp_path / "pairs" / f"{name}.png", 1)
     triplets.write(tmp_path / "pairs", [triplets.Triplet("before.png", "make it", "after.png", positive=True)])
-    run = params.load(write(tmp_path, data=[str(tmp_path / "pairs")]), params.TrainRun)
+    run = load_run(write(tmp_path, data=[str(tmp_path / "pairs")]))
     assert [sample.kind for sample in data.gather(run).samples] == ["positive"]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "params" / "train").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_preset_measures_every_checkpoint_on_what_was_held_out(path):
-    run = params.load(path, params.TrainRun)
+    run = load_run(path)
     settings = run.train
     assert settings.checkpoint_every == settings.sample_every == settings.validate_every
     assert run.held_out or "Image-Edit" in run.model, "triplets say themselves which are held out"
@@ -104,7 +106,7 @@ def test_a_preset_measures_every_checkpoint_on_what_was_held_out(path):
 
 def test_what_will_not_be_measured_is_said(tmp_path):
     kohya(tmp_path / "data", head=2)
-    run = params.load(write(tmp_path, data=[str(tmp_path / "data")], train=FAST | {"sample_every": 3}), params.TrainRun)
+    run = load_run(write(tmp_path, data=[str(tmp_path / "data")], train=FAST | {"sample_every": 3}))
     learnt = data.gather(run)
     watched = data.Data(learnt.samples, learnt.samples)
     assert [s[:19] for s in program._not_measured(run, learnt, None)] == ["nothing is held out"]
@@ -125,7 +127,7 @@ def test_a_dataset_gives_its_good_pictures_and_keeps_the_held_out(tmp_path):
             ImageRecord(f"{n}.png", caption="ohwx", label=label, held_out=n == 3, attributes={"pose": "standing"})
         )
     dataset.save()
-    run = params.load(write(tmp_path, data=[str(tmp_path / "source")]), params.TrainRun)
+    run = load_run(write(tmp_path, data=[str(tmp_path / "source")]))
     found = data.gather(run)
     assert [s.image.name for s in found.samples] == ["0.png", "1.png"]
     assert [s.image.name for s in found.held_out] == ["3.png"] and found.samples[0].kind == "standing"
@@ -180,16 +182,16 @@ def test_masks_are_found_by_name(tmp_path):
     kohya(tmp_path / "data", head=2)
     picture(tmp_path / "masks" / "1.png", 3)
     values = {"data": [str(tmp_path / "data")], "masks": str(tmp_path / "masks")}
-    found = data.gather(params.load(write(tmp_path, **values), params.TrainRun))
+    found = data.gather(load_run(write(tmp_path, **values)))
     assert [s.mask and s.mask.name for s in found.samples] == [None, "1.png"]
     with pytest.raises(ValueError, match="holds no mask of any picture"):
-        data.gather(params.load(write(tmp_path, **values | {"masks": str(tmp_path)}), params.TrainRun))
+        data.gather(load_run(write(tmp_path, **values | {"masks": str(tmp_path)})))
 
 
 def test_what_cannot_fit_is_refused_before_anything_is_loaded(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(planning, "pick_gpu", lambda device: GPU("a card", 16, 97, 717))
     kohya(tmp_path / "data", head=2)
-    values = {"model": "flux-dev", "precision": "bf16", "data": [str(tmp_path / "data")]}
+    values = {"model": "flux-dev", "precision": "bf16", "offload": "none", "data": [str(tmp_path / "data")]}
     big = FAST | {"resolution": 1024, "batch_size": 1, "gradient_checkpointing": True, "optimizer": "adamw8bit"}
     assert program.main([str(write(tmp_path, **values, train=big))]) == 1
     assert "a card has 16 GiB: nearest that fits: flux at bf16, offload group" in capsys.readouterr().err

@@ -25,7 +25,7 @@ def raw(tmp_path_factory):
 
 
 def settings(folder, **more):
-    return params.check("curate", {"folder": str(folder), **more})
+    return params.check("curate", {"folder": str(folder), "minimum_size": 64, **more})
 
 
 def test_twelve_pictures_become_a_source_dataset(raw, tmp_path):

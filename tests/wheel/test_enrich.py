@@ -40,7 +40,7 @@ class Draughtsman:
 @pytest.fixture
 def project(tmp_path):
     project = open_iteration(CHARACTER, root=tmp_path)
-    curate.curate(project, params.check("curate", {"folder": str(write_raw(tmp_path / "raw"))}))
+    curate.curate(project, params.check("curate", {"folder": str(write_raw(tmp_path / "raw")), "minimum_size": 64}))
     return project
 
 

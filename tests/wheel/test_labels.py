@@ -230,7 +230,7 @@ def test_pristine_keeps_lineage_and_measurements(tmp_path):
 
     project = open_iteration({"name": "t", "trigger": "abc", "kind": "fictional"}, root=tmp_path)
     dataset = synthetic(tmp_path)
-    settings = params.check("review_synthetic", {"select": 2})
+    settings = params.check("review_synthetic", {"reviewer": "auto", "select": 2})
     journal = labels.collect(dataset, settings, select.strict_policy(dataset, [], settings))
     labels.apply(dataset, journal, settings, NOTEBOOK)
     pristine = select.write_pristine(project, dataset)

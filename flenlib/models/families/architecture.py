@@ -15,6 +15,8 @@ from torch import nn
 
 Inputs = dict[str, Any]
 """What a pipeline or a transformer is called with, by its own parameter names."""
+Settings = dict[str, dict[str, Any]]
+"""Defaults of sections of a params file: {section: {field: value}}."""
 
 
 class Architecture:
@@ -61,6 +63,13 @@ class Architecture:
     pixels_a_token: ClassVar[int] = 256
     native: ClassVar[int] = 1024
     """The side of a picture, in pixels, the published model draws; a mini model's own is in its ``flenlib.json``."""
+
+    settings: ClassVar[Settings] = {}
+    """Defaults that suit its published models; a row of the registry may set others."""
+    settings_at: ClassVar[dict[str, Settings]] = {}
+    """Defaults over these, by the precision of the base weights."""
+    memory: ClassVar[tuple[tuple[float, str, str], ...]] = ((0, "bf16", "none"),)
+    """Precision and offload to use: (at least so many GiB of GPU memory, precision, offload), the most memory first."""
 
     @classmethod
     def published(cls) -> dict[str, Callable[[], nn.Module]]:

@@ -66,6 +66,21 @@ BFL = {
 FUSED = {"qkv": {"q": 1, "k": 1, "v": 1}, "linear1": {"q": 1, "k": 1, "v": 1, "mlp": 4}}
 """These weights' parts, top to bottom; the mlp is four times as wide as the stream."""
 
+SAMPLING = {"steps": 28, "guidance": 3.5}
+TRAINING = {
+    "steps": 1000,
+    "batch_size": 1,
+    "learning_rate": 1e-4,
+    "targets": "attention",
+    "optimizer": "adamw8bit",
+    "gradient_checkpointing": True,
+    "checkpoint_every": 250,
+    "sample_every": 250,
+    "validate_every": 250,
+}
+CLIPPED = {"max_grad_norm": 0.1}
+"""Gradients through nf4 weights are noisy: the QLoRA recipe for FLUX.1-dev clips them more."""
+
 
 class Flux(Family):
     """A FluxPipeline with the five verbs: load, encode, predict, sample, save."""
@@ -76,7 +91,7 @@ class Flux(Family):
     transformer_class = FluxTransformer2DModel
     encoders = ("text_encoder", "text_encoder_2")
     supports: ClassVar = {"start": FluxImg2ImgPipeline, "mask": FluxInpaintPipeline}
-    guidance = 3.5
+    guidance = SAMPLING["guidance"]
     blocks = ("transformer_blocks", "single_transformer_blocks")
     # at rank 16 of FLUX.1-dev 18.7 M, 44.8 M and 85.9 M parameters
     targets: ClassVar = {
@@ -94,6 +109,9 @@ class Flux(Family):
     layers = (19, 38)
     width = 3072
     text_tokens = 512
+    settings: ClassVar = {"train": TRAINING, "retrain": TRAINING, "generate": SAMPLING, "card": SAMPLING}
+    settings_at: ClassVar = {"nf4": {"train": CLIPPED, "retrain": CLIPPED}}
+    memory = ((38, "bf16", "none"), (30, "bf16", "model"), (0, "nf4", "model"))
 
     def __init__(self, *loaded: Any) -> None:
         super().__init__(*loaded)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline, QwenImageEditPlusPipeline, QwenImagePipeline
@@ -26,6 +26,22 @@ from flenlib.models.families.qwen_image import QwenImage
 from flenlib.models.families.qwen_processor import load_processor, reference_areas
 from flenlib.models.start import Start
 
+EDITING = {"steps": 40, "guidance": 4.0}
+TRAINING = {
+    "steps": 1000,
+    "batch_size": 1,  # the pipeline takes one at a time: accumulate instead
+    "accumulate": 4,
+    "learning_rate": 1e-4,
+    "targets": "attention",
+    "optimizer": "adamw8bit",
+    "gradient_checkpointing": True,
+    "checkpoint_every": 250,
+    "sample_every": 250,
+    "validate_every": 250,
+    "sampling_steps": EDITING["steps"],
+    "guidance": EDITING["guidance"],
+}
+
 
 class QwenEdit(QwenImage):
     """A QwenImageEditPlusPipeline with the five verbs: load, encode, predict, sample, save."""
@@ -36,6 +52,9 @@ class QwenEdit(QwenImage):
     architecture = "qwen-image-edit-plus"
     text_tokens = 384  # about 200 of them of one small reference
     references = 1
+    settings: ClassVar = QwenImage.settings | {
+        "enrich": EDITING, "corrections": EDITING, "train_editor": TRAINING, "compare_editors": EDITING,
+    }  # fmt: skip
 
     def __init__(self, *loaded: Any) -> None:
         super().__init__(*loaded)

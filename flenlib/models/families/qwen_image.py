@@ -33,6 +33,22 @@ _ATTENTION = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
 _JOINT = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out")
 _MLP = ("img_mlp.net.0.proj", "img_mlp.net.2", "txt_mlp.net.0.proj", "txt_mlp.net.2")
 
+SAMPLING = {"steps": 50, "guidance": 4.0}
+TRAINING = {
+    "steps": 2800,
+    "batch_size": 1,
+    "accumulate": 4,
+    "learning_rate": 2e-4,
+    "targets": "attention",
+    "optimizer": "adamw8bit",
+    "ema": 0.999,
+    "gradient_checkpointing": True,
+    "checkpoint_every": 250,
+    "sample_every": 250,
+    "validate_every": 250,
+}
+CLIPPED = {"max_grad_norm": 0.1}  # gradients through nf4 weights are noisy
+
 
 class QwenImage(Family):
     """A QwenImagePipeline with the five verbs: load, encode, predict, sample, save."""
@@ -43,7 +59,7 @@ class QwenImage(Family):
     transformer_class = QwenImageTransformer2DModel
     encoders = ("text_encoder",)
     supports: ClassVar = {"start": QwenImageImg2ImgPipeline, "mask": QwenImageInpaintPipeline}
-    guidance = 4.0
+    guidance = SAMPLING["guidance"]
     caption_empty = " "  # without a negative prompt the pipelines ignore their guidance
     blocks = ("transformer_blocks",)
     # at rank 16 of the published models 23.6 M, 106 M and 147 M parameters
@@ -63,6 +79,9 @@ class QwenImage(Family):
     layers = (60,)
     width = 3072
     text_tokens = 192
+    settings: ClassVar = {"train": TRAINING, "retrain": TRAINING, "generate": SAMPLING, "card": SAMPLING}
+    settings_at: ClassVar = {"nf4": {"train": CLIPPED, "retrain": CLIPPED, "train_editor": CLIPPED}}
+    memory = ((70, "bf16", "none"), (30, "int8", "model"), (0, "nf4", "model"))
 
     @classmethod
     def published(cls) -> dict[str, Callable[[], nn.Module]]:

@@ -1,0 +1,151 @@
+"""The settings of a step in full: what is given, over what the model sets, over what its family sets, over the schema.
+
+Each section belongs to one role, and the model in that role speaks for it: the generator for training and drawing the
+character, the editor for edits, corrections and its own LoRA. Precision and offload are chosen by the larger of the
+two models for the memory of this machine's GPU; a machine without one is taken for 24 GiB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from flenlib import params
+from flenlib.models import placement, registry
+from flenlib.models.families.base import Family
+from flenlib.models.registry import Model
+from flenlib.params import Iteration, Layer, Models, TrainRun
+
+EDITOR_SECTIONS = ("enrich", "corrections", "train_editor", "compare_editors")
+WITHOUT_GPU = 24.0
+"""GiB assumed where there is no GPU, so that a file reads on a laptop as on the machine it is written for."""
+SCHEMA = "schema"
+
+
+def check(*, models: dict[str, Any] | Models, **sections: Any) -> tuple[Any, ...]:
+    """Return sections as a notebook's parameters cell gives them, filled in and checked: ``models`` first, then others.
+
+    A checked section is returned as it is, so that a cell can be run again. Raises ValueError in one sentence for a
+    key or value that is wrong, and what ``registry.resolve`` raises for a model it does not know.
+    """
+    _refuse_extends()
+    named = params.check("models", models)
+    filled = _filled("models", models, named)
+    return filled, *(_filled(section, values, filled) for section, values in sections.items())
+
+
+def load_iteration(path: str | Path) -> Iteration:
+    """Return a params file's settings in full. Raises FileNotFoundError, or ValueError naming file, key and value."""
+    return params.build(Iteration, complete(params.read(path)))
+
+
+def iteration(**given: Any) -> Iteration:
+    """Return the settings of an iteration given in Python, in full. Raises ValueError as ``load_iteration`` does."""
+    return params.build(Iteration, complete([Layer("settings", given)]))
+
+
+def load_run(path: str | Path) -> TrainRun:
+    """Return the settings of one training (``python -m flenlib.train``) in full. Raises as ``load_iteration`` does."""
+    given = params.read(path, TrainRun)
+    first = [_only(layer, *(TrainRun.model_fields.keys() - {"train"})) for layer in given]
+    named = params.build(TrainRun, first)
+    model = registry.resolve(named.model)
+    where = [Layer(source, fields) for source, fields in _wants(model, "models", device=named.device)]
+    precision = params.build(TrainRun, [*where, *first]).precision
+    training, drawing = ("train_editor", "enrich") if model.family.roles[0] == "editor" else ("train", "generate")
+    known = params.Train.model_fields
+    own = [
+        Layer(source, {"train": {name: value for name, value in fields.items() if name in known}})
+        for source, fields in _wants(model, training, precision)
+    ]
+    own += [
+        Layer(source, {f"preview_{name}": fields[name] for name in ("steps", "guidance") if name in fields})
+        for source, fields in _wants(model, drawing, precision)
+    ]
+    return params.build(TrainRun, [*where, *own, *given])
+
+
+def complete(given: Sequence[Layer]) -> list[Layer]:
+    """Return all that an iteration's settings come from but the schema: families and models, then what is given."""
+    first = [_only(layer, "character", "models") for layer in given]
+    found = defaults("models", params.build(Iteration, first).models)
+    models = params.build(Iteration, [*found, *first]).models
+    for section in params.SECTIONS.keys() - {"models"}:
+        found += defaults(section, models)
+    return [*found, *given]
+
+
+def defaults(section: str, models: Models) -> list[Layer]:
+    """Return what the model that speaks for a section sets in it, each later layer over the earlier."""
+    if section == "models":
+        wanted = _wants(_larger(models), section, device=models.device)
+    elif section in EDITOR_SECTIONS:
+        wanted = _wants(registry.resolve(models.editor, "editor"), section, models.precision)
+    else:
+        wanted = _wants(registry.resolve(models.generator, "generator"), section, models.precision)
+    return [Layer(source, {section: fields}) for source, fields in wanted]
+
+
+def explain(path: str | Path) -> Iterator[tuple[str, Any, str]]:
+    """Yield each effective setting of a params file as (name, value, the file, model or family it comes from)."""
+    found = complete(params.read(path))
+    settings = params.build(Iteration, found)
+    yield "iteration", settings.iteration, params.origin(found, ("iteration",)) or SCHEMA
+    for section in params.SECTIONS:
+        for name, value in getattr(settings, section):
+            yield f"{section}.{name}", value, params.origin(found, (section, name)) or SCHEMA
+
+
+def _filled(section: str, values: Any, models: Models) -> Any:
+    if isinstance(values, dict):
+        values = params.merge([*defaults(section, models), Layer(section, {section: values})])[section]
+    return params.check(section, values)
+
+
+def _wants(
+    model: Model, section: str, precision: str = "", device: str = "auto"
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what a model's family and then the model itself set in a section, each with the name of who does."""
+    family, name = model.family, f"family {model.family.name}"
+    yield name, family.settings.get(section, {})
+    if section == "models":
+        yield _for_memory(model.family, device)
+    else:
+        yield f"{name} at {precision}", family.settings_at.get(precision, {}).get(section, {})
+    sized = {"resolution": [model.resolution]} if "resolution" in params.SECTIONS[section].model_fields else {}
+    yield model.name, sized | model.settings.get(section, {})
+
+
+def _for_memory(family: type[Family], device: str) -> tuple[str, dict[str, Any]]:
+    """Return the precision and offload a family is used at on this machine's GPU, and why."""
+    gib = placement.gpu_gib(device)
+    chosen = next((precision, offload) for least, precision, offload in family.memory if (gib or WITHOUT_GPU) >= least)
+    why = f"this GPU's {gib:.0f} GiB" if gib else f"{WITHOUT_GPU:.0f} GiB, no GPU being here"
+    return f"family {family.name} for {why}", dict(zip(("precision", "offload"), chosen, strict=True))
+
+
+def _larger(models: Models) -> Model:
+    """Return the model that needs more memory; one whose size is not known counts as the largest."""
+    both = registry.resolve(models.editor, "editor"), registry.resolve(models.generator, "generator")
+    return max(both, key=lambda model: model.size_gib or float("inf"))
+
+
+def _only(layer: Layer, *names: str) -> Layer:
+    return Layer(layer.source, {name: value for name, value in layer.values.items() if name in names})
+
+
+def _refuse_extends() -> None:
+    """Raise ValueError in a notebook that plain papermill gave a file with ``extends``, which papermill cannot follow.
+
+    Papermill makes every key of the file a variable of the notebook; what the extended file says would be lost.
+    """
+    try:
+        shell = get_ipython()  # type: ignore[name-defined]
+    except NameError:
+        return
+    if params.EXTENDS in shell.user_ns:
+        raise ValueError(
+            f"papermill does not follow {params.EXTENDS}: give it the whole file, which "
+            "`python -m flenlib.params whole FILE` prints"
+        )
