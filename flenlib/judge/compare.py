@@ -54,8 +54,8 @@ def compare(
         for m in measures
         if m.applies_to == "set"
     }
-    spread = {name: DIVERSITY.compute(_pictures(tables[name]["path"])) for name in (first, second)}
-    ratio = spread[second] / spread[first] if spread[first] else float("nan")
+    before, after = (DIVERSITY.take(_pictures(tables[name]["path"])) for name in (first, second))
+    ratio = after / before if before and after is not None else float("nan")
     identity, faces = intervals[HELD_OUT_FACE_DISTANCE], intervals[FACE_FOUND]
     fewer = faces.shows_worse(FACE_FOUND.better)
     better = identity.shows_better(HELD_OUT_FACE_DISTANCE.better) and not fewer
@@ -75,7 +75,7 @@ def _paired(tables: Mapping[str, pd.DataFrame], first: str, second: str) -> tupl
 
 def _by_cell(table: pd.DataFrame, measure: Measure) -> list[float | None]:
     """Return a measure of a set for the pictures of each cell."""
-    return [measure.compute(_pictures(paths)) for _, paths in table.groupby("cell", sort=True)["path"]]
+    return [measure.take(_pictures(paths)) for _, paths in table.groupby("cell", sort=True)["path"]]
 
 
 def _pictures(paths: Iterable[str]) -> list[Seen]:

@@ -102,7 +102,7 @@ def _run_again() -> bool:
     main = sys.modules["__main__"]
     if main.__spec__ is not None or not hasattr(main, "__file__"):
         return False
-    script = Path(main.__file__)  # of a script piped in, <stdin>
+    script = Path(str(main.__file__))  # of a script piped in, <stdin>
     if script.is_file() and _GUARD.search(script.read_text(encoding="utf-8")):
         return False
     print(f'finding faces in one process: add `if __name__ == "__main__":` to {script.name} to use several')

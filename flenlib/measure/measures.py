@@ -11,8 +11,11 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from PIL import Image
+
 from flenlib.dataset.records import NOT_MEASURED
 from flenlib.measure import quality
+from flenlib.measure.faces import ReferenceSet
 from flenlib.measure.seen import Seen
 from flenlib.measure.statistics import Way
 
@@ -37,19 +40,23 @@ class Measure:
     name: str
     """Its column in tables and files, such as ``face_distance``; `words` is the same for people."""
     applies_to: Literal["picture", "face", "set", "LoRA"]
-    compute: Callable[[Any], float | None]
+    compute: Callable[..., float | None]
     missing: str = ""
     """What *not measured* means; empty where there is always a value."""
     unit: str = ""
     better: Way = "neither"
     needs: tuple[str, ...] = ()
-    """The fields of a `Seen` without which it does not apply at all."""
+    """The fields of a `Seen` without which it does not apply at all; ``compute`` is given them after the `Seen`."""
     form: str = ".2f"
     """How a value is written, as a format specification."""
     limit: str = ""
     """The entry of a record's measurements that says how far a good value goes; empty: there is no limit."""
     badge: bool = False
     """Whether a reviewer sees it on the small picture; beside the large one everything measured is shown."""
+
+    def take(self, subject: Any) -> float | None:
+        """Return its value for a `Seen`, a sequence of them, or a `Trained`; None where it cannot be measured."""
+        return self.compute(subject, *(getattr(subject, name) for name in self.needs))
 
     @property
     def words(self) -> str:
@@ -89,10 +96,12 @@ class Measure:
 
     def state(self, measurements: Mapping[str, float | str]) -> str:
         """Return within or beyond, by the limit beside it; *not measured*; or nothing where there is no limit."""
-        value, limit = self.read(measurements), measurements.get(self.limit)
+        value = self.read(measurements)
         if value is None:
             return NOT_MEASURED
-        return "" if limit is None else "within" if self.within(value, float(limit)) else "beyond"
+        if self.limit not in measurements:
+            return ""
+        return "within" if self.within(value, self.limit_in(measurements)) else "beyond"
 
     def within(self, value: float, limit: float) -> bool:
         """Say whether a value is as good as its limit or better."""
@@ -113,12 +122,12 @@ def applying(measures: Sequence[Measure], *known: str) -> list[Measure]:
 
 def of_picture(seen: Seen, measures: Sequence[Measure]) -> dict[str, float | None]:
     """Return the value of every measure that applies to a picture, by name; None where it cannot be measured."""
-    return {m.name: m.compute(seen) for m in applying(measures, *seen.known)}
+    return {m.name: m.take(seen) for m in applying(measures, *seen.known)}
 
 
 def of_set(pictures: Sequence[Seen], measures: Sequence[Measure]) -> dict[str, float | None]:
     """Return the value of every measure of a set, by name."""
-    return {m.name: m.compute(pictures) for m in measures if m.applies_to == "set"}
+    return {m.name: m.take(pictures) for m in measures if m.applies_to == "set"}
 
 
 def recorded(values: Mapping[str, float | None]) -> dict[str, float | str]:
@@ -131,53 +140,53 @@ def among(names: Container[str], measures: Sequence[Measure]) -> list[Measure]:
     return [m for m in measures if m.name in names]
 
 
-def _face_distance(seen: Seen) -> float | None:
-    return seen.training.distance(seen.faces)
+def _face_distance(seen: Seen, reference: ReferenceSet) -> float | None:
+    return reference.distance(seen.faces)
 
 
-def _held_out_face_distance(seen: Seen) -> float | None:
-    return seen.held_out.distance(seen.faces)
-
-
-def _recognised(seen: Seen) -> float | None:
+def _recognised(seen: Seen, training: ReferenceSet, threshold: float) -> float | None:
     """A face that should be there and is not counts as not recognised."""
-    found = seen.training.distance(seen.faces)
+    found = training.distance(seen.faces)
     if found is None:
         return 0.0 if seen.face_expected else None
-    return float(found <= seen.threshold)
+    return float(found <= threshold)
 
 
 def _face_sharpness(seen: Seen) -> float | None:
     return quality.sharpness(seen.image, seen.faces[0].box) if seen.faces else None
 
 
-def _sharpness_kept(seen: Seen) -> float | None:
+def _sharpness_kept(seen: Seen, source: Seen) -> float | None:
     """Only of a turned head without a face to measure: of every other edit the face says more."""
-    shown = {seen.source.attributes.get("angle"), seen.attributes.get("angle")}
+    shown = {source.attributes.get("angle"), seen.attributes.get("angle")}
     if seen.faces or seen.face_expected or seen.attributes.get("edit") != "camera" or "back" in shown:
         return None
-    before = quality.sharpness(seen.source.image)
+    before = quality.sharpness(source.image)
     return quality.sharpness(seen.image) / before if before else 1.0
 
 
-def _artefact(seen: Seen) -> float | None:
-    now, before = _face_sharpness(seen), _face_sharpness(seen.source)
+def _artefact(seen: Seen, source: Seen) -> float | None:
+    now, before = _face_sharpness(seen), _face_sharpness(source)
     if now is None or before is None or seen.attributes.get("edit") == "style":
         return None
     return float(now < BLURRED * before)
 
 
-def _unchanged(seen: Seen) -> float:
+def _edit_done(seen: Seen, source: Seen) -> float | None:
+    return None if seen.done is None else float(seen.done)
+
+
+def _unchanged(seen: Seen, source: Seen) -> float:
     """What the source showed already need not change: the target knows, or else whoever knows that it was done."""
-    if not quality.unchanged(seen.source.image, seen.image):
+    if not quality.unchanged(source.image, seen.image):
         return 0.0
     if seen.target is not None:
-        return float(not quality.unchanged(seen.source.image, seen.target))
+        return float(not quality.unchanged(source.image, seen.target))
     return float(not seen.done)
 
 
-def _colour_difference(seen: Seen) -> float:
-    return quality.diversity([seen.image, seen.target.resize(seen.image.size)])
+def _colour_difference(seen: Seen, target: Image.Image) -> float:
+    return quality.colour_distance(seen.image, target.resize(seen.image.size))
 
 
 FACE_DISTANCE = Measure(
@@ -187,7 +196,7 @@ FACE_DISTANCE = Measure(
 """The least distance of a picture's faces to the sources trained on, between dlib encodings (see `measure.faces`)."""
 
 HELD_OUT_FACE_DISTANCE = Measure(
-    "held_out_face_distance", "face", _held_out_face_distance, "no face was found", better="lower", needs=("held_out",)
+    "held_out_face_distance", "face", _face_distance, "no face was found", better="lower", needs=("held_out",)
 )
 """The same to sources no training has seen: the one by which LoRAs are compared."""
 
@@ -220,7 +229,7 @@ ARTEFACT = Measure(
 """Whether an edit blurred the face."""
 
 EDIT_DONE = Measure(
-    "edit_done", "picture", lambda seen: None if seen.done is None else float(seen.done),
+    "edit_done", "picture", _edit_done,
     "only a person can say, or whoever drew the source", unit=SHARE, better="higher", needs=("source",),
 )  # fmt: skip
 
@@ -228,7 +237,7 @@ UNCHANGED = Measure("unchanged", "picture", _unchanged, unit=SHARE, better="lowe
 """Whether an edit is its source again, though something else was asked."""
 
 COLOUR_CHANGE = Measure(
-    "colour_change", "picture", lambda seen: quality.diversity([seen.source.image, seen.image]),
+    "colour_change", "picture", lambda seen, source: quality.colour_distance(source.image, seen.image),
     unit="Delta E 1976", needs=("source",), form=".1f",
 )  # fmt: skip
 """How far an edit's colours lie from its source's."""

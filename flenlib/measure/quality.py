@@ -135,14 +135,13 @@ def grade(
     stricter; low: neither.
     """
     for word, factor in GRADES.items():
-        stricter: dict[str, Any] = {
-            "minimum_size": round(factor * minimum_size),
+        stricter = {
             "minimum_sharpness": factor * minimum_sharpness,
             "darkest": factor * DARKEST,
             "brightest": 1 - factor * (1 - BRIGHTEST),
             "clipped": CLIPPED / factor,
         }
-        if not problems(image, box=box, **stricter):
+        if not problems(image, box=box, minimum_size=round(factor * minimum_size), **stricter):
             return word
     return "low"
 
@@ -160,13 +159,18 @@ def diversity(items: Sequence[Image.Image] | np.ndarray) -> float | None:
     return float(np.linalg.norm(rows[upper[0]] - rows[upper[1]], axis=1).mean())
 
 
+def colour_distance(a: Image.Image, b: Image.Image) -> float:
+    """Return the root mean square colour difference (Delta E 1976) of two pictures, as 16 x 16 thumbnails."""
+    return float(np.linalg.norm((_lab_thumbnail(a) - _lab_thumbnail(b))[None], axis=1)[0])
+
+
 def unchanged(source: Image.Image, picture: Image.Image) -> bool:
     """Say whether an edited picture is its source again: nearer to it in colour than `CHANGE_FLOOR`.
 
     Sizes may differ. It is for edits of the whole picture; what a change to a small part leaves is under the floor too,
     and so is an edit that asked for what the source already showed.
     """
-    return diversity([source, picture]) < CHANGE_FLOOR
+    return colour_distance(source, picture) < CHANGE_FLOOR
 
 
 def _differ_somewhere(a: Image.Image | int, b: Image.Image | int) -> bool:

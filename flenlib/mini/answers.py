@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from flenlib.dataset import prompts
-from flenlib.measure.quality import diversity
+from flenlib.measure.quality import colour_distance
 from flenlib.mini.people import person
 from flenlib.mini.render import Scene, render
 
@@ -62,7 +62,7 @@ def reached(provenance: Mapping[str, Any], picture: Image.Image, asked: Mapping[
     differs least from it in colour.
     """
     drawn = {word: answer(provenance, {**asked, question: word}, _JUDGED) for word in CHOICES[question]}
-    return min(drawn, key=lambda word: diversity([drawn[word], picture])) == asked[question]
+    return min(drawn, key=lambda word: colour_distance(drawn[word], picture)) == asked[question]
 
 
 @lru_cache(maxsize=256)

@@ -100,7 +100,7 @@ class Watch:
             pictures = self._draw(family, step, on_event)
             row |= self._measured(pictures) | {"previews": len(pictures)}
         if validate:
-            row |= {m.name: m.compute(_AtStep(self, family)) for m in self.of_lora}
+            row |= {m.name: m.take(_AtStep(self, family)) for m in self.of_lora}
         checkpoints.log_row(self.folder, row, "watch.csv")
         with self._writing():
             for m in (*self.of_lora, *self.of_pictures):
@@ -111,7 +111,7 @@ class Watch:
     def _measured(self, pictures: Sequence[Image.Image]) -> dict[str, float | None]:
         """Return the mean of every measure over the pictures it could be taken of."""
         table = [of_picture(Seen(picture, held_out=self.faces), self.of_pictures) for picture in pictures]
-        found = {m.name: [row[m.name] for row in table if row[m.name] is not None] for m in self.of_pictures}
+        found = {m.name: [v for row in table if (v := row[m.name]) is not None] for m in self.of_pictures}
         return {name: float(np.mean(values)) if values else None for name, values in found.items()}
 
     @torch.no_grad()

@@ -73,8 +73,8 @@ def test_previews_are_compared_with_held_out_faces_where_two_show_one(tmp_path):
     faces, names = faces_in(paths), ["a", "b"]
     assert ReferenceSet.if_any([faces[0], []], names) is None
     seen = Seen(open_image(paths[0]), faces[0], held_out=ReferenceSet.if_any(faces, names))
-    assert HELD_OUT_FACE_DISTANCE.compute(seen) == 0
-    assert HELD_OUT_FACE_DISTANCE.compute(replace(seen, found=())) is None
+    assert HELD_OUT_FACE_DISTANCE.take(seen) == 0
+    assert HELD_OUT_FACE_DISTANCE.take(replace(seen, found=())) is None
 
 
 def test_the_held_out_loss_is_measured_at_the_precision_of_training(tiny_flux, tmp_path):

@@ -29,7 +29,7 @@ def accepted(review: Review) -> Measure:
     """Return whether the stated policy of step 1.3, with the settings of ``review``, would label an edit good."""
     accept = identity_policy(review)
 
-    def compute(seen: Seen) -> float:
+    def compute(seen: Seen, *needed: object) -> float:
         record = ImageRecord("", attributes=dict(seen.attributes), measurements=look(seen))
         return float(accept(record)[0] == "good")
 
