@@ -38,6 +38,7 @@ test-slow: lint ## run the slow tests
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 lab: setup ## open the notebooks of PARAMS in JupyterLab
 	$(BIN)/python -m flenlib.flow lab $(PARAMS) -- $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 WEIGHTS = Path(__file__).parents[1] / "mini" / "weights"
 NAMES = ("mini-flux", "mini-qwen-edit")
@@ -17,7 +18,7 @@ _CHARACTER = _LEARNING | {"steps": 600, "checkpoint_every": 200, "sample_every":
 _DRAWING = {"steps": 16, "guidance": 3.5}
 _EDITING = {"steps": 16, "guidance": 2.0}
 _STRICT = {"slack": 1.4}  # at 1.75 hardly an edit of the mini studio is sent back
-MINI_FLUX = {
+MINI_FLUX: dict[str, dict[str, Any]] = {
     "models": _EVERYWHERE,
     "curate": {"minimum_size": 64},
     "review_enriched": _POLICY,
@@ -28,7 +29,7 @@ MINI_FLUX = {
     "card": _DRAWING,
 }
 """The settings mini-flux works with."""
-MINI_QWEN_EDIT = {
+MINI_QWEN_EDIT: dict[str, dict[str, Any]] = {
     "models": _EVERYWHERE,
     "enrich": _EDITING | _STRICT,
     "corrections": _EDITING | _POLICY | {

@@ -25,14 +25,13 @@ class Layer:
     values: Mapping[str, Any]
 
 
-def _is_section(model: type[Section], name: str) -> bool:
-    field = model.model_fields.get(name)
-    return field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+def _sections(model: type[Section]) -> dict[str, type[Section]]:
+    """Return the fields of a model that are sections themselves."""
+    kinds: dict[str, Any] = {name: field.annotation for name, field in model.model_fields.items()}
+    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Section)}
 
 
-SECTIONS: dict[str, type[Section]] = {
-    name: field.annotation for name, field in Iteration.model_fields.items() if _is_section(Iteration, name)
-}
+SECTIONS = _sections(Iteration)
 
 
 def check(section: str, values: dict[str, Any] | Section) -> Any:
@@ -57,7 +56,7 @@ def read(path: str | Path, model: type[Section] = Iteration) -> list[Layer]:
     paths = [Path(path)]
     while True:
         values = _parse(paths[-1], named_by=paths[-2] if len(paths) > 1 else None)
-        empty = {name: {} for name, value in values.items() if value is None and _is_section(model, name)}
+        empty: dict[str, Any] = {name: {} for name in _sections(model) if name in values and values[name] is None}
         further = values.pop(EXTENDS, None)
         layers.insert(0, Layer(str(paths[-1]), values | empty))
         if further is None:
@@ -148,7 +147,7 @@ def _sentence(model: type[Section], where: str, item: Any) -> str:
 def _nearest(model: type[BaseModel], loc: tuple[Any, ...]) -> str:
     for part in loc[:-1]:
         if isinstance(part, str):
-            found = model.model_fields[part].annotation
+            found: Any = model.model_fields[part].annotation
             model = next(iter(get_args(found)), found)
     known = list(model.model_fields)
     close = difflib.get_close_matches(str(loc[-1]), known, n=1, cutoff=0.5)
