@@ -13,6 +13,16 @@ ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("raw", "source", "enriched", "synthetic", "pristine", "corrections")
 
 
+def base() -> Path:
+    """Return the folder ``data/`` and ``outputs/`` are in: $FLENWHEEL_HOME, else the checkout."""
+    return Path(os.environ.get("FLENWHEEL_HOME") or ROOT)
+
+
+def from_base(path: str | Path) -> Path:
+    """Return where a path in the settings leads: a relative one begins at the base, ``~`` is the home folder."""
+    return base() / Path(path).expanduser()
+
+
 @dataclass(frozen=True)
 class Project:
     """One iteration of one character: its profile and its folders."""
@@ -69,4 +79,4 @@ def open_iteration(profile: dict | Character, iteration: str = "v1", root: str |
         )
     if character.age == "minor" and character.adult_content:
         raise PermissionError(f"character {character.name!r} is a minor: adult_content can never be turned on")
-    return Project(Path(root or os.environ.get("FLENWHEEL_HOME") or ROOT), character, iteration)
+    return Project(Path(root or base()), character, iteration)

@@ -22,6 +22,7 @@ from flenlib.dataset.files import link_or_copy, write_atomic
 from flenlib.dataset.images import sha256
 from flenlib.dataset.imports import EXTENSIONS
 from flenlib.dataset.triplets import Triplet
+from flenlib.project import from_base
 from flenlib.words import LAYOUTS
 
 _FILES = {"musubi-tuner": "dataset.jsonl", "diffsynth": "metadata.json", "imagefolder": "metadata.jsonl"}
@@ -91,17 +92,17 @@ def refresh(folder: str | Path, pairs: Sequence[Triplet], out: str | Path, layou
     return out
 
 
-def read(given: str | Path | Mapping[str, str], root: str | Path = ".") -> list[Triplet]:
+def read(given: str | Path | Mapping[str, str]) -> list[Triplet]:
     """Return the pairs of a folder in any of the layouts, or of a folder with a triplets.json, with absolute paths.
 
-    ``given`` may also be ``{"control": folder, "target": folder}``, as ai-toolkit names them, wherever they lie. Paths
-    are relative to ``root``. Of a triplets.json everything is kept. Of several control pictures the first is taken.
-    Raises FileNotFoundError or ValueError naming the file and row.
+    ``given`` may also be ``{"control": folder, "target": folder}``, as ai-toolkit names them, wherever they lie. A
+    relative path begins at the project's base. Of a triplets.json everything is kept. Of several control pictures the
+    first is taken. Raises FileNotFoundError or ValueError naming the file and row.
     """
     if isinstance(given, Mapping):
-        found = _read_folders(*(Path(root).absolute() / given[side] for side in ("control", "target")))
+        found = _read_folders(*(from_base(given[side]).absolute() for side in ("control", "target")))
     else:
-        folder = Path(root).absolute() / given
+        folder = from_base(given).absolute()
         if (folder / triplets.FILE).is_file():
             return [_whole(pair, folder) for pair in triplets.read(folder)]
         if not folder.is_dir():

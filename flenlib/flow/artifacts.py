@@ -13,7 +13,7 @@ from flenlib.dataset.label_folders import FOLDERS
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.models import shipped
 from flenlib.params import Iteration
-from flenlib.project import ROOT, Project
+from flenlib.project import Project, from_base
 from flenlib.steps import Artifact, record
 from flenlib.wheel.results import RetrainAndCompare
 
@@ -65,7 +65,7 @@ def labels_file(section: str) -> Artifact:
 
     def digest(project: Project, settings: Iteration) -> Any:
         file = getattr(settings, section).file
-        return _hash(ROOT / file) if file else ""
+        return _hash(from_base(file)) if file else ""
 
     return Artifact(f"labels file of `{section}`", digest, listed=False)
 
@@ -84,7 +84,7 @@ def weights(*fields: str) -> Artifact:
 
 
 def _raw(project: Project, settings: Iteration) -> Any:
-    return _listing(ROOT / settings.curate.folder, "*") if settings.curate.folder else []
+    return _listing(from_base(settings.curate.folder), "*") if settings.curate.folder else []
 
 
 def _corrected(project: Project, settings: Iteration) -> Any:
@@ -120,7 +120,7 @@ def _earlier(found: Callable[[Project], Any]) -> Callable[[Project, Iteration], 
 def _given_pairs(project: Project, settings: Iteration) -> Any:
     pairs = settings.corrections.pairs
     given = [folder for pair in pairs for folder in ([pair] if isinstance(pair, str) else pair.values())]
-    return [_listing(project.root / folder, "**/*") for folder in given]
+    return [_listing(from_base(folder), "**/*") for folder in given]
 
 
 def _triplets(project: Project, settings: Iteration) -> Any:
@@ -187,7 +187,7 @@ def _listing(folder: Path, pattern: str) -> list[tuple[str, int, int]]:
 def _weights(name: str) -> Any:
     """Return what tells one set of local weights from another: names, sizes and the first MiB of each file."""
     file = name.rpartition("=")[2]
-    path = shipped.WEIGHTS / name if name in shipped.NAMES else Path(file.rpartition(":")[0] or file).expanduser()
+    path = shipped.WEIGHTS / name if name in shipped.NAMES else from_base(file.rpartition(":")[0] or file)
     files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path] if path.is_file() else []
     found = []
     for each in files:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 
 from flenlib.dataset.prompts import edit_prompt
+from flenlib.project import from_base
 
 ADOPTED = "adopted"
 """In place of a LoRA: what step 2.3 of the iteration before chose."""
@@ -210,7 +211,7 @@ def parse(text: str, editor: str = "") -> Use:
         hub = f"{known.repository}/{known.file}" if known.file else known.repository
         strength = known.strength if weight is None else weight
         return Use(text, local(body) if given else hub, strength, known.kinds, known.phrase, known.name)
-    path = Path(body).expanduser()
+    path = from_base(body)
     if "/" not in body and not body.endswith(".safetensors") and not path.exists():
         _known(body, text)  # raises: it is no file and no hub id
     on_hub = "/" in body and not body.startswith(("/", ".", "~")) and not path.exists()
@@ -243,7 +244,7 @@ def check_sampling(uses: Sequence[Use], steps: int, guidance: float) -> list[str
 
 def local(path: str) -> Path:
     """Return the LoRA file a path means: itself, or the only .safetensors of a folder. Raises as `parse` does."""
-    place = Path(path).expanduser()
+    place = from_base(path)
     if place.is_dir():
         files = sorted(place.glob("*.safetensors"))
         if len(files) != 1:

@@ -26,6 +26,7 @@ from flenlib.models.families.base import Family
 from flenlib.models.families.flux import Flux
 from flenlib.models.families.qwen_edit import QwenEdit
 from flenlib.models.families.qwen_image import QwenImage
+from flenlib.project import from_base
 
 for _family in (Flux, QwenImage, QwenEdit):
     register(_family)
@@ -76,7 +77,7 @@ def resolve(name: str | Path, role: str = "") -> Model:
     RuntimeError for an index that cannot be had.
     """
     name = str(name)
-    folder = Path(name).expanduser()
+    folder = from_base(name)
     if name in KNOWN or name in _by_source():
         model = KNOWN.get(name) or _by_source()[name]
     elif name and folder.is_dir():
@@ -141,13 +142,13 @@ def lora_file(use: str | tuple[str | Path, float]) -> tuple[Path, float]:
     download.
     """
     text, weight = lora.parse_use(use) if isinstance(use, str) else (str(use[0]), float(use[1]))
-    path = Path(text).expanduser()
+    path = from_base(text)
     if path.is_file():
         return path, weight
     owner, _, rest = text.partition("/")
     repository, _, file = rest.partition("/")
     on_hub = _HUB_ID.fullmatch(f"{owner}/{repository}") and not repository.endswith(".safetensors")
-    if path.is_absolute() or text.startswith(".") or not on_hub:
+    if text.startswith(("/", ".", "~")) or not on_hub:
         raise FileNotFoundError(f"LoRA file {text} does not exist; give a .safetensors file or a hub id")
     return fetch(f"{owner}/{repository}", file or _only_weights(f"{owner}/{repository}")), weight
 

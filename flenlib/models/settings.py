@@ -140,11 +140,10 @@ def _refuse_extends() -> None:
 
     Papermill makes every key of the file a variable of the notebook; what the extended file says would be lost.
     """
-    try:
-        shell = get_ipython()  # type: ignore[name-defined]
-    except NameError:
-        return
-    if params.EXTENDS in shell.user_ns:
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is not None and params.EXTENDS in shell.user_ns:
         raise ValueError(
             f"papermill does not follow {params.EXTENDS}: give it the whole file, which "
             "`python -m flenlib.params whole FILE` prints"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from flenlib.params.sections import Iteration, Section
 
@@ -56,9 +56,9 @@ def read(path: str | Path, model: type[Section] = Iteration) -> list[Layer]:
     paths = [Path(path)]
     while True:
         values = _parse(paths[-1], named_by=paths[-2] if len(paths) > 1 else None)
-        empty: dict[str, Any] = {name: {} for name in _sections(model) if name in values and values[name] is None}
         further = values.pop(EXTENDS, None)
-        layers.insert(0, Layer(str(paths[-1]), values | empty))
+        values |= {name: {} for name in _sections(model) if name in values and values[name] is None}
+        layers.insert(0, Layer(str(paths[-1]), values))
         if further is None:
             return layers
         if not isinstance(further, str):
@@ -144,7 +144,7 @@ def _sentence(model: type[Section], where: str, item: Any) -> str:
     return f"{where}: parameter {key!r} is {item['input']!r}: {item['msg']}"
 
 
-def _nearest(model: type[BaseModel], loc: tuple[Any, ...]) -> str:
+def _nearest(model: Any, loc: tuple[Any, ...]) -> str:
     for part in loc[:-1]:
         if isinstance(part, str):
             found: Any = model.model_fields[part].annotation

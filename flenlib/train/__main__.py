@@ -10,7 +10,6 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from flenlib.dataset.images import open_image
 from flenlib.draw import load
 from flenlib.measure.faces import ReferenceSet, find_many
 from flenlib.models.settings import load_run
-from flenlib.project import open_iteration
+from flenlib.project import from_base, open_iteration
 from flenlib.train import data, planning
 from flenlib.train.loop import train
 from flenlib.train.watch import Preview
@@ -61,7 +60,7 @@ def _train(run: params.TrainRun) -> None:
         family,
         found.samples,
         run.train,
-        Path(run.output).expanduser(),
+        from_base(run.output),
         held_out=found.held_out,
         previews=previews,
         faces=faces,
@@ -102,7 +101,7 @@ def _previews(run: params.TrainRun, found: data.Data) -> list[Preview]:
     if not run.prompts:
         chosen = list(shown.values())[:PREVIEWS]
         return [Preview(s.caption, run.train.seed + n, s.references, **options) for n, s in enumerate(chosen)]
-    references = tuple(Path(path).expanduser() for path in run.references)
+    references = tuple(from_base(path) for path in run.references)
     references = references or next(iter(shown.values())).references
     texts = [check_prompt(run.character, prompt) for prompt in run.prompts]
     return [Preview(text, run.train.seed + n, references, **options) for n, text in enumerate(texts)]

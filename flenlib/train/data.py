@@ -16,6 +16,7 @@ from flenlib.dataset import captions, folders, triplets
 from flenlib.dataset.records import METADATA, Dataset
 from flenlib.measure.coverage import value_of
 from flenlib.params import TrainRun
+from flenlib.project import from_base
 from flenlib.train.cache import Sample
 
 PRIOR = "prior"
@@ -37,17 +38,17 @@ def gather(run: TrainRun) -> Data:
     without a caption, a caption without the trigger, a folder without a number), and PermissionError for a caption
     the character's profile does not allow.
     """
-    read = [pair for entry in run.data for pair in _read(Path(entry).expanduser(), run.character.trigger)]
-    kept = [pair[0] for entry in run.held_out for pair in _read(Path(entry).expanduser(), run.character.trigger)]
+    read = [pair for entry in run.data for pair in _read(from_base(entry), run.character.trigger)]
+    kept = [pair[0] for entry in run.held_out for pair in _read(from_base(entry), run.character.trigger)]
     samples = [sample for sample, held_out in read if not held_out]
     held_out = [sample for sample, held_out in read if held_out] + kept
     for entry in run.prior:
-        items = folders.read_repeats(Path(entry).expanduser(), "")
+        items = folders.read_repeats(from_base(entry), "")
         samples += [replace(_of_item(item), kind=PRIOR, weight=run.prior_weight) for item in items]
-    references = tuple(Path(path).expanduser() for path in run.references)
+    references = tuple(from_base(path) for path in run.references)
     samples, held_out = ([_with(s, references) for s in group] for group in (samples, held_out))
     if run.masks:
-        samples = _masked(samples, Path(run.masks).expanduser())
+        samples = _masked(samples, from_base(run.masks))
     for sample in (*samples, *held_out):
         check_prompt(run.character, sample.caption)
     return Data(samples, held_out)

@@ -19,7 +19,7 @@ from flenlib.measure.face_store import keep
 from flenlib.measure.measures import FACES_FOUND, MEASURES, Measure, of_picture, recorded
 from flenlib.measure.seen import Seen
 from flenlib.params import Character, Curate, Iteration
-from flenlib.project import ROOT, Project
+from flenlib.project import Project, from_base
 from flenlib.steps import Criterion, Hand
 from flenlib.wheel import candidates, results
 from flenlib.wheel.candidates import Candidate
@@ -40,7 +40,7 @@ def gather(project: Project, settings: Curate, hand: Hand | None = None) -> Path
     Raises ValueError when there is neither.
     """
     if settings.folder:
-        return (ROOT / settings.folder).resolve()
+        return from_base(settings.folder).resolve()
     if hand is None:
         raise ValueError("curate.folder is empty: name a folder of pictures of the character")
     raw = project.data("raw") / f"person_{settings.seed}"

@@ -18,7 +18,7 @@ from flenlib.dataset.labels_file import read_labels_file
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.measure.measures import EDIT_DONE, FACE_DISTANCE, SHARPNESS_KEPT, UNCHANGED
 from flenlib.params import Review
-from flenlib.project import ROOT
+from flenlib.project import from_base
 from flenlib.words import LABELS
 
 PEOPLE = ("human", "folder")
@@ -96,7 +96,7 @@ def collect(dataset: Dataset, settings: Review, policy: Policy, corrections: boo
     for said in (*report.sentences(), *report.unmatched):
         print(said)
     if settings.reviewer == "file":
-        rows = read_labels_file(_labels_file(settings))
+        rows = read_labels_file(labels_file(settings))
         verdicts = [(dataset.get(d.filename), d.label, tuple(d.reasons)) for d in rows]
     elif settings.reviewer == "auto":
         verdicts = [(record, *policy(record)) for record in dataset.images]
@@ -190,10 +190,11 @@ def reasons_table(dataset: Dataset) -> pd.DataFrame:
     return table.sort_values("label", key=lambda column: column.map(order), kind="stable")
 
 
-def _labels_file(settings: Review) -> Path:
+def labels_file(settings: Review) -> Path:
+    """Return the CSV that reviewer ``file`` reads. Raises ValueError when none is named."""
     if not settings.file:
         raise ValueError("reviewer is 'file' and 'file' is empty; give a CSV with columns filename,label,reasons")
-    return ROOT / settings.file
+    return from_base(settings.file)
 
 
 def note(

@@ -9,8 +9,8 @@ import nbformat
 import pytest
 import yaml
 
-from flenlib import params
 from flenlib.flow import WHEEL, clean
+from flenlib.models.settings import load_iteration
 from flenlib.project import ROOT, open_iteration
 from flenlib.steps import record
 from tests.studio import write_raw
@@ -113,7 +113,7 @@ def review(page, project, address, file):
 
 def in_place(page, address, home):
     """A shipped notebook run where it is: it counts, and git does not see its outputs."""
-    shipped = params.load(ROOT / "params" / "mini" / "v1.yaml")
+    shipped = load_iteration(ROOT / "params" / "mini" / "v1.yaml")
     project = open_iteration(shipped.character)
     path = home / "notebooks" / "11_curate_source.ipynb"
     lab.open_notebook(page, address, "notebooks/11_curate_source.ipynb")

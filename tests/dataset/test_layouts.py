@@ -120,14 +120,15 @@ def test_tables_are_read(tmp_path, name, columns):
         layouts.read(tmp_path)
 
 
-def test_two_folders_of_any_name_are_read(folder, tmp_path):
+def test_two_folders_of_any_name_are_read(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("FLENWHEEL_HOME", str(tmp_path))
     out = layouts.export(folder, make(folder, 2), tmp_path / "out", "ai-toolkit")
     (out / "control").rename(tmp_path / "before")
     (out / "target").rename(tmp_path / "after")
-    found = layouts.read({"control": "before", "target": "after"}, tmp_path)
+    found = layouts.read({"control": "before", "target": "after"})
     assert [t.source_image for t in found] == [str(tmp_path / "before" / f"000{n}_t{n - 1}.png") for n in (1, 2)]
     with pytest.raises(FileNotFoundError, match="none does not exist"):
-        layouts.read({"control": "before", "target": "none"}, tmp_path)
+        layouts.read({"control": "before", "target": "none"})
 
 
 @pytest.mark.parametrize(

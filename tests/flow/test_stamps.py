@@ -73,7 +73,7 @@ def test_an_unknown_view_of_a_dataset_is_an_error():
 
 def test_what_the_second_wheel_is_given_is_an_input(project, tmp_path, monkeypatch):
     """Imported pairs, a person's word on tries, a labels file, an adopted editor, a community LoRA on this disk."""
-    monkeypatch.setattr("flenlib.flow.artifacts.ROOT", tmp_path)
+    monkeypatch.setenv("FLENWHEEL_HOME", str(tmp_path))
     (tmp_path / "given" / "deep").mkdir(parents=True)
     corrections = params.Corrections(pairs=["given"], reviewer="file", file="labels.csv", export=["diffsynth"])
     compared = params.CompareEditors(community=[f"{tmp_path}/mine.safetensors:0.9"])

@@ -1,5 +1,7 @@
 """What an iteration was told: good files load, bad ones get one sentence naming key, value and remedy."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -140,3 +142,55 @@ def test_pairs_are_folders_or_two_by_name():
     ):
         with pytest.raises(ValueError, match=r"'pairs' is .*: Input should be folders, or \{control:"):
             params.check("corrections", {"pairs": wrong})
+
+
+def chain(folder, **texts):
+    """Write params files, and return the path of the first."""
+    for name, text in texts.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return folder / f"{next(iter(texts))}.yaml"
+
+
+def test_a_file_extends_another_field_by_field(tmp_path):
+    path = chain(
+        tmp_path,
+        v3="extends: v2.yaml\niteration: v3\ntrain: {seed: 3}\n",
+        v2="extends: v1.yaml\niteration: v2\ntrain: {rank: 8, seed: 2}\nenrich:\n",
+        v1="character: {name: maya, trigger: ohwx, kind: fictional}\ntrain: {rank: 4, warmup: 7}\nenrich: {tries: 5}\n",
+    )
+    found = load_iteration(path)
+    assert (found.iteration, found.train.rank, found.train.seed, found.train.warmup) == ("v3", 8, 3, 7)
+    assert found.enrich.tries == 5, "an empty section changes nothing"
+    assert [Path(layer.source).stem for layer in params.read(path)] == ["v1", "v2", "v3"]
+
+
+def test_an_extended_file_lies_beside_the_file_that_names_it(tmp_path):
+    (tmp_path / "shared").mkdir()
+    chain(tmp_path / "shared", base="extends: more.yaml\ntrain: {rank: 8}\n", more="train: {seed: 5}\n")
+    path = chain(tmp_path, v1="extends: shared/base.yaml\ncharacter: {name: maya, trigger: ohwx, kind: fictional}\n")
+    assert (load_iteration(path).train.rank, load_iteration(path).train.seed) == (8, 5)
+
+
+def test_a_mistake_is_named_where_it_stands(tmp_path):
+    first = "character: {name: maya, trigger: ohwx, kind: fictional}\ntrain: {stepz: 1}\n"
+    path = chain(tmp_path, v2="extends: v1.yaml\ntrain: {rank: 0}\n", v1=first)
+    with pytest.raises(ValueError) as caught:
+        load_iteration(path)
+    lines = sorted(str(caught.value).splitlines())
+    assert lines[0].startswith(f"{tmp_path / 'v1.yaml'}: unknown parameter 'train.stepz'")
+    assert lines[1].startswith(f"{tmp_path / 'v2.yaml'}: parameter 'train.rank' is 0")
+
+
+@pytest.mark.parametrize(
+    ("texts", "error", "sentence"),
+    [
+        ({"v2": "extends: v1.yaml\n"}, FileNotFoundError, r"v2\.yaml extends .*v1\.yaml, which does not exist"),
+        ({"v2": "extends: v2.yaml\n"}, ValueError, r"in a circle: .*v2\.yaml -> .*v2\.yaml"),
+        ({"v2": "extends: v1.yaml\n", "v1": "extends: ./v2.yaml\n"}, ValueError, r"circle: .*v2.* -> .*v1.* -> .*v2"),
+        ({"v2": "extends: [a, b]\n"}, ValueError, r"v2\.yaml: extends is \['a', 'b'\]; give one file"),
+    ],
+)
+def test_what_cannot_be_extended_is_one_sentence(tmp_path, texts, error, sentence):
+    with pytest.raises(error, match=sentence) as caught:
+        load_iteration(chain(tmp_path, **texts))
+    assert "\n" not in str(caught.value)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from flenlib.models import registry
-from flenlib.models.settings import load_run
-from flenlib.predict.plan import plan
+from flenlib.models import placement, registry
+from flenlib.models.settings import check, load_run
+from flenlib.predict.gpus import GPU
+from flenlib.predict.plan import plan, sampling
 
 FOLDER = Path(__file__).parents[2] / "params" / "train"
 GPUS = {"4090": "RTX 4090 24 GB", "80gb": "A100 80 GB"}
@@ -39,3 +40,19 @@ def test_a_preset_fits_the_card_it_is_for(path):
 def test_all_four_are_there():
     names = {path.stem for path in FOLDER.glob("*.yaml")}
     assert {"flux_4090", "flux_80gb", "qwen_edit_4090", "qwen_edit_80gb"} <= names
+
+
+@pytest.mark.parametrize(("name", "section"), [("flux-dev", "train"), ("qwen-image", "train"),
+                                               ("qwen-image-edit-2509", "train_editor")])  # fmt: skip
+@pytest.mark.parametrize("gib", [23.5, 31.4, 39.4, 44.5, 79.2])
+def test_what_a_family_chooses_for_a_gpus_memory_fits_it(monkeypatch, name, section, gib):
+    """At the settings it trains with: sampling, and training a LoRA."""
+    monkeypatch.setattr(placement, "gpu_gib", lambda device: gib)
+    role = "editor" if section == "train_editor" else "generator"
+    models, train = check(models={role: name}, **{section: {}})
+    family, where = registry.resolve(name).family, {"precision": models.precision, "offload": models.offload}
+    gpu = GPU("a GPU", gib, ram_gib=64)
+    assert sampling(family, **where, gpu=gpu).fits
+    asked = {field: getattr(train, field) for field in ("batch_size", "rank", "targets", "optimizer", "adapter")}
+    assert plan(family, **where, **asked, gradient_checkpointing=train.gradient_checkpointing, ema=bool(train.ema),
+                resolution=train.resolution[0], gpu=gpu).fits  # fmt: skip

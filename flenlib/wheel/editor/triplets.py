@@ -47,7 +47,7 @@ def assemble(project: Project, made: Sequence[Triplet], settings: Corrections) -
     folder, last = project.data("corrections"), project.before()
     pairs = list(made)
     for given in settings.pairs:
-        pairs += [triplets.moved(pair, Path(), folder) for pair in layouts.read(given, project.root)]
+        pairs += [triplets.moved(pair, Path(), folder) for pair in layouts.read(given)]
     if settings.earlier and last and (last.data("corrections") / triplets.FILE).is_file():
         old = last.data("corrections")
         pairs = triplets.merge(triplets.read(old), pairs, folder, old)

@@ -227,7 +227,8 @@ def test_a_later_good_edit_does_not_replace_a_persons_correction(project, tmp_pa
         assert sum(t.positive for t in third) <= good
 
 
-def test_imported_pairs_that_are_there_already_are_refused(project, tmp_path):
+def test_imported_pairs_that_are_there_already_are_refused(project, tmp_path, monkeypatch):
+    monkeypatch.setenv("FLENWHEEL_HOME", str(tmp_path))
     source, enriched = sets(project)
     made = corrections.by_hand(project, source, enriched, wanted(), HAND)
     found = finish(project, made, wanted(export=["diffsynth"], held_out_share=0.0))
