@@ -36,13 +36,13 @@ Timesteps = Literal["logit_normal", "uniform", "shifted"]
 Focus = Literal["none", "face", "mask", "edit"]
 """Where the loss counts in full: everywhere, on found faces, on mask pictures, where an edit changed the picture."""
 
-ROLES: tuple[Role, ...] = get_args(Role)
 LABELS: tuple[Label, ...] = get_args(Label)
 EDITS: tuple[Edit, ...] = get_args(Edit)
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 OFFLOADS: tuple[Offload, ...] = get_args(Offload)
 ADAPTERS: tuple[Adapter, ...] = get_args(Adapter)
+EDITOR_MODES: tuple[EditorMode, ...] = get_args(EditorMode)
 TARGETS: tuple[Targets, ...] = get_args(Targets)
 OPTIMIZERS: tuple[Optimizer, ...] = get_args(Optimizer)
 TIMESTEPS: tuple[Timesteps, ...] = get_args(Timesteps)

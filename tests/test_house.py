@@ -116,6 +116,7 @@ def test_a_notebook_under_plain_papermill_and_the_runner_have_the_same_settings(
     wanted = settings.load_iteration(file)
     assert (cell.pop("iteration"), cell.pop("anyway")) == (wanted.iteration, wanted.anyway)
     assert params.check("character", cell.pop("character")) == wanted.character
+    assert set(cell) == {"models", *WHEEL.find(path.stem).sections}
     given = {section: values.get(section, default) for section, default in cell.items()}
     assert settings.check(**given) == tuple(getattr(wanted, section) for section in given)
 

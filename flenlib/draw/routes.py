@@ -24,7 +24,7 @@ from flenlib.models.community import ALWAYS, FINISH, Use
 from flenlib.models.families.base import Family
 from flenlib.params import Models
 from flenlib.project import Project
-from flenlib.words import EDITS
+from flenlib.words import EDITOR_MODES, EDITS
 
 Stack = tuple[tuple[Path, float], ...]
 
@@ -47,7 +47,7 @@ class Routes:
     """
 
     def __init__(self, uses: Sequence[Use] = (), mode: str = "stack", depth: int = 0) -> None:
-        if mode not in ("stack", "sequence"):
+        if mode not in EDITOR_MODES:
             raise ValueError(f"LoRAs can be run as 'stack' or 'sequence', not {mode!r}")
         self.uses, self.mode, self.depth = tuple(uses), mode, depth
         self._files = {use.text: registry.lora_file((use.path, use.weight)) for use in uses}

@@ -13,6 +13,8 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from torch import nn
 
+from flenlib.words import Role
+
 Inputs = dict[str, Any]
 """What a pipeline or a transformer is called with, by its own parameter names."""
 Settings = dict[str, dict[str, Any]]
@@ -23,7 +25,7 @@ class Architecture:
     """The facts of one family, filled in by its class."""
 
     name: ClassVar[str]
-    roles: ClassVar[tuple[str, ...]]
+    roles: ClassVar[tuple[Role, ...]]
     """What it can be used for: ``generator`` draws a text, ``editor`` changes a picture as it is told."""
     pipeline_class: ClassVar[type[DiffusionPipeline]]
     transformer_class: ClassVar[type[ModelMixin]]

@@ -28,6 +28,7 @@ from flenlib.models.batch import Batch, Encoded, one_grid
 from flenlib.models.families.architecture import Inputs
 from flenlib.models.families.base import Family
 from flenlib.models.start import Start
+from flenlib.words import Role
 
 _ATTENTION = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
 _JOINT = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out")
@@ -54,7 +55,7 @@ class QwenImage(Family):
     """A QwenImagePipeline with the five verbs: load, encode, predict, sample, save."""
 
     name = "qwen_image"
-    roles: ClassVar[tuple[str, ...]] = ("generator",)
+    roles: ClassVar[tuple[Role, ...]] = ("generator",)
     pipeline_class = QwenImagePipeline
     transformer_class = QwenImageTransformer2DModel
     encoders = ("text_encoder",)
