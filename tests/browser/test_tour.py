@@ -5,11 +5,10 @@ import subprocess
 import sys
 import time
 
-import nbformat
 import pytest
 import yaml
 
-from flenlib.flow import WHEEL, clean
+from flenlib.flow import WHEEL, clean, copies
 from flenlib.models.settings import load_iteration
 from flenlib.project import ROOT, open_iteration
 from flenlib.steps import record
@@ -70,7 +69,7 @@ def finished(page, project, step):
 
 
 def printed(path):
-    cells = nbformat.read(path, as_version=4).cells
+    cells = copies.read(path).cells  # none while JupyterLab is writing it
     return "".join(o.text for cell in cells for o in cell.get("outputs", ()) if o.get("name") == "stdout")
 
 

@@ -177,7 +177,7 @@ def test_a_run_killed_in_the_middle_of_drawing_goes_on(iteration):
     folder = project.data("synthetic")
     for picture in folder.glob("novel_*.png"):
         picture.unlink()
-    command = [sys.executable, "-m", "flenlib.flow.run", "step", "15", str(path)]
+    command = [sys.executable, "-m", "flenlib.flow", "step", "15", str(path)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         deadline = time.monotonic() + 240
         while not list(folder.glob("novel_*.png")) and time.monotonic() < deadline:
