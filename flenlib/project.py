@@ -14,8 +14,11 @@ STAGES = ("raw", "source", "enriched", "synthetic", "pristine", "corrections")
 
 
 def base() -> Path:
-    """Return the folder ``data/`` and ``outputs/`` are in: $FLENWHEEL_HOME, else the checkout."""
-    return Path(os.environ.get("FLENWHEEL_HOME") or ROOT)
+    """Return the folder ``data/`` and ``outputs/`` are in: $FLENWHEEL_HOME, else the checkout.
+
+    A relative one is in the checkout, wherever a process runs: kernels do not start where `make` does.
+    """
+    return ROOT / os.environ.get("FLENWHEEL_HOME", "")
 
 
 def from_base(path: str | Path) -> Path:

@@ -1,10 +1,12 @@
 """Where things live, whose pictures may be made, and what is refused."""
 
+from pathlib import Path
+
 import pytest
 
 from flenlib.content import check_prompt
 from flenlib.params import Character
-from flenlib.project import open_iteration
+from flenlib.project import ROOT, open_iteration
 
 MAYA = {"name": "maya", "trigger": "ohwx_maya", "kind": "fictional"}
 
@@ -70,3 +72,11 @@ def test_a_minor_or_a_childs_class_noun_is_refused():
     for character in (Character(**MAYA, age="minor"), Character(**MAYA, class_noun="girl", adult_content=True)):
         with pytest.raises(PermissionError, match="minor"):
             check_prompt(character, "nude portrait")
+
+
+@pytest.mark.parametrize(("given", "base"), [("", ROOT), ("mine", ROOT / "mine"), ("/mine", Path("/mine"))])
+def test_a_relative_home_is_the_same_folder_for_every_process(tmp_path, monkeypatch, given, base):
+    """JupyterLab starts a kernel in its notebook's folder, `make` in the checkout."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLENWHEEL_HOME", given)
+    assert open_iteration(MAYA).root == base
