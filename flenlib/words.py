@@ -36,6 +36,7 @@ Timesteps = Literal["logit_normal", "uniform", "shifted"]
 Focus = Literal["none", "face", "mask", "edit"]
 """Where the loss counts in full: everywhere, on found faces, on mask pictures, where an edit changed the picture."""
 
+ROLES: tuple[Role, ...] = get_args(Role)
 LABELS: tuple[Label, ...] = get_args(Label)
 EDITS: tuple[Edit, ...] = get_args(Edit)
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)

@@ -7,7 +7,7 @@ two models for the memory of this machine's GPU; a machine without one is taken 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ from flenlib import params
 from flenlib.models import placement, registry
 from flenlib.models.families.base import Family
 from flenlib.models.registry import Model
-from flenlib.params import Iteration, Layer, Models, TrainRun
+from flenlib.params import Iteration, Layer, Models, Section, Train, TrainRun
+from flenlib.words import ROLES
 
 EDITOR_SECTIONS = ("enrich", "corrections", "train_editor", "compare_editors")
 WITHOUT_GPU = 24.0
 """GiB assumed where there is no GPU, so that a file reads on a laptop as on the machine it is written for."""
-SCHEMA = "schema"
 
 
 def check(*, models: dict[str, Any] | Models, **sections: Any) -> tuple[Any, ...]:
@@ -30,77 +30,88 @@ def check(*, models: dict[str, Any] | Models, **sections: Any) -> tuple[Any, ...
     key or value that is wrong, and what ``registry.resolve`` raises for a model it does not know.
     """
     _refuse_extends()
-    named = params.check("models", models)
-    filled = _filled("models", models, named)
-    return filled, *(_filled(section, values, filled) for section, values in sections.items())
+    asked = params.check("models", models)
+    known = _resolved(asked)
+    filled = _filled("models", models, asked, known)
+    return filled, *(_filled(section, values, filled, known) for section, values in sections.items())
 
 
 def load_iteration(path: str | Path) -> Iteration:
     """Return a params file's settings in full. Raises FileNotFoundError, or ValueError naming file, key and value."""
-    return params.build(Iteration, complete(params.read(path)))
+    return params.build(Iteration, _of_iteration(params.read(path)))
 
 
 def iteration(**given: Any) -> Iteration:
     """Return the settings of an iteration given in Python, in full. Raises ValueError as ``load_iteration`` does."""
-    return params.build(Iteration, complete([Layer("settings", given)]))
+    return params.build(Iteration, _of_iteration([Layer("settings", given)]))
 
 
 def load_run(path: str | Path) -> TrainRun:
     """Return the settings of one training (``python -m flenlib.train``) in full. Raises as ``load_iteration`` does."""
-    given = params.read(path, TrainRun)
-    first = [_only(layer, *(TrainRun.model_fields.keys() - {"train"})) for layer in given]
-    named = params.build(TrainRun, first)
-    model = registry.resolve(named.model)
-    where = [Layer(source, fields) for source, fields in _wants(model, "models", device=named.device)]
-    precision = params.build(TrainRun, [*where, *first]).precision
-    training, drawing = ("train_editor", "enrich") if model.family.roles[0] == "editor" else ("train", "generate")
-    known = params.Train.model_fields
-    own = [
-        Layer(source, {"train": {name: value for name, value in fields.items() if name in known}})
-        for source, fields in _wants(model, training, precision)
-    ]
-    own += [
-        Layer(source, {f"preview_{name}": fields[name] for name in ("steps", "guidance") if name in fields})
-        for source, fields in _wants(model, drawing, precision)
-    ]
-    return params.build(TrainRun, [*where, *own, *given])
-
-
-def complete(given: Sequence[Layer]) -> list[Layer]:
-    """Return all that an iteration's settings come from but the schema: families and models, then what is given."""
-    first = [_only(layer, "character", "models") for layer in given]
-    found = defaults("models", params.build(Iteration, first).models)
-    models = params.build(Iteration, [*found, *first]).models
-    for section in params.SECTIONS.keys() - {"models"}:
-        found += defaults(section, models)
-    return [*found, *given]
-
-
-def defaults(section: str, models: Models) -> list[Layer]:
-    """Return what the model that speaks for a section sets in it, each later layer over the earlier."""
-    if section == "models":
-        wanted = _wants(_larger(models), section, device=models.device)
-    elif section in EDITOR_SECTIONS:
-        wanted = _wants(registry.resolve(models.editor, "editor"), section, models.precision)
-    else:
-        wanted = _wants(registry.resolve(models.generator, "generator"), section, models.precision)
-    return [Layer(source, {section: fields}) for source, fields in wanted]
+    return params.build(TrainRun, _of_run(params.read(path, TrainRun)))
 
 
 def explain(path: str | Path) -> Iterator[tuple[str, Any, str]]:
-    """Yield each effective setting of a params file as (name, value, the file, model or family it comes from)."""
-    found = complete(params.read(path))
-    settings = params.build(Iteration, found)
-    yield "iteration", settings.iteration, params.origin(found, ("iteration",)) or SCHEMA
-    for section in params.SECTIONS:
-        for name, value in getattr(settings, section):
-            yield f"{section}.{name}", value, params.origin(found, (section, name)) or SCHEMA
+    """Yield each setting of a params file in force as (name, value, the file, model or family it comes from).
+
+    The file is that of an iteration, or of one training, which says where its ``output`` goes.
+    """
+    given = params.read(path)
+    one_training = "output" in params.merge(given)
+    found = _of_run(given) if one_training else _of_iteration(given)
+    for name, value in params.build(TrainRun if one_training else Iteration, found):
+        fields = [((name, field), each) for field, each in value] if isinstance(value, Section) else [((name,), value)]
+        for key, each in fields:
+            yield ".".join(key), each, params.origin(found, key) or "schema"
 
 
-def _filled(section: str, values: Any, models: Models) -> Any:
+def _of_iteration(given: Sequence[Layer]) -> list[Layer]:
+    """Return all that an iteration's settings come from but the schema: families and models, then what is given."""
+    first = [_only(layer, {"character", "models"}) for layer in given]
+    asked = params.build(Iteration, first).models
+    known = _resolved(asked)
+    found = _defaults("models", asked, known)
+    models = params.build(Iteration, [*found, *first]).models
+    for section in params.SECTIONS.keys() - {"models"}:
+        found += _defaults(section, models, known)
+    return [*found, *given]
+
+
+def _of_run(given: Sequence[Layer]) -> list[Layer]:
+    """Return all that the settings of one training come from but the schema."""
+    first = [_only(layer, TrainRun.model_fields.keys() - {"train"}) for layer in given]
+    asked = params.build(TrainRun, first)
+    model = registry.resolve(asked.model)
+    found = [Layer(source, fields) for source, fields in _wants(model, "models", device=asked.device)]
+    precision = params.build(TrainRun, [*found, *first]).precision
+    training, drawing = ("train_editor", "enrich") if model.family.roles[0] == "editor" else ("train", "generate")
+    for source, fields in _wants(model, training, precision):
+        found.append(Layer(source, {"train": {k: v for k, v in fields.items() if k in Train.model_fields}}))
+    for source, fields in _wants(model, drawing, precision):
+        found.append(Layer(source, {f"preview_{k}": fields[k] for k in ("steps", "guidance") if k in fields}))
+    return [*found, *given]
+
+
+def _filled(section: str, values: Any, models: Models, known: dict[str, Model]) -> Any:
     if isinstance(values, dict):
-        values = params.merge([*defaults(section, models), Layer(section, {section: values})])[section]
+        values = params.merge([*_defaults(section, models, known), Layer(section, {section: values})])[section]
     return params.check(section, values)
+
+
+def _resolved(models: Models) -> dict[str, Model]:
+    return {role: registry.resolve(getattr(models, role), role) for role in ROLES}
+
+
+def _defaults(section: str, models: Models, known: dict[str, Model]) -> list[Layer]:
+    """Return what the model that speaks for a section sets in it, each later layer over the earlier.
+
+    For the models themselves the larger speaks; one whose size is not known counts as the largest.
+    """
+    model = known["editor" if section in EDITOR_SECTIONS else "generator"]
+    if section == "models":
+        model = max(known["editor"], known["generator"], key=lambda each: each.size_gib or float("inf"))
+    wanted = _wants(model, section, models.precision, models.device)
+    return [Layer(source, {section: fields}) for source, fields in wanted]
 
 
 def _wants(
@@ -110,7 +121,7 @@ def _wants(
     family, name = model.family, f"family {model.family.name}"
     yield name, family.settings.get(section, {})
     if section == "models":
-        yield _for_memory(model.family, device)
+        yield _for_memory(family, device)
     else:
         yield f"{name} at {precision}", family.settings_at.get(precision, {}).get(section, {})
     sized = {"resolution": [model.resolution]} if "resolution" in params.SECTIONS[section].model_fields else {}
@@ -125,13 +136,7 @@ def _for_memory(family: type[Family], device: str) -> tuple[str, dict[str, Any]]
     return f"family {family.name} for {why}", dict(zip(("precision", "offload"), chosen, strict=True))
 
 
-def _larger(models: Models) -> Model:
-    """Return the model that needs more memory; one whose size is not known counts as the largest."""
-    both = registry.resolve(models.editor, "editor"), registry.resolve(models.generator, "generator")
-    return max(both, key=lambda model: model.size_gib or float("inf"))
-
-
-def _only(layer: Layer, *names: str) -> Layer:
+def _only(layer: Layer, names: Set[str]) -> Layer:
     return Layer(layer.source, {name: value for name, value in layer.values.items() if name in names})
 
 

@@ -136,6 +136,13 @@ def test_every_setting_says_where_it_comes_from(tmp_path, capsys):
     assert rows["models.precision"] == "nf4 family qwen_edit for 24 GiB, no GPU being here"
 
 
+def test_the_settings_of_one_training_are_shown_too(capsys):
+    assert program.main(["show", str(ROOT / "params" / "train" / "qwen_edit_4090.yaml")]) == 0
+    rows = {line.split()[0]: " ".join(line.split()[1:]) for line in capsys.readouterr().out.splitlines()}
+    assert rows["train.max_grad_norm"] == "0.1 family qwen_edit at nf4"
+    assert rows["preview_steps"] == "40 family qwen_edit" and rows["prior_weight"] == "1.0 schema"
+
+
 def test_the_whole_file_extends_no_other_and_means_the_same(tmp_path, capsys):
     path = ROOT / "params" / "mini" / "v2.yaml"
     assert program.main(["whole", str(path)]) == 0
