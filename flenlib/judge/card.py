@@ -86,9 +86,13 @@ def measure_all(
 def _seen(job: Job, path: Path, faces: list[Face], known: References) -> Seen:
     return Seen(
         open_image(path), faces, known.training, known.held_out, known.training.threshold(),
-        face_expected=job.attributes["angle"] in FACE_ANGLES and job.attributes["pose"] == "portrait",
+        face_expected=known.training.measured and _shows_face(job),
         attributes=job.attributes,
     )  # fmt: skip
+
+
+def _shows_face(job: Job) -> bool:
+    return job.attributes["angle"] in FACE_ANGLES and job.attributes["pose"] == "portrait"
 
 
 def _facts(job: Job, path: Path) -> dict[str, Any]:
@@ -135,7 +139,7 @@ def summary(tables: Mapping[str, pd.DataFrame], measures: Sequence[Measure] = ME
     for name, table in tables.items():
         views = _views(table)
         shares = sums(views, [m for m in measures if m.unit == SHARE])
-        low, high = wilson(int(views[RECOGNISED.name].sum()), len(views))
+        low, high = wilson(int(views[RECOGNISED.name].sum()), int(views[RECOGNISED.name].count()))
         pictures = [Seen(open_image(path)) for path in table["path"]]
         rows.append(
             {"LoRA": name, "pictures": len(table), **sums(table, measures), **shares, "low": low, "high": high,
@@ -147,13 +151,12 @@ def summary(tables: Mapping[str, pd.DataFrame], measures: Sequence[Measure] = ME
 def success(table: pd.DataFrame) -> list[Criterion]:
     """Return the card's own targets: every cell drawn, and 80 % of first tries right where identity can be measured."""
     views = _views(table)
-    first = views[views["seed"] == 0]
-    rate = float(first[RECOGNISED.name].mean())
+    first = views[views["seed"] == 0][RECOGNISED.name].dropna()
+    rate = float(first.mean()) if len(first) else 0.0
+    found = f"{rate:.0%} of {len(first)}" if len(first) else "not measured: fewer than two sources show a face"
     return [
         Criterion("all 23 cells drawn", table["cell"].nunique() == 23, f"{table['cell'].nunique()}"),
-        Criterion(
-            "80 % of first tries recognised, of the cells that show a face", rate >= 0.8, f"{rate:.0%} of {len(first)}"
-        ),
+        Criterion("80 % of first tries recognised, of the cells that show a face", rate >= 0.8, found),
     ]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from flenlib.dataset.images import open_image
+from flenlib.dataset.records import NOT_MEASURED
 from flenlib.measure.measures import DIVERSITY, FACE_FOUND, HELD_OUT_FACE_DISTANCE, MEASURES, Measure
 from flenlib.measure.seen import Seen
 from flenlib.measure.statistics import Interval, paired_bootstrap, verdict
@@ -94,6 +95,7 @@ def base_gap(tables: Mapping[str, pd.DataFrame], name: str) -> Criterion:
     found = f"median {medians[1]:.3f} against the base model's {medians[0]:.3f}"
     found += f"; paired difference {gap.mean_difference:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}] over {gap.n} cells"
     shown = gap.shows_better(measure.better)
+    found = found if gap.n else NOT_MEASURED
     return Criterion(f"{name} nearer to held-out sources than the base model", shown, found)
 
 
@@ -102,6 +104,7 @@ def criteria(comparison: Comparison) -> list[Criterion]:
     first, second = comparison.names
     identity = comparison.intervals[HELD_OUT_FACE_DISTANCE]
     found = f"paired difference {identity.mean_difference:+.3f} [{identity.low:+.3f}, {identity.high:+.3f}]"
+    found = found if identity.n else NOT_MEASURED
     return [
         Criterion(f"{second} shows an improvement over {first}", comparison.better, found),
         Criterion(

@@ -8,6 +8,7 @@ A picture without a face has no distance (None), which is not the same as a larg
 from __future__ import annotations
 
 import importlib.util
+import math
 import multiprocessing
 import re
 import sys
@@ -111,7 +112,11 @@ def _run_again() -> bool:
 
 @dataclass(frozen=True, eq=False)
 class ReferenceSet:
-    """The known faces of one character: their names, their encodings (n, 128), and the pictures without a face."""
+    """The known faces of one character: their names, their encodings (n, 128), and the pictures without a face.
+
+    With fewer than two faces there is no telling how near pictures of the character are to each other: nothing is
+    measured against such a set, its distances are None, its `ceiling` and thresholds NaN.
+    """
 
     names: tuple[str, ...]
     encodings: np.ndarray
@@ -119,27 +124,26 @@ class ReferenceSet:
 
     @classmethod
     def from_faces(cls, faces: Sequence[list[Face]], names: Sequence[str]) -> ReferenceSet:
-        """Build the set from faces already found, one list a picture; the largest face of each picture counts.
-
-        Raises ValueError when fewer than two pictures have a face.
-        """
+        """Build the set from faces already found, one list a picture; the largest face of each picture counts."""
         found = [(name, each[0]) for name, each in zip(names, faces, strict=True) if each]
         missing = tuple(name for name, each in zip(names, faces, strict=True) if not each)
-        if len(found) < 2:
-            raise ValueError(
-                f"only {len(found)} of {len(names)} reference pictures show a face; add frontal pictures until two do"
-            )
-        encodings = np.stack([face.encoding for _, face in found])
+        encodings = np.array([face.encoding for _, face in found]).reshape(-1, 128)
         return cls(tuple(name for name, _ in found), encodings, missing)
 
     @classmethod
     def if_any(cls, faces: Sequence[list[Face]], names: Sequence[str]) -> ReferenceSet | None:
         """Build the set as `from_faces` does, or return None when fewer than two pictures have a face."""
-        return cls.from_faces(faces, names) if sum(map(bool, faces)) > 1 else None
+        found = cls.from_faces(faces, names)
+        return found if found.measured else None
+
+    @property
+    def measured(self) -> bool:
+        """Whether there are faces enough to measure against."""
+        return len(self.names) > 1
 
     def distance(self, faces: Sequence[Face]) -> float | None:
         """Return the smallest distance between any of ``faces`` and any reference; None (not measured) for no face."""
-        if not faces:
+        if not faces or not self.measured:
             return None
         return float(distances(np.stack([face.encoding for face in faces]), self.encodings).min())
 
@@ -153,7 +157,7 @@ class ReferenceSet:
     @property
     def ceiling(self) -> float:
         """The median of `spread`: no generated picture can be expected to be nearer than the real ones are."""
-        return float(np.median(self.spread))
+        return float(np.median(self.spread)) if self.measured else math.nan
 
     def threshold(self, slack: float = 1.75, kind: str | None = None) -> float:
         """Return the distance up to which a picture still counts as the character.
@@ -167,7 +171,7 @@ class ReferenceSet:
             raise ValueError(f"edit kind {kind!r} is not known; it must be one of {', '.join(KIND_FACTORS)}")
         factor = 1.0 if kind is None else KIND_FACTORS[kind]
         limit = STYLE_LIMIT if kind == "style" else SAME_PERSON_LIMIT
-        return min(limit, self.ceiling * slack * factor)
+        return min(limit, self.ceiling * slack * factor) if self.measured else math.nan
 
 
 def _locate(backend: ModuleType, pixels: np.ndarray) -> list[tuple[int, int, int, int]]:

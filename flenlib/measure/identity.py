@@ -22,6 +22,11 @@ def verdict(record: ImageRecord) -> str:
     return {"within": KEPT, "beyond": DROPPED}.get(FACE_DISTANCE.state(record.measurements), NOT_MEASURED)
 
 
+def calibrated(record: ImageRecord) -> bool:
+    """Say whether there was a threshold to judge a picture by; there is none where the sources show too few faces."""
+    return record.measurements.get(FACE_DISTANCE.limit, NOT_MEASURED) != NOT_MEASURED
+
+
 @dataclass(frozen=True)
 class References:
     """The faces a picture is compared with: of sources used in training, and of those held out from it."""
@@ -31,7 +36,7 @@ class References:
 
 
 def references(source: Dataset) -> References:
-    """Return the reference sets of a curated source dataset. Raises ValueError when fewer than two faces are found."""
+    """Return the reference sets of a curated source dataset; with fewer than two faces nothing is measured by them."""
     kept = [r for r in source.images if not r.held_out]
     held = [r for r in source.images if r.held_out]
     return References(_set(source, kept), _set(source, held) if held else None)

@@ -82,8 +82,12 @@ class Measure:
         return None if value == NOT_MEASURED else float(value)
 
     def limit_in(self, measurements: Mapping[str, float | str]) -> float:
-        """Return the limit of a good value among a record's measurements. Raises KeyError where there is none."""
-        return float(measurements[self.limit])
+        """Return the limit of a good value among a record's measurements; NaN where it could not be calibrated.
+
+        Raises KeyError where there is none.
+        """
+        limit = measurements[self.limit]
+        return math.nan if limit == NOT_MEASURED else float(limit)
 
     def gain(self, difference: Any) -> Any:
         """Return a difference (later minus earlier), a number or a column, so that a positive one is better."""
@@ -131,8 +135,8 @@ def of_set(pictures: Sequence[Seen], measures: Sequence[Measure]) -> dict[str, f
 
 
 def recorded(values: Mapping[str, float | None]) -> dict[str, float | str]:
-    """Return values as a record keeps them: rounded, and *not measured* where there is none."""
-    return {name: NOT_MEASURED if v is None else round(float(v), DIGITS) for name, v in values.items()}
+    """Return values as a record keeps them: rounded, and *not measured* where there is none (None or NaN)."""
+    return {n: NOT_MEASURED if v is None or math.isnan(v) else round(float(v), DIGITS) for n, v in values.items()}
 
 
 def among(names: Container[str], measures: Sequence[Measure]) -> list[Measure]:

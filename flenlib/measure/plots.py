@@ -34,12 +34,13 @@ class Plot(Figure):
 def histogram(
     measure: Measure, values_by_name: Mapping[str, Sequence[float | None]], limits: Mapping[str, float]
 ) -> Figure:
-    """Return overlaid histograms of a measure, a dashed line a limit, and how many were not measured.
+    """Return overlaid histograms of a measure, a dashed line a limit (NaN: none), and how many were not measured.
 
     The limit of a name that has a histogram is of its colour; others are black.
     """
     figure = _figure((9, 3.5))
     ax = figure.add_subplot()
+    limits = {name: value for name, value in limits.items() if not np.isnan(value)}
     measured = {name: [v for v in values if v is not None] for name, values in values_by_name.items()}
     everything = [v for values in measured.values() for v in values] + list(limits.values())
     edges = np.linspace(0, max(everything, default=0.6) * 1.05, 31).tolist()

@@ -158,7 +158,7 @@ def identity_table(dataset: Dataset) -> pd.DataFrame:
         rows.append(
             {"kind": kind, "pictures": len(records), "measured": len(measured), "within": len(within),
              "share": len(within) / len(measured) if measured else float("nan"), "low": low, "high": high,
-             FACE_DISTANCE.name: median, FACE_DISTANCE.limit: records[0].measurements[FACE_DISTANCE.limit]}
+             FACE_DISTANCE.name: median, FACE_DISTANCE.limit: FACE_DISTANCE.limit_in(records[0].measurements)}
         )  # fmt: skip
     return pd.DataFrame(rows).set_index("kind").round(3)
 
@@ -167,8 +167,9 @@ def see(job: Job, path: Path, reference: ReferenceSet, threshold: float, hand: H
     """Return the picture of an edit as measures see it: beside its source, whom it must show, and what was asked."""
     source = {**job.parent.attributes, "angle": job.parent.angle or ""}
     (before, found), picture = faces_in([job.picture, path]), open_image(path)
+    expected = reference.measured and face_expected(job.parent, job.attributes)
     return Seen(
-        picture, found, reference, threshold=threshold, face_expected=face_expected(job.parent, job.attributes),
+        picture, found, reference, threshold=threshold, face_expected=expected,
         source=Seen(open_image(job.picture), before, attributes=source), attributes=job.attributes,
         done=edit_done(hand, job.picture, picture, job.attributes),
     )  # fmt: skip
@@ -176,8 +177,8 @@ def see(job: Job, path: Path, reference: ReferenceSet, threshold: float, hand: H
 
 def look(seen: Seen, measures: Sequence[Measure] = MEASURES) -> dict[str, float | str]:
     """Return what step 1.3's policy asks about an edit: every measure of it, the threshold, and if a face must show."""
-    limits = {FACE_DISTANCE.limit: round(seen.threshold, 4), "face_expected": int(seen.face_expected)}
-    return recorded(of_picture(seen, measures)) | limits
+    found = of_picture(seen, measures) | {FACE_DISTANCE.limit: seen.threshold}
+    return recorded(found) | {"face_expected": int(seen.face_expected)}
 
 
 def _faults(found: dict[str, Any]) -> tuple[bool, float, float]:
@@ -229,6 +230,7 @@ def distances_by_kind(dataset: Dataset) -> dict[str, list[float | None]]:
 def _criteria(dataset: Dataset, source: Dataset, settings: Enrich) -> list[Criterion]:
     judged = [r for r in dataset.images if verdict(r) != NOT_MEASURED or r.measurements["face_expected"]]
     share = sum(verdict(r) == KEPT for r in judged) / len(judged) if judged else 0.0
+    found = f"{share:.0%} of {len(judged)}; " if judged else ""
     known = {r.sha256 for r in source.images}
     kinds = {r.attributes["edit"] for r in dataset.images}
     linked = sum(r.parent in known for r in dataset.images)
@@ -236,7 +238,7 @@ def _criteria(dataset: Dataset, source: Dataset, settings: Enrich) -> list[Crite
         Criterion(f"at least {WANTED} enriched pictures", len(dataset.images) >= WANTED, f"{len(dataset.images)}"),
         Criterion(
             "identity kept in 70 % of the pictures that show a face or should", share >= 0.7,
-            f"{share:.0%} of {len(judged)}; {len(dataset.images) - len(judged)} not measured",
+            f"{found}{len(dataset.images) - len(judged)} not measured",
         ),
         Criterion("every kind of edit present", kinds == set(settings.kinds), ", ".join(sorted(kinds))),
         Criterion("every picture linked to its source", linked == len(dataset.images), f"{linked}"),
@@ -269,7 +271,7 @@ def result(enriched: Enriched, models: Facts) -> results.Enrich:
         criteria=enriched.criteria,
         models=models,
         edits=count,
-        thresholds=enriched.thresholds,
+        thresholds={kind: value for kind, value in enriched.thresholds.items() if not math.isnan(value)},
     )
 
 

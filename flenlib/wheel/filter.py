@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -9,8 +10,8 @@ from PIL import Image
 
 from flenlib.dataset.images import contact_sheet
 from flenlib.dataset.records import NOT_MEASURED, Dataset
-from flenlib.measure.identity import DROPPED, KEPT, NEAR_COPY, measure, references, verdict
-from flenlib.measure.measures import FACE_DISTANCE
+from flenlib.measure.identity import DROPPED, KEPT, NEAR_COPY, calibrated, measure, references, verdict
+from flenlib.measure.measures import FACE_DISTANCE, recorded
 from flenlib.params import Filter, Guards, Iteration
 from flenlib.project import Project
 from flenlib.steps import Criterion
@@ -36,19 +37,19 @@ def filter_identity(project: Project, source: Dataset, settings: Filter, guards:
     """Measure every synthetic picture against the training sources and write its verdict into ``synthetic/<version>``.
 
     Without a threshold in the settings it is calibrated on the sources: their own leave-one-out spread times
-    ``slack``. A picture without a face is *not measured*: a back view cannot be wrong about a face. ``guards`` set the
+    ``slack``. A picture without a face is *not measured*: a back view cannot be wrong about a face; none is measured
+    where fewer than two sources show one. ``guards`` set the
     other end of the acceptance band: what lies nearer to a source is a copy, and step 1.7 does not select it.
     """
     guards = guards or Guards()
     reference = references(source).training
-    threshold = settings.threshold or reference.threshold(settings.slack)
+    given = settings.threshold if reference.measured else 0
+    threshold = given or reference.threshold(settings.slack)
     dataset = Dataset.open(project.data("synthetic"))
     measure(dataset, dataset.images, reference)
     for record in dataset.images:
-        record.measurements |= {
-            FACE_DISTANCE.limit: round(threshold, 4),
-            NEAR_COPY: round(guards.nearest * reference.ceiling, 4),
-        }
+        limits = {FACE_DISTANCE.limit: threshold, NEAR_COPY: guards.nearest * reference.ceiling}
+        record.measurements |= recorded(limits)
     dataset.save()
     return Filtered(dataset, threshold, reference.ceiling, [*_criteria(dataset), _band(dataset, guards)])
 
@@ -72,6 +73,9 @@ def _criteria(dataset: Dataset) -> list[Criterion]:
     total = len(dataset.images)
     looked = sum(FACE_DISTANCE.name in r.measurements for r in dataset.images)
     removed = 1 - kept / total if total else 0.0
+    if not any(map(calibrated, dataset.images)):
+        said = "not measured: fewer than two sources show a face, so every picture goes to review"
+        return [Criterion("obviously wrong pictures removed by identity", False, said)]
     return [
         Criterion("every picture looked at", looked == total, f"{looked} of {total}"),
         Criterion("candidates reduced by 50-70 %", 0.5 <= removed <= 0.7, f"{removed:.0%} are no candidates any more"),
@@ -83,10 +87,11 @@ def _band(dataset: Dataset, guards: Guards) -> Criterion:
     """Return how many pictures lie under the near end of the acceptance band: they would teach one picture by heart."""
     if not guards.nearest:
         return Criterion("guard: acceptance band", True, "off")
-    found = [(FACE_DISTANCE.read(r.measurements), float(r.measurements[NEAR_COPY])) for r in dataset.images]
-    measured = [(distance, near) for distance, near in found if distance is not None]
-    near = sum(distance < limit for distance, limit in measured)
+    measured = [r.measurements for r in dataset.images if verdict(r) != NOT_MEASURED]
+    near = sum(float(found[FACE_DISTANCE.name]) < float(found[NEAR_COPY]) for found in measured)
     name = f"guard: copies of a source (under {guards.nearest:g} x the sources' own spread) are few"
+    if not measured:
+        return Criterion(name, False, NOT_MEASURED)
     return Criterion(name, near <= len(measured) / 2, f"{near} of {len(measured)}, which step 1.7 does not select")
 
 
@@ -96,8 +101,8 @@ def result(filtered: Filtered) -> results.FilterIdentity:
     return results.FilterIdentity(
         sentence=f"{counts[KEPT]} kept, {counts[DROPPED]} dropped, {counts[NOT_MEASURED]} not measured",
         criteria=filtered.criteria,
-        threshold=filtered.threshold,
-        ceiling=filtered.ceiling,
+        threshold=None if math.isnan(filtered.threshold) else filtered.threshold,
+        ceiling=None if math.isnan(filtered.ceiling) else filtered.ceiling,
         verdicts=counts,
     )
 

@@ -58,11 +58,11 @@ class GenerateSynthetic(StepResult):
 
 
 class FilterIdentity(StepResult):
-    """Step 1.6: the threshold, the median distance between real pictures, and how many pictures got each verdict."""
+    """Step 1.6: the threshold, the median distance between real pictures (None: too few show a face), the verdicts."""
 
     notebook = "16_filter_identity"
-    threshold: float
-    ceiling: float
+    threshold: float | None
+    ceiling: float | None
     verdicts: dict[str, int]
 
 

@@ -8,7 +8,7 @@ from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.journal import Journal, in_force
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.measure import coverage
-from flenlib.measure.identity import KEPT, NEAR_COPY, verdict
+from flenlib.measure.identity import KEPT, NEAR_COPY, calibrated, verdict
 from flenlib.measure.measures import FACE_DISTANCE
 from flenlib.params import Guards, Iteration, Review
 from flenlib.project import Project
@@ -22,8 +22,8 @@ PICKS = (10, 20)
 
 
 def candidates(synthetic: Dataset) -> list[ImageRecord]:
-    """Return what the identity filter kept."""
-    return [r for r in synthetic.images if verdict(r) == KEPT]
+    """Return what the identity filter kept; all where the sources show too few faces to filter by."""
+    return [r for r in synthetic.images if verdict(r) == KEPT or not calibrated(r)]
 
 
 def training_records(project: Project, guards: Guards) -> list[ImageRecord]:
@@ -38,10 +38,10 @@ def refuse_filtered(synthetic: Dataset, journal: Journal, policy: Policy) -> Non
 
     Such a label is taken back when the filter keeps the picture after all.
     """
-    decided = in_force(journal, synthetic)
+    decided, shown = in_force(journal, synthetic), {r.filename for r in candidates(synthetic)}
     for record in synthetic.images:
         known = decided.get(record.filename)
-        if verdict(record) == KEPT:
+        if record.filename in shown:
             if known is not None and known.reviewer == "filter":
                 journal.undo(record.filename)
         elif known is None or known.reviewer not in PEOPLE:
@@ -59,7 +59,8 @@ def strict_policy(synthetic: Dataset, have: list[ImageRecord], settings: Review)
     def near(record: ImageRecord) -> float:
         return max(settings.near_copy, float(record.measurements.get(NEAR_COPY, 0.0)))
 
-    fit = [r for r in candidates(synthetic) if FACE_DISTANCE.read(r.measurements) >= near(r)]
+    kept = [r for r in synthetic.images if verdict(r) == KEPT]
+    fit = [r for r in kept if FACE_DISTANCE.read(r.measurements) >= near(r)]
     picked = coverage.pick(fit, have, settings.select, score=lambda r: -FACE_DISTANCE.read(r.measurements))
     chosen = {r.filename: rank for rank, r in enumerate(picked, 1)}
 

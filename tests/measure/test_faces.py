@@ -107,9 +107,13 @@ def test_an_unknown_kind_is_named():
         references.threshold(kind="weather")
 
 
-def test_fewer_than_two_faces_is_one_sentence():
-    with pytest.raises(ValueError, match="only 1 of 2 reference pictures show a face"):
-        ReferenceSet.from_faces([_encoded(0.0), []], ["a", "b"])
+@pytest.mark.parametrize("faces", [[[], []], [_encoded(0.0), []]], ids=["none", "one"])
+def test_against_fewer_than_two_faces_nothing_is_measured(faces):
+    references = ReferenceSet.from_faces(faces, ["a", "b"])
+    assert not references.measured and "b" in references.missing
+    assert references.distance(_encoded(0.1)) is None
+    assert np.isnan(references.ceiling) and np.isnan(references.threshold()) and np.isnan(references.threshold(9))
+    assert ReferenceSet.if_any(faces, ["a", "b"]) is None
 
 
 def test_importing_face_recognition_leaves_broken_pictures_broken(pictures):

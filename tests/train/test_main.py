@@ -111,9 +111,7 @@ def test_what_will_not_be_measured_is_said(tmp_path):
     watched = data.Data(learnt.samples, learnt.samples)
     assert [s[:19] for s in program._not_measured(run, learnt, None)] == ["nothing is held out"]
     assert [s[:29] for s in program._not_measured(run, watched, None)] == ["face distance is not measured"]
-    assert [s[:33] for s in program._not_measured(run, watched, NEAR)] == [
-        "face distance of some checkpoints"
-    ]
+    assert [s[:33] for s in program._not_measured(run, watched, NEAR)] == ["face distance of some checkpoints"]
     even = run.model_copy(update={"train": run.train.model_copy(update={"sample_every": 2})})
     assert not list(program._not_measured(even, watched, NEAR))
 

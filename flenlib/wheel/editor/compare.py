@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from flenlib.dataset import triplets
 from flenlib.dataset.prompts import edit_prompt, edits_offered, enrichment_plan
-from flenlib.dataset.records import Dataset
+from flenlib.dataset.records import NOT_MEASURED, Dataset
 from flenlib.dataset.triplets import Triplet
 from flenlib.draw import routes
 from flenlib.draw.editor import Editor, open_editor
@@ -176,7 +176,6 @@ def criteria(tables: Mapping[str, pd.DataFrame], choice: Choice) -> list[Criteri
     """Return step 2.3's success criteria of the adopted editor against the one in use before."""
     adopted, now = tables[choice.name], in_use(tables)
     share, before = float(adopted[ACCEPTED.name].mean()), float(tables[now][ACCEPTED.name].mean())
-    same = choice.name == now
     done = adopted[EDIT_DONE.name].dropna()
     copies = [int(tables[name][UNCHANGED.name].sum()) for name in (choice.name, now)]
     found = f"{done.mean():.0%} of {len(done)}" if len(done) else "not measured: of a photograph only a person can say"
@@ -186,7 +185,7 @@ def criteria(tables: Mapping[str, pd.DataFrame], choice: Choice) -> list[Criteri
             share > before,
             f"{share:.0%} against {before:.0%}",
         ),
-        Criterion("identity is not shown to be worse", same or not _worse(tables, choice.name), choice.name),
+        Criterion("identity is not shown to be worse", *_identity(tables, choice.name)),
         Criterion("edits done in 70 %", bool(len(done)) and float(done.mean()) >= 0.7, found),
         Criterion(
             f"no more sources handed back unedited than by the {now} editor",
@@ -194,6 +193,14 @@ def criteria(tables: Mapping[str, pd.DataFrame], choice: Choice) -> list[Criteri
             f"{copies[0]} against {copies[1]} of {len(adopted)}",
         ),
     ]
+
+
+def _identity(tables: Mapping[str, pd.DataFrame], name: str) -> tuple[bool, str]:
+    """Return whether an editor's identity is not shown to be worse than the one in use's, and how that was found."""
+    if name == in_use(tables):
+        return True, f"{name} is in use"
+    measured = bool(tables[name][FACE_DISTANCE.name].notna().any())
+    return measured and not _worse(tables, name), name if measured else NOT_MEASURED
 
 
 def _worse(tables: Mapping[str, pd.DataFrame], name: str) -> bool:

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from flenlib.dataset import triplets
 from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.images import contact_sheet, open_image, save_picture
-from flenlib.dataset.records import Dataset
+from flenlib.dataset.records import NOT_MEASURED, Dataset
 from flenlib.dataset.triplets import Triplet
 from flenlib.draw.editor import Editor, open_editor
 from flenlib.draw.pictures import seed_of
@@ -212,7 +212,7 @@ def criteria(result: Result, settings: TrainEditor, scored: pd.DataFrame, path: 
     nearer, found = False, "not measured: no triplet was held out"
     if len(table) > 1:
         step = best_step(scored, result)
-        ends = [f"{m.words} {table.loc[step, m.name]:.3f} against {table.loc[BASE, m.name]:.3f}" for m in NEARNESS]
+        ends = [f"{m.words} {_shown(table, step, m)} against {_shown(table, BASE, m)}" for m in NEARNESS]
         nearer = step in fit(table).index and bool(nearness(table)[step] < 1)
         found = f"{', '.join(ends)} of the base editor on {evidence(scored)}"
     size = path.stat().st_size / 2**20 if path.is_file() else 0.0
@@ -222,6 +222,11 @@ def criteria(result: Result, settings: TrainEditor, scored: pd.DataFrame, path: 
         Criterion("better on the held-out triplets than the base editor", nearer, found),
         Criterion("the LoRA is saved", size > 0, f"{path.name}, {size:.1f} MiB"),
     ]
+
+
+def _shown(table: pd.DataFrame, step: int, measure: Measure) -> str:
+    value = table.loc[step, measure.name]
+    return NOT_MEASURED if np.isnan(value) else f"{value:.3f}"
 
 
 def read_triplets(project: Project) -> list[Triplet]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from flenlib.dataset.records import Dataset, ImageRecord
+from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.draw.editor import Editor
 from flenlib.draw.pictures import Job, check_jobs, keep_planned, make, put_record, seed_of
 from flenlib.measure.faces import ReferenceSet
@@ -94,6 +94,8 @@ def policy(tries: Dataset) -> Policy:
             return "good", (f"the nearest try: face distance {found:.2f} within {limit:.2f}",)
         if source_again(record):
             return "reject", ("the source again: nothing was edited",)
+        if verdict(record) == NOT_MEASURED:
+            return "reject", ("identity not measured: only a person can pick it",)
         return "reject", ("another try is nearer, or none is near enough",)
 
     return decide
