@@ -54,7 +54,7 @@ def project(tmp_path):
 
 
 def fill(project, root):
-    settings = params.check("curate", {"folder": str(write_raw(root / "raw"))})
+    settings = params.check("curate", {"folder": str(write_raw(root / "raw")), "minimum_size": 64})
     return curate.curate(project, settings, Renderer()).dataset
 
 

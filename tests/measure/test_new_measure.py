@@ -34,7 +34,9 @@ ALL = (*MEASURES, RED, BRIGHT, REACH, WEIGHT)
 def project(tmp_path_factory):
     root = tmp_path_factory.mktemp("home")
     project = open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional"}, root=root)
-    curate.curate(project, params.check("curate", {"folder": str(write_raw(root / "raw"))}), measures=ALL)
+    curate.curate(
+        project, params.check("curate", {"folder": str(write_raw(root / "raw")), "minimum_size": 64}), measures=ALL
+    )
     return project
 
 
