@@ -97,12 +97,13 @@ def turn(project: Project, start: Project, settings: Iteration, policy: Policy, 
 
 
 def share(source: Path, target: Path) -> None:
-    """Link a dataset's pictures and its records into another folder, unless it is there."""
-    if (target / "metadata.json").is_file():
+    """Link a dataset's pictures and its records into another folder, unless these are there already."""
+    known, records = target / "metadata.json", source / "metadata.json"
+    if known.is_file() and known.read_bytes() == records.read_bytes():
         return
     for record in Dataset.open(source).images:
         link_or_copy(source / record.filename, target / record.filename)
-    link_or_copy(source / "metadata.json", target / "metadata.json")
+    link_or_copy(records, known)
 
 
 def learned(project: Project, settings: Iteration, policy: Policy, own: bool = False) -> TrainingSet:
@@ -200,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(frame.drop(columns=["low", "high"]).round(3).to_string(index=False))
         print("\n".join(first_and_last(project, settings, options.turns)))
         print(f"plot: {folder / 'turns.png'}")
-    except (ValueError, FileNotFoundError, PermissionError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

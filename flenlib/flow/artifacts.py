@@ -21,6 +21,7 @@ VIEWS: dict[str, Callable[[ImageRecord], tuple[Any, ...]]] = {
     "pictures": lambda r: (r.caption, r.angle, r.expression, r.attributes, r.held_out),
     "measurements": lambda r: (r.attributes, r.measurements),
     "labels": lambda r: (r.caption, (r.label or {}).get("label")),
+    "review": lambda r: (r.angle, r.expression, r.attributes, r.measurements, (r.label or {}).get("reasons")),
 }
 """Parts of a dataset's records that a step may look at."""
 
@@ -104,17 +105,18 @@ def _ship(project: Project, settings: Iteration | None = None) -> str | None:
     return compared.ship if compared else None
 
 
-def _earlier(found: Callable[[Project], Any]) -> Callable[[Project, Iteration], Any]:
-    """Return the digest of something in every iteration before this one."""
+def _inherited(project: Project, settings: Iteration) -> Any:
+    """Return the pristine pictures that earlier iterations hand on, and whether these iterations shipped."""
+    found, before = [], project.before()
+    while before is not None:
+        found.append((_hash(before.data("pristine") / "metadata.json"), _ship(before)))
+        before = None if settings.guards.previous_only else before.before()
+    return found
 
-    def digest(project: Project, settings: Iteration) -> Any:
-        all_found, before = [], project.before()
-        while before is not None:
-            all_found.append(found(before))
-            before = before.before()
-        return all_found
 
-    return digest
+def _earlier_triplets(project: Project, settings: Iteration) -> Any:
+    before = project.before()
+    return _hash(before.data("corrections") / triplets.FILE) if before and settings.corrections.earlier else ""
 
 
 def _given_pairs(project: Project, settings: Iteration) -> Any:
@@ -145,6 +147,7 @@ SOURCES = records("source", "pictures")
 EDITS = records("enriched", "measurements")
 EDIT_DECISIONS = decisions("enriched")
 EDIT_LABELS = records("enriched", "labels")
+REVIEWED_EDITS = records("enriched", "review")
 EDIT_FOLDERS = label_folders("enriched")
 CORRECTED = Artifact("what reviewers corrected", _corrected, listed=False)
 LORA = Artifact("`char_lora`", lambda project, settings: _hash(project.lora(project.iteration)))
@@ -156,14 +159,10 @@ PICKS = decisions("synthetic")
 PICK_LABELS = records("synthetic", "labels")
 PICK_FOLDERS = label_folders("synthetic")
 PRISTINE = records("pristine", "pictures")
-INHERITED = Artifact(
-    "earlier `pristine/`", _earlier(lambda before: (_hash(before.data("pristine") / "metadata.json"), _ship(before)))
-)
+INHERITED = Artifact("earlier `pristine/`", _inherited)
 TRIPLETS = Artifact("triplets", _triplets)
 EXPORTED = Artifact("pairs for other trainers", _exported, listed=False)
-EARLIER_TRIPLETS = Artifact(
-    "earlier triplets", _earlier(lambda before: _hash(before.data("corrections") / triplets.FILE))
-)
+EARLIER_TRIPLETS = Artifact("earlier triplets", _earlier_triplets)
 GIVEN_PAIRS = Artifact("imported pairs", _given_pairs, listed=False)
 TRIED = Artifact(
     "people's picks among tries", lambda project, settings: _decided(project.data("corrections") / "tries")

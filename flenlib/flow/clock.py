@@ -63,6 +63,6 @@ def _check_earlier(project: Project, flow: Flow, step: Step, anyway: bool) -> No
         if written is not None and written.blocked and not anyway:
             failed = next(c for c in written.criteria if c.blocking and not c.holds)
             raise Blocked(
-                f"{step.name} cannot begin: {earlier.name} asks for {failed.name} and there is: {failed.found}. Mend "
-                "that and run it again, or set `anyway: true` to go on all the same"
+                f"{step.name} cannot begin. {earlier.name} needs {failed.name}; it found {failed.found}. Mend that and "
+                "run it again, or set `anyway: true` to go on all the same"
             )

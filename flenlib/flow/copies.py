@@ -65,11 +65,17 @@ def renew(project: Project, steps: Iterable[Step], settings: FlowSettings) -> No
 
 
 def made(step: Step, settings: FlowSettings) -> NotebookNode:
-    """Return a shipped notebook with its parameters filled in as papermill fills them in, and with its hash."""
+    """Return a shipped notebook with its parameters filled in as papermill fills them in, and with its hash.
+
+    Outputs stay behind: the shipped notebook may have been run where it stands, for another character.
+    """
     from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
 
     shipped = load_notebook_node(str(NOTEBOOKS / f"{step.name}.ipynb"))
+    for cell in shipped.cells:
+        if cell.cell_type == "code":
+            cell.update(outputs=[], execution_count=None)
     notebook = parameterize_notebook(shipped, parameters(step, settings))
     notebook.metadata["flenwheel"] = {"made": _hash(notebook)}
     return notebook

@@ -37,8 +37,9 @@ def take(project: Project, what: str) -> None:
 
 
 def release(project: Project) -> None:
-    """Let an iteration go, if this process took it."""
-    lock = _locks.pop(project.outputs.resolve() / ".lock", None)
+    """Let an iteration go, if this process took it and is not inside `held`."""
+    path = project.outputs.resolve() / ".lock"
+    lock = None if os.environ.get(HELD) == str(path) else _locks.pop(path, None)
     if lock is not None:
         lock.release()
 

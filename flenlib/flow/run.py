@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from flenlib.flow import copies, stamps
+from flenlib.flow import copies, lock, stamps
 from flenlib.flow.clock import Clock
 from flenlib.flow.wheel import WHEEL
 from flenlib.params import FlowSettings
@@ -26,6 +26,7 @@ def run_step(project: Project, step: Step, settings: FlowSettings) -> record.Rec
     notebook ends without its record.
     """
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     target = copies.write(project, step, copies.made(step, settings))
@@ -41,7 +42,10 @@ def run_step(project: Project, step: Step, settings: FlowSettings) -> record.Rec
         )
     except PapermillExecutionError as error:
         copies.without_error_marks(target)
-        raise StepFailed(f"{step.name}: {error.evalue or error.ename}") from None
+        said = error.evalue or error.ename
+        raise StepFailed(said if said.startswith(step.name) else f"{step.name}: {said}") from None
+    except DeadKernelError:
+        raise StepFailed(f"{step.name}: its kernel died, as it does when memory runs out; run it again") from None
     written = record.read(project, step.name)
     if written is None:  # papermill reports a killed kernel or sys.exit(0) as completed
         raise StepFailed(f"{step.name} ended without its record; open {target} to see where it stopped, then run again")
@@ -57,7 +61,10 @@ def call(project: Project, step: Step, settings: FlowSettings, flow: Flow = WHEE
     if not stamps.is_done(project, step, settings):
         sections = {name: getattr(settings, name) for name in step.sections}
         clock = Clock(project, step.name, anyway=settings.anyway, flow=flow, **sections)
-        clock.finish(step.run(project, settings, **more))
+        try:  # what blocks is for `finish` to say, once the record is written
+            clock.finish(step.run(project, settings.model_copy(update={"anyway": True}), **more))
+        finally:
+            lock.release(project)
     return record.needed(project, step.result)
 
 

@@ -14,7 +14,8 @@ from flenlib.steps import Artifact, Step, record
 
 def given(project: Project, step: Step, settings: FlowSettings) -> str:
     """Return a hash of what a step depends on as it begins: its recipe, the settings that act on it, what it reads."""
-    parts = [step.recipe, settings.character.model_dump(), step.acting(settings)]
+    who = settings.character
+    parts = [step.recipe, who.name, who.trigger, who.class_noun, who.kind, step.acting(settings)]
     return _hash([*parts, *_digests(project, step.reads, settings)])
 
 

@@ -11,7 +11,8 @@ from flenlib.wheel import progress, results
 EDITOR = ("models.editor", "models.editor_loras", "models.editor_mode", "models.precision")
 BASE = ("models.generator", "models.precision")
 GENERATOR = (*BASE, "models.generator_loras")
-JUDGED = ("review_enriched.margin", "review_enriched.accept_unmeasured")
+JUDGED = ("review_enriched.accept_unmeasured",)
+INHERIT = ("guards.previous_only", "guards.deepest", "guards.only_shipped")
 EDITOR_WEIGHTS = a.weights("models.editor", "models.editor_loras")
 BASE_WEIGHTS = a.weights("models.generator")
 GENERATOR_WEIGHTS = a.weights("models.generator", "models.generator_loras")
@@ -33,7 +34,7 @@ WHEEL = Flow(
             results.CheckMachine,
             "flenlib.wheel.machine",
             "what this machine can run",
-            settings=("models",),
+            settings=("models.generator", "models.editor", "models.precision", "models.offload", "models.device"),
         ),
         Step(
             results.CurateSource,
@@ -66,7 +67,7 @@ WHEEL = Flow(
             results.TrainCharacter,
             "flenlib.wheel.train",
             "1.4 a character LoRA from sources and good edits",
-            settings=(*BASE, "train", "guards"),
+            settings=(*BASE, *INHERIT, "guards.real_share", "train"),
             reads=(a.SOURCES, a.EDIT_LABELS, a.INHERITED, BASE_WEIGHTS),
             makes=(a.LORA,),
         ),
@@ -82,7 +83,7 @@ WHEEL = Flow(
             results.FilterIdentity,
             "flenlib.wheel.filter",
             "1.6 kept, dropped, or not measured",
-            settings=("filter", "guards"),
+            settings=("filter", "guards.nearest"),
             reads=(a.SOURCES, a.DRAWN),
             makes=(a.MEASURED,),
         ),
@@ -90,8 +91,15 @@ WHEEL = Flow(
             results.ReviewSynthetic,
             "flenlib.wheel.select",
             "1.7 the 10-20 best that fill gaps",
-            settings=("review_synthetic", "guards"),
-            reads=(a.SOURCES, a.EDIT_LABELS, a.INHERITED, a.MEASURED, a.labels_file("review_synthetic")),
+            settings=(*INHERIT, "review_synthetic"),
+            reads=(
+                a.SOURCES,
+                a.EDIT_LABELS,
+                a.REVIEWED_EDITS,
+                a.INHERITED,
+                a.MEASURED,
+                a.labels_file("review_synthetic"),
+            ),
             asks=(a.PICKS,),
             makes=(a.PICK_LABELS, a.PICK_FOLDERS, a.PRISTINE),
         ),
@@ -99,7 +107,7 @@ WHEEL = Flow(
             results.RetrainAndCompare,
             "flenlib.wheel.retrain",
             "1.8 a refined LoRA with the pristine ones; compared",
-            settings=(*GENERATOR, "retrain", "card", "guards"),
+            settings=(*GENERATOR, *INHERIT, "guards.real_share", "guards.diversity", "retrain", "card"),
             reads=(a.SOURCES, a.EDIT_LABELS, a.INHERITED, a.PRISTINE, a.LORA, GENERATOR_WEIGHTS),
             makes=(a.REFINED,),
         ),
@@ -117,7 +125,15 @@ WHEEL = Flow(
             "2.1 what review sent back becomes triplets",
             settings=(*EDITOR, "corrections"),
             reads=(
-                *(a.SOURCES, a.ADOPTED, a.EDIT_LABELS, a.CORRECTED, a.EARLIER_TRIPLETS, a.GIVEN_PAIRS),
+                *(
+                    a.SOURCES,
+                    a.ADOPTED,
+                    a.EDIT_LABELS,
+                    a.REVIEWED_EDITS,
+                    a.CORRECTED,
+                    a.EARLIER_TRIPLETS,
+                    a.GIVEN_PAIRS,
+                ),
                 *(a.labels_file("corrections"), EDITOR_WEIGHTS),
             ),
             asks=(a.TRIED,),

@@ -1,7 +1,7 @@
 """Look at the settings of a params file, with what its models add to it.
 
-    python -m flenlib.params show params/example_4090/v1.yaml    # every setting, and where it comes from
-    python -m flenlib.params whole params/mini/v2.yaml           # one file that needs no other, for plain papermill
+python -m flenlib.params show params/example_4090/v1.yaml    # every setting, and where it comes from
+python -m flenlib.params whole params/mini/v2.yaml           # one file that needs no other, for plain papermill
 """
 
 from __future__ import annotations

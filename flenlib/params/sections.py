@@ -100,20 +100,30 @@ class Enrich(Section):
 
 
 class Review(Section):
-    """Steps 1.3 and 1.7: who decides, and how strictly."""
+    """Who labels: the part that every review has."""
 
     reviewer: words.Reviewer = Field(default="human", description="who labels")
     person: str = Field(default="", description="your name, when several people review")
     file: str = Field(default="", description="CSV of filename,label,reasons when reviewer is file")
-    minimum_good: int = Field(default=30, ge=0, description="good pictures the step needs (1.3)")
-    select: int = Field(default=12, ge=0, description="pictures picked (1.7)")
+
+
+class ReviewEnriched(Review):
+    """Step 1.3."""
+
+    minimum_good: int = Field(default=30, ge=0, description="good pictures the step needs")
     accept_unmeasured: bool = Field(
         default=True, description="auto: good although no face could be expected, so none measured"
     )
     margin: float = Field(
         default=1.25, gt=1, description="auto: up to threshold x margin is needs_correction, beyond it reject"
     )
-    near_copy: float = Field(default=0.0, ge=0, description="face distance under which a picture adds nothing (1.7)")
+
+
+class ReviewSynthetic(Review):
+    """Step 1.7."""
+
+    select: int = Field(default=12, ge=0, description="pictures picked")
+    near_copy: float = Field(default=0.0, ge=0, description="face distance under which a picture adds nothing")
 
 
 class Phase(Section):
@@ -237,7 +247,7 @@ class Guards(Section):
     )
     previous_only: bool = Field(default=True, description="pictures an iteration drew feed only the next one")
     deepest: int = Field(default=4, ge=0, description="generations from a real picture that are trained on; 0: any")
-    only_shipped: bool = Field(default=True, description="leave out pristine pictures that made the last LoRA no fit")
+    only_shipped: bool = Field(default=True, description="skip pristine pictures whose LoRA failed its shipping check")
     nearest: float = Field(default=0.5, ge=0, description="nearer than this x the sources' own spread: a copy; 0: off")
     diversity: float = Field(default=0.9, ge=0, description="a refined LoRA's least share of diversity; 0: off")
 
@@ -341,11 +351,11 @@ class Iteration(FlowSettings):
     models: Models = Models()
     curate: Curate = Curate()
     enrich: Enrich = Enrich()
-    review_enriched: Review = Review()
+    review_enriched: ReviewEnriched = ReviewEnriched()
     train: Train = Train()
     generate: Generate = Generate()
     filter: Filter = Filter()
-    review_synthetic: Review = Review()
+    review_synthetic: ReviewSynthetic = ReviewSynthetic()
     retrain: Train = Train()
     card: Card = Card()
     guards: Guards = Guards()

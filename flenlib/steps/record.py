@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, field_validator
 
 from flenlib.dataset.files import plain, write_json
 from flenlib.project import ROOT, Project
@@ -42,6 +42,13 @@ class Record(BaseModel):
     machine: dict[str, Any] = {}
     versions: dict[str, str] = {}
     commit: str = ""
+
+    @field_validator("results")
+    @classmethod
+    def _has_sentence(cls, results: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(results.get("sentence"), str):
+            raise ValueError("a result has a sentence")
+        return results
 
     @property
     def blocked(self) -> bool:
@@ -84,11 +91,14 @@ def write(project: Project, result: StepResult, **facts: Any) -> Path:
 
 
 def result(project: Project, kind: type[Result]) -> Result | None:
-    """Return what a step came to, as its own type; None when it has not finished."""
+    """Return what a step came to, as its own type; None when it has not finished in this form."""
     record = read(project, kind.notebook)
     if record is None:
         return None
-    return kind(**record.results, criteria=record.criteria, models=record.models)
+    try:
+        return kind(**record.results, criteria=record.criteria, models=record.models)
+    except ValidationError:  # of a version of the kit whose result had other fields
+        return None
 
 
 def needed(project: Project, kind: type[Result]) -> Result:

@@ -53,7 +53,7 @@ class StepResult(BaseModel):
         failed = [c for c in self.criteria if c.blocking and not c.holds]
         if failed and not anyway:
             raise Blocked(
-                f"{self.notebook}: {failed[0].name} is needed to go on, and there is: {failed[0].found}. Mend that and "
-                "run it again, or set `anyway: true` to go on all the same"
+                f"{self.notebook} stops here. It needs {failed[0].name}; it found {failed[0].found}. Mend that and run "
+                "it again, or set `anyway: true` to go on all the same"
             )
         return self

@@ -94,7 +94,7 @@ class Flow:
     def find(self, number: str | int) -> Step:
         """Return the step of a number such as 12, or of a notebook's name. Raises ValueError naming those there are."""
         for step in self.steps:
-            if str(number).split("_")[0].zfill(2) == f"{step.number:02d}":
+            if str(number) == step.name or str(number).zfill(2) == f"{step.number:02d}":
                 return step
         known = ", ".join(f"{step.number:02d}" for step in self.steps)
         raise ValueError(f"there is no step {number!r}; steps are {known}")

@@ -28,7 +28,7 @@ from flenlib.measure.measures import FACE_DISTANCE, FACES_FOUND, MEASURES, SHARP
 from flenlib.measure.seen import Seen
 from flenlib.measure.statistics import wilson
 from flenlib.models import community
-from flenlib.params import Enrich, Iteration, Review
+from flenlib.params import Enrich, Iteration, ReviewEnriched
 from flenlib.project import Project
 from flenlib.steps import Criterion, Facts, Hand
 from flenlib.wheel import results
@@ -106,7 +106,12 @@ def plan(project: Project, source: Dataset, settings: Enrich, editor: Editor) ->
 
 
 def enrich(
-    project: Project, source: Dataset, editor: Editor, settings: Enrich, review: Review, hand: Hand | None = None
+    project: Project,
+    source: Dataset,
+    editor: Editor,
+    settings: Enrich,
+    review: ReviewEnriched,
+    hand: Hand | None = None,
 ) -> Enriched:
     """Draw the plan with an editor into ``enriched/<version>``, gate by identity, and record lineage.
 

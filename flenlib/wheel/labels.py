@@ -17,7 +17,7 @@ from flenlib.dataset.journal import Decision, Journal, in_force
 from flenlib.dataset.labels_file import read_labels_file
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.measure.measures import EDIT_DONE, FACE_DISTANCE, SHARPNESS_KEPT, UNCHANGED
-from flenlib.params import Review
+from flenlib.params import Review, ReviewEnriched
 from flenlib.project import from_base
 from flenlib.words import LABELS
 
@@ -44,7 +44,7 @@ def open_journal(dataset: Dataset) -> Journal:
     return Journal(dataset.folder / "journal.jsonl")
 
 
-def identity_policy(settings: Review) -> Policy:
+def identity_policy(settings: ReviewEnriched) -> Policy:
     """Return the stated policy over measurements that ``auto`` uses in step 1.3.
 
     Within the threshold of its kind: good. Up to ``margin`` times the threshold, or a face that should be there and is

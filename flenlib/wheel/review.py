@@ -5,13 +5,13 @@ from __future__ import annotations
 import pandas as pd
 
 from flenlib.dataset.records import Dataset
-from flenlib.params import Iteration, Review
+from flenlib.params import Iteration, ReviewEnriched
 from flenlib.project import Project
 from flenlib.steps import Criterion
 from flenlib.wheel import labels, results
 
 
-def criteria(dataset: Dataset, settings: Review) -> list[Criterion]:
+def criteria(dataset: Dataset, settings: ReviewEnriched) -> list[Criterion]:
     """Return step 1.3's success criteria: all reviewed, enough good ones, reasons for what was not taken."""
     good = len(dataset.labelled("good"))
     silent = [r.filename for r in dataset.images if r.label and r.label["label"] != "good" and not r.label["reasons"]]
@@ -28,7 +28,7 @@ def criteria(dataset: Dataset, settings: Review) -> list[Criterion]:
     ]  # fmt: skip
 
 
-def result(dataset: Dataset, counts: pd.Series, settings: Review) -> results.ReviewEnriched:
+def result(dataset: Dataset, counts: pd.Series, settings: ReviewEnriched) -> results.ReviewEnriched:
     """Return what step 1.3 came to; ``counts`` are the labels that were applied.
 
     Raises PendingReview when a label was given since they were.

@@ -10,7 +10,7 @@ from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.measure import coverage
 from flenlib.measure.identity import KEPT, NEAR_COPY, calibrated, verdict
 from flenlib.measure.measures import FACE_DISTANCE
-from flenlib.params import Guards, Iteration, Review
+from flenlib.params import Guards, Iteration, ReviewSynthetic
 from flenlib.project import Project
 from flenlib.steps import Criterion
 from flenlib.wheel import labels, results
@@ -48,7 +48,7 @@ def refuse_filtered(synthetic: Dataset, journal: Journal, policy: Policy) -> Non
             note(journal, known, record, *policy(record), "filter")
 
 
-def strict_policy(synthetic: Dataset, have: list[ImageRecord], settings: Review) -> Policy:
+def strict_policy(synthetic: Dataset, have: list[ImageRecord], settings: ReviewSynthetic) -> Policy:
     """Return the stated policy ``auto`` uses in step 1.7.
 
     Of the pictures the filter kept, and that are no near-copies of a source, take the ``select`` that fill most gaps
@@ -133,7 +133,10 @@ def run(project: Project, settings: Iteration) -> results.ReviewSynthetic:
     """
     synthetic, review = Dataset.open(project.data("synthetic")), settings.review_synthetic
     have = training_records(project, settings.guards)
-    journal = labels.collect(synthetic, review, strict_policy(synthetic, have, review), corrections=False)
+    policy = strict_policy(synthetic, have, review)
+    journal = labels.collect(synthetic, review, policy, corrections=False)
+    if review.reviewer == "human":
+        refuse_filtered(synthetic, journal, policy)
     counts = labels.apply(synthetic, journal, review, project.outputs / f"{results.ReviewSynthetic.notebook}.ipynb")
     pristine = write_pristine(project, synthetic)
     return result(synthetic, pristine, counts, have).check(settings.anyway)

@@ -9,6 +9,7 @@ import pytest
 
 from flenlib.flow import clean
 from flenlib.project import ROOT
+from tests.test_house import committed
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -54,7 +55,7 @@ def run_in_place(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_committed_notebook_is_what_the_filter_makes_of_it(path):
-    assert clean.clean(path.read_text()) == path.read_text()
+    assert clean.clean(committed(path)) == committed(path)
 
 
 def test_a_run_in_place_is_seen_by_nobody(checkout):

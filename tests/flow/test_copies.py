@@ -140,3 +140,9 @@ def test_a_run_by_make_keeps_a_persons_changes_aside_and_leaves_a_copy_lab_can_g
     assert b"hello" in executed and b"papermill-error" not in executed
     copies.renew(project, [STEP], settings())
     assert path.read_bytes() == executed
+
+
+def test_outputs_of_a_shipped_notebook_stay_where_they_are(project, shipped):
+    """Somebody ran it in notebooks/, perhaps for another character: its pictures are nobody else's."""
+    change(shipped, give_outputs)
+    assert with_outputs(renew(project, settings())) == set()

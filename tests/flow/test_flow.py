@@ -55,7 +55,7 @@ def describe(project, settings):
     (project.outputs / "words").write_text(settings.studio.text)
     words = len(settings.studio.text.split())
     enough = Criterion("at least 2 words", words >= 2, str(words), blocking=True)
-    return Describe(sentence=f"{words} words", criteria=[enough], words=words)
+    return Describe(sentence=f"{words} words", criteria=[enough], words=words).check(settings.anyway)
 
 
 def sketch(project, settings):
@@ -124,9 +124,9 @@ def test_what_has_not_changed_is_not_done_again(project, flow):
 
 
 def test_a_blocking_criterion_stops_the_flow(project, flow):
-    with pytest.raises(Blocked, match="41_describe: at least 2 words"):
+    with pytest.raises(Blocked, match=r"41_describe stops here\. It needs at least 2 words; it found 1"):
         run(project, flow, text="woman")
-    with pytest.raises(Blocked, match="42_sketch cannot begin: 41_describe asks for at least 2 words"):
+    with pytest.raises(Blocked, match=r"42_sketch cannot begin\. 41_describe needs at least 2 words"):
         call(project, flow.find(42), StudioSettings(character=CHARACTER, studio=Studio(text="woman")), flow)
 
 

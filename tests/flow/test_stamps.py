@@ -41,8 +41,8 @@ def test_only_settings_that_act_on_a_step_count(project):
 @pytest.mark.parametrize(
     ("models", "changed"),
     [
-        ({"editor_loras": ["multiple-angles:0.9"]}, {0, 12, 21, 23}),
-        ({"generator_loras": ["/nowhere/style.safetensors"]}, {0, 15, 18, 31}),
+        ({"editor_loras": ["multiple-angles:0.9"]}, {12, 21, 23}),
+        ({"generator_loras": ["/nowhere/style.safetensors"]}, {15, 18, 31}),
         ({"generator": "flux-dev"}, {0, 14, 15, 18, 31}),
         ({"offload": "model"}, {0}),
         ({"device": "cpu"}, {0}),
@@ -53,6 +53,53 @@ def test_a_change_of_models_reruns_the_steps_it_acts_on(project, models, changed
     base, other = settings(), settings(models=params.Models(**models))
     found = {s.number for s in WHEEL.steps if stamps.inputs(project, s, base) != stamps.inputs(project, s, other)}
     assert found == changed
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "changed"),
+    [
+        ("guards", {"nearest": 0.2}, {16}),
+        ("guards", {"diversity": 0.2}, {18}),
+        ("guards", {"real_share": 0.2}, {14, 18}),
+        ("guards", {"only_shipped": False}, {14, 17, 18}),
+        ("review_enriched", {"margin": 2.0}, {13}),
+        ("review_enriched", {"accept_unmeasured": False}, {12, 13, 23}),
+        ("review_synthetic", {"select": 3}, {17}),
+        ("card", {"seed": 9}, {18, 31}),
+    ],
+)
+def test_a_setting_reruns_the_steps_it_acts_on(project, section, values, changed):
+    base, other = settings(), settings(**{section: params.check(section, values)})
+    found = {s.number for s in WHEEL.steps if stamps.inputs(project, s, base) != stamps.inputs(project, s, other)}
+    assert found == changed
+
+
+def test_what_a_step_looks_at_beside_labels_is_an_input(project):
+    """Step 1.7 counts the edits' angles, step 2.1 reads their distances and the reasons against them."""
+    dataset = Dataset.open(project.data("enriched"), create=True)
+    (dataset.folder / "a.png").write_bytes(b"a picture")
+    edit = ImageRecord("a.png", angle="front", label={"label": "good", "reasons": ["sharp"], "reviewer": "auto"})
+    dataset.add(edit)
+    seen = []
+    for change in ({}, {"angle": "back"}, {"measurements": {"face_distance": 0.3}}):
+        for name, value in change.items():
+            setattr(edit, name, value)
+        dataset.save()
+        seen.append([inputs(project, number, settings()) for number in (14, 17, 21)])
+    trained, picked, corrected = (set(each) for each in zip(*seen, strict=True))
+    assert (len(trained), len(picked), len(corrected)) == (1, 3, 3)
+
+
+def test_only_what_is_handed_down_counts_of_earlier_iterations(project):
+    third = open_iteration(CHARACTER, "v3")
+    base = inputs(third, 14, settings()), inputs(third, 21, settings())
+    write_json(project.data("pristine") / "metadata.json", {"images": []})
+    write_json(project.data("corrections") / triplets.FILE, [])
+    assert base == (inputs(third, 14, settings()), inputs(third, 21, settings())), "v1 hands nothing to v3"
+    everything = settings(guards=params.Guards(previous_only=False))
+    before = inputs(third, 14, everything)
+    write_json(project.data("pristine") / "metadata.json", {"images": [2]})
+    assert inputs(third, 14, everything) != before
 
 
 def test_a_raised_recipe_runs_a_step_again(project):

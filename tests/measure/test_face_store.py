@@ -16,7 +16,7 @@ from flenlib.measure.face_store import faces_in
 from flenlib.mini.hand import Renderer
 from flenlib.mini.people import person
 from flenlib.mini.render import Scene, render
-from flenlib.params import Review
+from flenlib.params import ReviewEnriched
 from flenlib.project import open_iteration
 from flenlib.wheel import curate, enrich, filter
 from flenlib.wheel.editor import scores
@@ -72,7 +72,7 @@ def test_no_picture_is_looked_at_twice_from_the_raw_folder_to_the_filter(project
     assert looked.total() == 12
     settings = params.check("enrich", {"edits_per_source": 1, "kinds": ["background"], "steps": 1, "tries": 2})
     editor = Editor(Draughtsman(), MODELS)
-    edits = enrich.enrich(project, source, editor, settings, Review(), Renderer()).dataset
+    edits = enrich.enrich(project, source, editor, settings, ReviewEnriched(), Renderer()).dataset
     tries = len(list((edits.folder / "tries").glob("*.png")))
     assert looked.total() == 12 + tries
     drawn = Dataset.open(project.data("synthetic"), create=True)
@@ -85,7 +85,8 @@ def test_no_picture_is_looked_at_twice_from_the_raw_folder_to_the_filter(project
         filter.filter_identity(project, source, params.check("filter", {}))
     jobs = enrich.plan(project, source, settings, editor)
     known = enrich.references(source).training
-    scores.measure(source, jobs, [edits.folder / job.filename for job in jobs], known, 1.4, Review(), Renderer())
+    paths = [edits.folder / job.filename for job in jobs]
+    scores.measure(source, jobs, paths, known, 1.4, ReviewEnriched(), Renderer())
     assert looked.total() == 12 + tries + 3
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from flenlib import models
+from flenlib.dataset.files import write_json
 from flenlib.flow import Clock
 from flenlib.project import open_iteration
 from flenlib.steps import Blocked, Criterion, criteria_table, record
@@ -57,10 +58,18 @@ def test_a_damaged_record_means_not_finished(project):
     assert record.read(project, "11_curate_source") is None
 
 
+def test_a_result_of_another_form_means_not_finished(project):
+    """A record of another version of the kit lacks a field, or holds no result at all."""
+    write_json(record.run_file(project, "12_enrich"), {"step": "12_enrich", "results": {"sentence": "50 edits"}})
+    assert record.read(project, "12_enrich") and record.result(project, results.Enrich) is None
+    write_json(record.run_file(project, "12_enrich"), {"step": "12_enrich", "results": {}})
+    assert record.read(project, "12_enrich") is None
+
+
 def test_an_unmet_blocking_criterion_blocks_unless_anyway(project):
     failed = Criterion("at least 10 usable pictures", False, "7", blocking=True)
     result = results.CurateSource(sentence="7 of 9", criteria=[failed], pictures=9, usable=7)
-    with pytest.raises(Blocked, match=r"11_curate_source: at least 10 usable pictures .* there is: 7"):
+    with pytest.raises(Blocked, match=r"11_curate_source stops here\. It needs at least 10 .*; it found 7"):
         result.check()
     assert result.check(anyway=True) is result
     harmless = Criterion("better", False, "no")

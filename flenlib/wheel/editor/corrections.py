@@ -93,17 +93,19 @@ def by_hand(
     return made
 
 
-def open_cases(enriched: Dataset, settings: Corrections, made: Sequence[Triplet]) -> list[ImageRecord]:
+def open_cases(
+    enriched: Dataset, settings: Corrections, made: Sequence[Triplet], anyway: bool = False
+) -> list[ImageRecord]:
     """Return the edits to be tried again: all that no hand corrected, or (``hand: person``) those given a prompt.
 
-    Raises PendingReview when a person is to correct and has not corrected enough yet.
+    Raises PendingReview when a person is to correct and has not corrected enough yet, unless ``anyway``.
     """
     done, decided = {Path(t.target_image).stem for t in made}, decisions_on(enriched)
     left = [r for r in sent_back(enriched, settings) if Path(r.filename).stem not in done]
     if settings.hand != "person":
         return left
     prompted = [r for r in left if r.filename in decided and decided[r.filename].prompt]
-    if len(made) + len(prompted) < settings.minimum and len(left) > len(prompted):
+    if not anyway and len(made) + len(prompted) < settings.minimum and len(left) > len(prompted):
         raise PendingReview(
             f"{len(left) - len(prompted)} of {len(left) + len(made)} edits wait for a correction: open "
             "13_review_enriched, give each a corrected picture or a better prompt, then run again; or set "

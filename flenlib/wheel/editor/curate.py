@@ -48,7 +48,7 @@ def run(project: Project, settings: Iteration, hand: Hand | None = None) -> resu
     source, enriched = Dataset.open(project.data("source")), Dataset.open(project.data("enriched"))
     reference, wanted = references(source).training, settings.corrections
     made = corrections.by_hand(project, source, enriched, wanted, hand)
-    cases = corrections.open_cases(enriched, wanted, made)
+    cases = corrections.open_cases(enriched, wanted, made, settings.anyway)
     if cases:
         drawn = draw_tries(project, source, enriched, cases, wanted, settings.models, reference, hand)
         made = [*made, *_picked(project, source, enriched, drawn, wanted)]

@@ -16,7 +16,7 @@ from flenlib.measure.measures import FACE_DISTANCE, MEASURES, SHARE, Measure, ap
 from flenlib.measure.seen import Seen
 from flenlib.measure.statistics import Interval, wilson
 from flenlib.measure.tables import difference_table, differences, sums
-from flenlib.params import Review
+from flenlib.params import ReviewEnriched
 from flenlib.steps import Hand
 from flenlib.wheel.enrich import look, see
 from flenlib.wheel.labels import identity_policy
@@ -25,7 +25,7 @@ BASE, CURRENT = "base", "current"
 """The editor without LoRAs, and the one step 1.2 of this iteration used where that is another."""
 
 
-def accepted(review: Review) -> Measure:
+def accepted(review: ReviewEnriched) -> Measure:
     """Return whether the stated policy of step 1.3, with the settings of ``review``, would label an edit good."""
     accept = identity_policy(review)
 
@@ -37,7 +37,7 @@ def accepted(review: Review) -> Measure:
     return Measure("accepted", "picture", compute, unit=SHARE, better="higher", needs=needs)
 
 
-ACCEPTED = accepted(Review())
+ACCEPTED = accepted(ReviewEnriched())
 COMPARED = (ACCEPTED, *MEASURES)
 """What editors are compared by, where it applies to an edit."""
 
@@ -53,7 +53,7 @@ def measure(
     paths: Sequence[Path],
     reference: ReferenceSet,
     slack: float,
-    review: Review,
+    review: ReviewEnriched,
     hand: Hand | None = None,
     measures: Sequence[Measure] = MEASURES,
 ) -> pd.DataFrame:

@@ -192,7 +192,7 @@ def test_good_edits_are_not_corrections(project):
 def test_too_few_are_refused_and_an_earlier_iterations_are_kept(project, tmp_path):
     source, enriched = sets(project)
     made = corrections.by_hand(project, source, enriched, wanted(), HAND)
-    with pytest.raises(Blocked, match="at least 10 corrections is needed to go on, and there is: 6"):
+    with pytest.raises(Blocked, match="needs at least 10 corrections; it found 6"):
         curate.result(finish(project, made, wanted(minimum=10))).check()
     assert curate.result(finish(project, made, wanted(minimum=10))).check(anyway=True).by["renderer"] == 6
     finish(project, made, wanted(held_out_share=0.0))
@@ -200,7 +200,7 @@ def test_too_few_are_refused_and_an_earlier_iterations_are_kept(project, tmp_pat
     found = pairs.finish(later, pairs.assemble(later, [], wanted()), wanted())
     assert len(found.triplets) == 6 and found.triplets[0].target_image.startswith("../v1/")
     assert sum(t.held_out for t in found.triplets) == 1
-    with pytest.raises(Blocked, match="there is: 0"):
+    with pytest.raises(Blocked, match="it found 0"):
         curate.result(pairs.finish(later, pairs.assemble(later, [], wanted(earlier=False)), wanted())).check()
 
 
