@@ -60,7 +60,7 @@ KNOWN = {
     model.name: model
     for model in (
         Model("mini-flux", Flux, "", "Apache-2.0", 0.02, False, 96, "grammar", shipped.MINI_FLUX),
-        Model("mini-qwen-edit", QwenEdit, "", "Apache-2.0", 0.02, False, 96, settings=shipped.MINI_QWEN_EDIT),
+        Model("mini-qwen-edit", QwenEdit, "", "Apache-2.0", 0.02, False, 96, "grammar", shipped.MINI_QWEN_EDIT),
         Model("flux-dev", Flux, "black-forest-labs/FLUX.1-dev", "FLUX.1 [dev] Non-Commercial", 31.4, gated=True),
         Model("qwen-image", QwenImage, "Qwen/Qwen-Image", "Apache-2.0", 53.7),
         Model("qwen-image-2512", QwenImage, "Qwen/Qwen-Image-2512", "Apache-2.0", 53.7),
