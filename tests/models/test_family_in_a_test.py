@@ -168,7 +168,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def models(folder):
-    return params.Models(generator="tiny-z-image", device="cpu")
+    return params.Models(generator="tiny-z-image", precision="fp32", device="cpu")
 
 
 SETTINGS = params.Train(
@@ -180,7 +180,7 @@ SETTINGS = params.Train(
 def trained(folder, tmp_path_factory):
     """(what a training in one go made, its samples)."""
     samples, out = draw(tmp_path_factory.mktemp("pictures"), 4), tmp_path_factory.mktemp("unbroken") / "lora"
-    generator = open_generator(params.Models(generator=str(folder), device="cpu"), transformer=False)
+    generator = open_generator(params.Models(generator=str(folder), precision="fp32", device="cpu"), transformer=False)
     previews = [Preview("photo of ohwx person", 3, steps=2)]
     return train(generator.family, samples[1:], SETTINGS, out, held_out=samples[:1], previews=previews), samples[1:]
 
