@@ -38,8 +38,8 @@ def filter_identity(project: Project, source: Dataset, settings: Filter, guards:
 
     Without a threshold in the settings it is calibrated on the sources: their own leave-one-out spread times
     ``slack``. A picture without a face is *not measured*: a back view cannot be wrong about a face; none is measured
-    where fewer than two sources show one. ``guards`` set the
-    other end of the acceptance band: what lies nearer to a source is a copy, and step 1.7 does not select it.
+    where fewer than two sources show one. ``guards`` set the other end of the acceptance band: what lies nearer to a
+    source is a copy, and step 1.7 does not select it.
     """
     guards = guards or Guards()
     reference = references(source).training

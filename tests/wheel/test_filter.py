@@ -49,5 +49,7 @@ def test_without_a_face_among_the_sources_every_picture_goes_to_review(tmp_path)
     synthetic = filtered.dataset
     assert len(select.candidates(synthetic)) == 3
     journal = Journal(tmp_path / "journal.jsonl")
-    select.refuse_filtered(synthetic, journal, select.strict_policy(synthetic, [], params.Review()))
+    select.refuse_filtered(
+        synthetic, journal, select.strict_policy(synthetic, [], params.check("review_synthetic", {}))
+    )
     assert journal.decisions() == {}, "a person sees them all"
