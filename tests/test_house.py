@@ -108,12 +108,13 @@ MINI = {"character": {"name": "mini_maya", "trigger": "ohwx_char", "class_noun":
 FILES = (
     MINI,
     MINI | {"models": {"generator": "flux-dev"}, "train": {"rank": 4}},
+    MINI | {"train": None, "models": None},
     MINI | {"models": {"editor": "qwen-image-edit-2509", "precision": "int8"}, "enrich": {}, "curate": {"seed": 1}},
 )
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-@pytest.mark.parametrize("values", FILES, ids=["nothing", "flux-dev", "qwen-image-edit-2509"])
+@pytest.mark.parametrize("values", FILES, ids=["nothing", "flux-dev", "empty", "qwen-image-edit-2509"])
 def test_a_notebook_under_plain_papermill_and_the_runner_have_the_same_settings(tmp_path, path, values):
     """Papermill replaces variables of the parameters cell by what a file says, whole sections at a time."""
     notebook = nbformat.read(path, as_version=4)

@@ -15,6 +15,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -90,18 +91,22 @@ def find_many(images: Sequence[Image.Image], workers: int = 2) -> list[list[Face
     if workers < 2 or len(images) < _PARALLEL_FROM or _run_again():
         return [find_faces(image) for image in tqdm(images, **progress)]
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        return list(tqdm(pool.map(find_faces, images, chunksize=8), **progress))
+    try:
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            return list(tqdm(pool.map(find_faces, images, chunksize=8), **progress))
+    except BrokenProcessPool:
+        print("finding faces in one process: no other could start; call this below the script's main guard")
+        return [find_faces(image) for image in tqdm(images, **progress)]
 
 
 def _run_again() -> bool:
     """Say, and print, whether a new process would run the whole script that this one runs.
 
-    A spawned process imports the main module: harmless for ``python -m`` and notebooks, and for a script only where a
-    main guard keeps its work from being imported.
+    A spawned process imports the main module, unless that is a package's ``__main__``: harmless in notebooks, and
+    elsewhere only where a main guard keeps its work from being imported.
     """
     main = sys.modules["__main__"]
-    if main.__spec__ is not None or not hasattr(main, "__file__"):
+    if not hasattr(main, "__file__") or (main.__spec__ is not None and main.__spec__.name.endswith(".__main__")):
         return False
     script = Path(str(main.__file__))  # of a script piped in, <stdin>
     if script.is_file() and _GUARD.search(script.read_text(encoding="utf-8")):

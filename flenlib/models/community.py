@@ -131,6 +131,9 @@ KNOWN = {
     )
 }  # fmt: skip
 
+BASES = {lora.base for lora in KNOWN.values()}
+"""The editors these LoRAs were made for."""
+
 CAMERA = {
     "slightly left": "将镜头向左旋转45度 Rotate the camera 45 degrees to the left.",
     "slightly right": "将镜头向右旋转45度 Rotate the camera 45 degrees to the right.",
@@ -287,5 +290,5 @@ def _check_use(known: Community, editor: str) -> None:
     if not known.kinds:
         raise ValueError(f"LoRA {known.name!r} cannot be used here: it needs {known.needs}")
     short = editor.rpartition("/")[2].casefold()
-    if short.startswith("qwen-image-edit") and short != known.base:
+    if short in BASES and short != known.base:
         raise ValueError(f"LoRA {known.name!r} was made for {known.base} and the editor is {editor}; leave it out")

@@ -51,6 +51,11 @@ class Model:
     """What it wants otherwise than its family does."""
 
     @property
+    def small(self) -> bool:
+        """Whether it is a pipeline of the kit's own making, which any machine runs."""
+        return Path(self.source).is_dir() and bool(placement.pipeline_facts(self.source))
+
+    @property
     def page(self) -> str:
         """The model's page on the hub."""
         return f"https://huggingface.co/{self.source}"

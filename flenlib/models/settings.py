@@ -7,7 +7,7 @@ two models for the memory of this machine's GPU; a machine without one is taken 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from flenlib.params import Iteration, Layer, Models, Section, Train, TrainRun
 from flenlib.words import ROLES
 
 EDITOR_SECTIONS = ("enrich", "corrections", "train_editor", "compare_editors")
+PARTNERS = {"generator": "flux-dev", "editor": "qwen-image-edit-2509"}
+"""The model for each role where only the other role's is named, and that one is published."""
 WITHOUT_GPU = 24.0
 """GiB assumed where there is no GPU, so that a file reads on a laptop as on the machine it is written for."""
 
@@ -30,10 +32,11 @@ def check(*, models: dict[str, Any] | Models, **sections: Any) -> tuple[Any, ...
     key or value that is wrong, and what ``registry.resolve`` raises for a model it does not know.
     """
     _refuse_extends()
+    models = models if isinstance(models, Models) else _partner(models or {}) | (models or {})
     asked = params.check("models", models)
     known = _resolved(asked)
     filled = _filled("models", models, asked, known)
-    return filled, *(_filled(section, values, filled, known) for section, values in sections.items())
+    return filled, *(_filled(section, values or {}, filled, known) for section, values in sections.items())
 
 
 def load_iteration(path: str | Path) -> Iteration:
@@ -68,6 +71,8 @@ def explain(path: str | Path) -> Iterator[tuple[str, Any, str]]:
 def _of_iteration(given: Sequence[Layer]) -> list[Layer]:
     """Return all that an iteration's settings come from but the schema: families and models, then what is given."""
     first = [_only(layer, {"character", "models"}) for layer in given]
+    partner = Layer("goes with the other model", {"models": _partner(params.merge(first).get("models", {}))})
+    first, given = [partner, *first], [partner, *given]
     asked = params.build(Iteration, first).models
     known = _resolved(asked)
     found = _defaults("models", asked, known)
@@ -81,15 +86,24 @@ def _of_run(given: Sequence[Layer]) -> list[Layer]:
     """Return all that the settings of one training come from but the schema."""
     first = [_only(layer, TrainRun.model_fields.keys() - {"train"}) for layer in given]
     asked = params.build(TrainRun, first)
-    model = registry.resolve(asked.model)
+    model = registry.resolve(asked.model, asked.role)
     found = [Layer(source, fields) for source, fields in _wants(model, "models", device=asked.device)]
     precision = params.build(TrainRun, [*found, *first]).precision
-    training, drawing = ("train_editor", "enrich") if model.family.roles[0] == "editor" else ("train", "generate")
+    role = asked.role or ("editor" if "editor" in model.family.roles else "generator")
+    training, drawing = ("train_editor", "enrich") if role == "editor" else ("train", "generate")
     for source, fields in _wants(model, training, precision):
         found.append(Layer(source, {"train": {k: v for k, v in fields.items() if k in Train.model_fields}}))
     for source, fields in _wants(model, drawing, precision):
         found.append(Layer(source, {f"preview_{k}": fields[k] for k in ("steps", "guidance") if k in fields}))
     return [*found, *given]
+
+
+def _partner(named: Mapping[str, Any]) -> dict[str, str]:
+    """Return the model for a role nobody names where the other's is a published one; beside a small one, nothing."""
+    for role, other in zip(ROLES, reversed(ROLES), strict=True):
+        if other in named and role not in named and not registry.resolve(named[other], other).small:
+            return {role: PARTNERS[role]}
+    return {}
 
 
 def _filled(section: str, values: Any, models: Models, known: dict[str, Model]) -> Any:

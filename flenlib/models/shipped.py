@@ -29,8 +29,7 @@ MINI_FLUX: dict[str, dict[str, Any]] = {
     "card": _DRAWING,
 }
 """The settings mini-flux works with."""
-MINI_QWEN_EDIT: dict[str, dict[str, Any]] = {
-    "models": _EVERYWHERE,
+MINI_QWEN_EDIT: dict[str, dict[str, Any]] = MINI_FLUX | {  # as a generator it works with the same
     "enrich": _EDITING | _STRICT,
     "corrections": _EDITING | _POLICY | {
         "hand": "renderer",  # the mini studio's own: it draws what was asked of this character

@@ -211,6 +211,7 @@ class TrainRun(Section):
 
     character: Character
     model: str = Field(default="mini-flux", description="registered name, hub id or local folder")
+    role: words.Role | Literal[""] = Field(default="", description="what it learns to be; empty: an editor if it can")
     precision: words.Precision = Field(default="bf16", description="of the base weights")
     offload: words.Offload = "none"
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1")

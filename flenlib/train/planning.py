@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from flenlib.models import placement, registry
 from flenlib.params import Train
 from flenlib.predict.gpus import pick_gpu
@@ -25,7 +23,7 @@ def expected(
     nearest settings that fit, for a published model that cannot be trained here.
     """
     found = registry.resolve(model)
-    if Path(found.source).is_dir() and placement.pipeline_facts(found.source):
+    if found.small:
         return f"{model} is small: it trains on any machine"
     plans = [
         plan(

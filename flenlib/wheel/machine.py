@@ -63,16 +63,17 @@ def _gpu_in_question() -> tuple[GPU, str]:
     return gpu, f"fits {gpu.name}"
 
 
-def train_table(family: str) -> pd.DataFrame:
-    """Return the GiB a LoRA of a published model is predicted to need at 1024 x 1024, and seconds a step by gpu."""
-    return plan.table(registry.FAMILIES[family])
+def train_table() -> pd.DataFrame:
+    """Return the GiB a LoRA of each published model is predicted to need at 1024 x 1024, and seconds a step by GPU."""
+    return pd.concat({name: plan.table(family) for name, family in registry.FAMILIES.items()}, names=["family"])
 
 
-def train_sentence(family: str) -> str:
-    """Return what training a published model takes on this machine's GPU, or a named one, and what would fit."""
+def train_sentences() -> str:
+    """Return what training each published model takes on this machine's GPU, or a named one, and what would fit."""
     gpu, _ = _gpu_in_question()
-    found = plan.plan(registry.FAMILIES[family], precision="bf16", gpu=gpu).sentence
-    return f"no GPU here, so only the mini studio trains; {found}" if pick_gpu().cpu else found
+    alone = ["no GPU here, so only the mini studio trains"] if pick_gpu().cpu else []
+    plans = [plan.plan(family, precision="bf16", gpu=gpu) for family in registry.FAMILIES.values()]
+    return "\n".join([*alone, *(found.sentence for found in plans)])
 
 
 def models_table(asked: Models) -> pd.DataFrame:
@@ -101,7 +102,7 @@ def _model_criteria(asked: Models, role: str, name: str) -> list[Criterion]:
     except RuntimeError as error:  # a hub id whose index cannot be had
         return [Criterion(f"{name} may be loaded from the hub", False, str(error))]
     text, fits = f"{model.size_gib:.2f} GiB of weights", True
-    if model.name in registry.KNOWN and not model.name.startswith("mini-"):
+    if model.name in registry.KNOWN and not model.small:
         gpu = pick_gpu(device=placement.pick_device(asked.device))
         how: dict[str, Any] = {"precision": asked.precision, "offload": asked.offload}
         found = plan.sampling(model.family, **how, gpu=gpu)

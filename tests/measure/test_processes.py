@@ -41,3 +41,14 @@ def test_a_script_piped_in_works_in_one_process(tmp_path):
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-2000:]
     assert "64 pictures" in run.stdout and "in one process" in run.stdout
+
+
+@pytest.mark.parametrize(("command", "text"), [(["-m", "mine"], PLAIN), (["mine.py"], f"{PLAIN}{GUARDED}")])
+def test_a_module_and_a_call_above_the_guard_end_in_one_process(tmp_path, command, text):
+    (tmp_path / "mine.py").write_text(SCRIPT + text)
+    run = subprocess.run(
+        [sys.executable, *command], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False,
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert "64 pictures" in run.stdout and "in one process" in run.stdout

@@ -101,7 +101,8 @@ class ZImage(Family):
         if image is not None:
             width, height = (side // self.multiple * self.multiple for side in image.size)
             vae = self.pipeline.vae
-            latents = vae.encode(self.pipeline.image_processor.preprocess(image, height, width)).latent_dist.mode()
+            pixels = self.pipeline.image_processor.preprocess(image, height, width)
+            latents = vae.encode(pixels.to(self.device, vae.dtype)).latent_dist.mode()
             latents = (latents - vae.config.shift_factor) * vae.config.scaling_factor
             parts["grid"] = torch.tensor([height // self.multiple, width // self.multiple])
             parts["latents"] = pack(latents)[0].float().cpu()

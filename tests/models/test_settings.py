@@ -44,6 +44,29 @@ def test_four_lines_give_flux_dev_its_own_settings(tmp_path):
     assert (found.enrich.steps, found.enrich.guidance, found.train_editor.sampling_steps) == (40, 4.0, 40)
 
 
+def test_a_published_model_alone_is_not_paired_with_a_small_one(tmp_path):
+    two_lines = "\n".join(line for line in FOUR_LINES.splitlines() if "editor" not in line)
+    assert load(tmp_path, two_lines).models.editor == "qwen-image-edit-2509"
+    only_editor = "\n".join(line for line in FOUR_LINES.splitlines() if "generator" not in line)
+    found = load(tmp_path, only_editor)
+    assert found.models.generator == "flux-dev" and found.corrections.hand == "person"
+    (models,) = settings.check(models={"generator": "flux-dev"})
+    assert models.editor == "qwen-image-edit-2509"
+
+
+def test_one_training_of_a_model_of_two_roles_says_which(tmp_path):
+    file = tmp_path / "run.yaml"
+    text = "character: {name: maya, trigger: ohwx_char, kind: fictional}\nmodel: qwen-image-edit-2509\n"
+    steps = []
+    for role in ("", "role: generator\n"):
+        file.write_text(f"{text}{role}data: [x]\noutput: y\n")
+        steps.append(settings.load_run(file).train.steps)
+    assert steps == [1000, 2800]
+    file.write_text(f"{text.replace('qwen-image-edit-2509', 'flux-dev')}role: editor\ndata: [x]\noutput: y\n")
+    with pytest.raises(ValueError, match="cannot be used as editor"):
+        settings.load_run(file)
+
+
 def test_a_qwen_generator_learns_as_one_and_a_qwen_editor_as_an_editor(tmp_path):
     found = load(tmp_path, FOUR_LINES.replace("black-forest-labs/FLUX.1-dev", "qwen-image-edit-2509"))
     assert (found.train.learning_rate, found.train.accumulate) == (2e-4, 4)
