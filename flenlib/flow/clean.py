@@ -10,6 +10,7 @@ import json
 import shlex
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,9 @@ def refresh(path: Path) -> None:
 
 
 def after_save(os_path: str, model: dict[str, Any], **_: Any) -> None:
-    """Refresh a notebook that Jupyter has saved."""
+    """Refresh a notebook that Jupyter has saved, beside its work: JupyterLab saves less often where saving is slow."""
     if model["type"] == "notebook":
-        refresh(Path(os_path))
+        threading.Thread(target=refresh, args=(Path(os_path),)).start()
 
 
 def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess:

@@ -250,7 +250,7 @@ def _record(dataset: Dataset, name: str, number: int, size: int, **more: str) ->
 
 
 def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
-    for _ in range(300):
+    for _ in range(900):
         try:
             urllib.request.urlopen(address, timeout=5).close()
             return
@@ -258,4 +258,4 @@ def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
             if process.poll() is not None:
                 raise RuntimeError(f"JupyterLab ended: {log.read_text()[-2000:]}") from None
             time.sleep(0.2)
-    raise RuntimeError(f"JupyterLab did not answer within a minute: {log.read_text()[-2000:]}")
+    raise RuntimeError(f"JupyterLab did not answer within three minutes: {log.read_text()[-2000:]}")

@@ -53,6 +53,7 @@ def git(folder, *arguments):
 
 
 def until(holds, seconds=240):
+    """Wait until something holds; a busy machine is no fault."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline
@@ -63,9 +64,14 @@ def finished(page, project, step):
     """Wait for a step's record, and then for its outputs on disk: nobody saves the notebook."""
     path = project.outputs / f"{step}.ipynb"
     until(lambda: record.read(project, step))
-    sentence = record.read(project, step).results["sentence"]
-    until(lambda: sentence in printed(path), seconds=30)
+    on_disk(project, step, path)
     lab.idle(page)
+
+
+def on_disk(project, step, path):
+    """Wait for the outputs of a finished step, less long than JupyterLab by itself takes to save (two minutes)."""
+    sentence = record.read(project, step).results["sentence"]
+    until(lambda: sentence in printed(path), seconds=100)
 
 
 def printed(path):
@@ -118,10 +124,10 @@ def in_place(page, address, home):
     lab.open_notebook(page, address, "notebooks/11_curate_source.ipynb")
     lab.run_cells(page)
     until(lambda: record.read(project, "11_curate_source"))
-    until(lambda: record.read(project, "11_curate_source").results["sentence"] in printed(path), seconds=30)
+    on_disk(project, "11_curate_source", path)
     lab.idle(page)
     assert "image/png" in path.read_text()
-    until(lambda: git(home, "status", "--porcelain") == "", seconds=30)
+    until(lambda: git(home, "status", "--porcelain") == "", seconds=100)
 
 
 def goes_on(file):

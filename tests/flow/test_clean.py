@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import subprocess
+import threading
 
 import nbformat
 import pytest
@@ -50,7 +51,7 @@ def run_in_place(path):
     notebook.metadata.update(widgets={"state": {}}, papermill={"parameters": {}})
     notebook.metadata.language_info.version = "3.11.2"
     nbformat.write(notebook, path)
-    clean.after_save(str(path), {"type": "notebook"})
+    clean.refresh(path)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -74,7 +75,7 @@ def test_what_a_person_writes_is_committed_and_nothing_else(checkout):
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[0].source = "# A better title"
     nbformat.write(notebook, path)
-    clean.after_save(str(path), {"type": "notebook"})
+    clean.refresh(path)
     assert git(checkout, "status", "--porcelain") == " M notebooks/12_enrich.ipynb\n"
     git(checkout, "commit", "-qam", "more")
     committed = git(checkout, "show", "HEAD:notebooks/12_enrich.ipynb")
@@ -101,9 +102,10 @@ def test_git_refuses_a_notebook_it_cannot_clean(checkout):
 def test_a_run_by_vs_code_is_no_change_after_the_next_make(checkout, monkeypatch):
     """VS Code does not tell git; there is nothing to commit nevertheless."""
     setup(checkout)
-    monkeypatch.setattr(clean, "after_save", lambda *_: None)
+    monkeypatch.setattr(clean, "refresh", lambda _: None)
     run_in_place(checkout / "notebooks" / "12_enrich.ipynb")
     assert git(checkout, "diff") == ""
+    monkeypatch.undo()
     setup(checkout)
     assert git(checkout, "status", "--porcelain") == ""
 
@@ -120,6 +122,9 @@ def test_jupyters_own_saving_calls_it(checkout):
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="a run")]
     asyncio.run(manager.save({"type": "notebook", "content": notebook}, "notebooks/12_enrich.ipynb"))
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join()
     assert "a run" in path.read_text() and git(checkout, "status", "--porcelain") == ""
 
 
