@@ -58,6 +58,7 @@ def test_a_training_continues_from_its_checkpoint(built, name, file):
     assert torch.load(built / file, weights_only=True)["steps"] == before + 2
 
 
+@pytest.mark.slow
 def test_all_stages_run_by_themselves_and_do_not_start_over(tmp_path):
     common = ["--data", str(tmp_path), "--weights", str(tmp_path / "weights"), "--size", "tiny", "--max-steps", "2"]
     build.main([*common, "--groups", "2", "--singles", "2"])
