@@ -27,7 +27,7 @@ NOTEBOOKS = ROOT / "notebooks"
 def parameters(step: Step, settings: FlowSettings) -> dict[str, object]:
     """Return what a notebook's parameters cell is given: the character, the iteration, models and the step's sections.
 
-    The models are given to every notebook: what its sections leave out depends on them.
+    Every notebook is given the models, because the defaults of its other sections depend on them.
     """
     values = {"character": settings.character.model_dump(), "iteration": settings.iteration, "anyway": settings.anyway}
     wanted = ("models", *step.sections)

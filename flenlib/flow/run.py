@@ -16,7 +16,7 @@ from flenlib.steps import Flow, Step, StepResult, record
 
 
 class StepFailed(RuntimeError):
-    """A notebook stopped: the sentence says which, why, and what to do."""
+    """A notebook stopped before its end; the message says which one, why, and what to do."""
 
 
 def run_step(project: Project, step: Step, settings: FlowSettings) -> record.Record:

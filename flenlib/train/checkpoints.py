@@ -43,7 +43,7 @@ def latest(folder: Path) -> int | None:
 
 
 class State(TypedDict):
-    """All of a run that its next step depends on, beside its step: trained weights, their average, the optimizer."""
+    """What a run needs to continue from a step: trained weights, their average, and the state of the optimizer."""
 
     weights: list[torch.Tensor]
     average: list[torch.Tensor]

@@ -166,7 +166,7 @@ def fit(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_step(scored: pd.DataFrame, result: Result) -> int:
-    """Return the checkpoint to keep: of those `fit` the best by `nearness`, the earliest of equals.
+    """Return the checkpoint to keep: the nearest of those that are `fit`, and among equals the earliest.
 
     Where none is fit, the best of all. Without held-out triplets it is the last one.
     """

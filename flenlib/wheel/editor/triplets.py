@@ -1,4 +1,4 @@
-"""Step 2.1, its second half: the training set of corrections, earlier and imported pairs, and some good edits."""
+"""The second half of step 2.1: it joins corrections, earlier and imported pairs and some good edits to one training set."""
 
 from __future__ import annotations
 
