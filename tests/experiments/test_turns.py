@@ -83,6 +83,7 @@ def ran(tiny_flux, tiny_qwen_edit, tmp_path_factory):
     return home / "outputs" / CHARACTER["name"] / "turns"
 
 
+@pytest.mark.slow
 def test_every_row_says_which_lora_drew_it(ran):
     frame = pd.read_csv(ran / "turns.csv")
     assert len(frame) == 6 and frame["drawn by"].str.startswith("LoRA of source + enriched").any()
@@ -92,6 +93,7 @@ def test_every_row_says_which_lora_drew_it(ran):
     assert guarded["drawn by"].nunique() == 1, "what was not handed on feeds nothing"
 
 
+@pytest.mark.slow
 def test_every_turn_is_an_iteration_with_its_own_records(ran):
     """What is measured is the LoRA that drew, and each step left the record the wheel's own steps leave."""
     for folder in sorted((ran / "accumulate_with_guards" / "outputs" / CHARACTER["name"]).glob("v*")):
@@ -106,6 +108,7 @@ def test_every_turn_is_an_iteration_with_its_own_records(ran):
         assert steps == ({"14", "15", "16", "17", "18"} if version == "v1" else {"14", "15", "16", "17"})
 
 
+@pytest.mark.slow
 def test_a_second_run_does_no_work(ran, capsys):
     before = {path: path.stat().st_mtime_ns for path in ran.rglob("*.run.json")}
     with pytest.MonkeyPatch.context() as patch:

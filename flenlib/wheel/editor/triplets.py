@@ -1,4 +1,4 @@
-"""The second half of step 2.1: it joins corrections, earlier and imported pairs and some good edits to one training set."""
+"""The second half of step 2.1: corrections, earlier and imported pairs and some good edits become one training set."""
 
 from __future__ import annotations
 
