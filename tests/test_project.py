@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flenlib.content import check_prompt
+from flenlib.content import allow
 from flenlib.params import Character
 from flenlib.project import ROOT, open_iteration
 
@@ -52,26 +52,26 @@ def test_a_minor_never_has_adult_content(tmp_path):
 
 def test_ordinary_prompts_pass_unchanged():
     for prompt in ("photo of ohwx_maya person, front view", "a girl on a beach", "Essex, 12 years old project"):
-        assert check_prompt(Character(**MAYA), prompt) == prompt
+        assert allow(Character(**MAYA), prompt) == prompt
 
 
 def test_adult_prompts_need_the_profile_to_allow_them():
-    with pytest.raises(PermissionError, match=r"asks for adult content \('nude'\).*adult_content off"):
-        check_prompt(Character(**MAYA), "nude portrait")
+    with pytest.raises(PermissionError, match=r"asks for adult content .*adult_content off"):
+        allow(Character(**MAYA), "nude portrait")
     allowed = Character(**MAYA, adult_content=True)
-    assert check_prompt(allowed, "nude portrait of a 27 years old woman") == "nude portrait of a 27 years old woman"
+    assert allow(allowed, "nude portrait of a 27 years old woman") == "nude portrait of a 27 years old woman"
 
 
 @pytest.mark.parametrize("words", ["teen", "17-year-old", "12 yo", "aged 15", "twelve year old", "school_girl girl"])
 def test_sexual_content_with_a_minor_is_refused_whatever_the_profile_says(words):
     with pytest.raises(PermissionError, match="minor"):
-        check_prompt(Character(**MAYA, adult_content=True), f"nude_portrait of {words}")
+        allow(Character(**MAYA, adult_content=True), f"nude_portrait of {words}")
 
 
 def test_a_minor_or_a_childs_class_noun_is_refused():
     for character in (Character(**MAYA, age="minor"), Character(**MAYA, class_noun="girl", adult_content=True)):
         with pytest.raises(PermissionError, match="minor"):
-            check_prompt(character, "nude portrait")
+            allow(character, "nude portrait")
 
 
 @pytest.mark.parametrize(("given", "base"), [("", ROOT), ("mine", ROOT / "mine"), ("/mine", Path("/mine"))])

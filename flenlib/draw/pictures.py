@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from flenlib import __version__
-from flenlib.content import check_prompt
+from flenlib.content import allow
 from flenlib.dataset.images import open_image, read_provenance, save_picture, sha256
 from flenlib.dataset.label_folders import SET_ASIDE, forget_copies
 from flenlib.dataset.prompts import Prompt
@@ -83,7 +83,7 @@ def check_jobs(project: Project, jobs: Iterable[Job]) -> list[Job]:
     """Return the jobs as a list if every prompt may be drawn of this character; otherwise raise PermissionError."""
     jobs = list(jobs)
     for job in jobs:
-        check_prompt(project.character, job.prompt)
+        allow(project.character, job.prompt)
     return jobs
 
 
@@ -92,7 +92,7 @@ def make(project: Project, folder: Path, job: Job, model: Draws) -> Path:
 
     Raises PermissionError for a prompt the character's profile does not allow.
     """
-    check_prompt(project.character, job.prompt)
+    allow(project.character, job.prompt)
     path, aside = folder / job.filename, folder / SET_ASIDE / job.filename
     if not finished(path, job) and finished(aside, job):  # the plan is as it was
         forget_copies(folder, job.filename)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from flenlib import params
-from flenlib.content import check_prompt
+from flenlib.content import allow
 from flenlib.dataset.images import open_image
 from flenlib.draw import load
 from flenlib.measure.faces import ReferenceSet, find_many
@@ -103,7 +103,7 @@ def _previews(run: params.TrainRun, found: data.Data) -> list[Preview]:
         return [Preview(s.caption, run.train.seed + n, s.references, **options) for n, s in enumerate(chosen)]
     references = tuple(from_base(path) for path in run.references)
     references = references or next(iter(shown.values())).references
-    texts = [check_prompt(run.character, prompt) for prompt in run.prompts]
+    texts = [allow(run.character, prompt) for prompt in run.prompts]
     return [Preview(text, run.train.seed + n, references, **options) for n, text in enumerate(texts)]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from flenlib.content import check_prompt
+from flenlib.content import allow
 from flenlib.dataset import captions, folders, triplets
 from flenlib.dataset.records import METADATA, Dataset
 from flenlib.measure.coverage import value_of
@@ -50,7 +50,7 @@ def gather(run: TrainRun) -> Data:
     if run.masks:
         samples = _masked(samples, from_base(run.masks))
     for sample in (*samples, *held_out):
-        check_prompt(run.character, sample.caption)
+        allow(run.character, sample.caption, "caption")
     return Data(samples, held_out)
 
 
