@@ -1,4 +1,4 @@
-"""Run the wheel of one params file from the command line.
+"""Run the iteration of one params file from the command line.
 
     python -m flenlib.flow iterate params/mini/v1.yaml
     python -m flenlib.flow step 12 params/mini/v1.yaml
@@ -13,17 +13,17 @@ from __future__ import annotations
 import argparse
 import sys
 
-from flenlib import params
 from flenlib.flow import lock
 from flenlib.flow.run import run_all
 from flenlib.flow.wheel import WHEEL
-from flenlib.models.settings import load_iteration
+from flenlib.models.settings import load
+from flenlib.params import FlowSettings
 from flenlib.project import Project, open_iteration
-from flenlib.steps import record
+from flenlib.steps import Flow, record
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
+def main(arguments: list[str] | None = None, flow: Flow = WHEEL) -> int:
+    """Run the command line for a flow; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m flenlib.flow", description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("iterate", help="run all steps").add_argument("params")
@@ -36,42 +36,42 @@ def main(arguments: list[str] | None = None) -> int:
     lab.add_argument("options", nargs="*", help="after --: options of JupyterLab, such as --port 9999")
     options = parser.parse_args(arguments)
     try:
-        settings = load_iteration(options.params)
+        settings = load(options.params, flow.settings)
         project = open_iteration(settings.character, settings.iteration)
         if options.command == "report":
-            _report(project, settings)
+            _report(flow, project, settings)
         elif options.command == "lab":
-            _lab(project, settings, options.options)
+            _lab(flow, project, settings, options.options)
         else:
-            _run(project, settings, getattr(options, "number", None))
+            _run(flow, project, settings, getattr(options, "number", None))
     except (RuntimeError, ValueError, FileNotFoundError, PermissionError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
-def _report(project: Project, settings: params.Iteration) -> None:
+def _report(flow: Flow, project: Project, settings: FlowSettings) -> None:
     from flenlib.flow import report
 
-    steps = WHEEL.wanted(settings)
-    print(report.summary(project, steps, WHEEL))
-    print(f"\nThe whole iteration with its pictures: {report.write_html(project, steps, WHEEL)}")
+    steps = flow.wanted(settings)
+    print(report.summary(project, steps, flow))
+    print(f"\nThe whole iteration with its pictures: {report.write_html(project, steps, flow)}")
 
 
-def _lab(project: Project, settings: params.Iteration, options: list[str]) -> None:
+def _lab(flow: Flow, project: Project, settings: FlowSettings, options: list[str]) -> None:
     from flenlib.flow.lab import open_lab
 
-    open_lab(project, settings, WHEEL, options)
+    open_lab(project, settings, flow, options)
 
 
-def _run(project: Project, settings: params.Iteration, number: str | None) -> None:
+def _run(flow: Flow, project: Project, settings: FlowSettings, number: str | None) -> None:
     """Run one step, or without a number all that is not done, while nobody else works in this iteration."""
     with lock.held(project, f"make step N={number}" if number else "make iterate"):
         if number is not None:
-            step = WHEEL.find(number)
+            step = flow.find(number)
             record.run_file(project, step.name).unlink(missing_ok=True)
             run_all(project, settings, [step])
-        elif not run_all(project, settings, WHEEL.wanted(settings)):
+        elif not run_all(project, settings, flow.wanted(settings)):
             name = f"{project.character.name} {project.iteration}"
             print(f"{name}: every step is done; there was nothing to do")
 

@@ -1,56 +1,70 @@
 """The settings of a step in full: what is given, over what the model sets, over what its family sets, over the schema.
 
-Each section belongs to one role, and the model in that role speaks for it: the generator for training and drawing the
-character, the editor for edits, corrections and its own LoRA. Precision and offload are chosen by the larger of the
-two models for the memory of this machine's GPU; a machine without one is taken for 24 GiB.
+Each section belongs to one role (``Section.set_by``), and the model in that role speaks for it: the generator for
+training and drawing the character, the editor for edits, corrections and its own LoRA. Precision and offload are chosen
+by the larger of the two models for the memory of this machine's GPU; a machine without one is taken for 24 GiB.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from flenlib import params
 from flenlib.models import placement, registry
 from flenlib.models.families.base import Family
 from flenlib.models.registry import Model
-from flenlib.params import Iteration, Layer, Models, Section, Train, TrainRun
+from flenlib.params import FlowSettings, Iteration, Layer, Models, Section, Train, TrainRun
 from flenlib.words import ROLES
 
-EDITOR_SECTIONS = ("enrich", "corrections", "train_editor", "compare_editors")
 PARTNERS = {"generator": "flux-dev", "editor": "qwen-image-edit-2509"}
 """The model for each role where only the other role's is named, and that one is published."""
 WITHOUT_GPU = 24.0
 """GiB assumed where there is no GPU, so that a file reads on a laptop as on the machine it is written for."""
 
+Settings = TypeVar("Settings", bound=FlowSettings)
 
-def check(*, models: dict[str, Any] | Models, **sections: Any) -> tuple[Any, ...]:
+
+class _OnlyModels(Section):
+    models: Models = Models()
+
+
+def check(*, models: dict[str, Any] | Models, of: type[FlowSettings] = Iteration, **sections: Any) -> tuple[Any, ...]:
     """Return sections as a notebook's parameters cell gives them, filled in and checked: ``models`` first, then others.
 
-    A checked section is returned as it is, so that a cell can be run again. Raises ValueError in one sentence for a
-    key or value that is wrong, and what ``registry.resolve`` raises for a model it does not know.
+    ``of`` are the settings of the notebook's flow. A checked section is returned as it is, so that a cell can be run
+    again. Raises ValueError in one sentence for a key or value that is wrong, and what ``registry.resolve`` raises for
+    a model it does not know.
     """
     _refuse_extends()
     models = models if isinstance(models, Models) else _partner(models or {}) | (models or {})
     asked = params.check("models", models)
     known = _resolved(asked)
     filled = _filled("models", models, asked, known)
-    return filled, *(_filled(section, values or {}, filled, known) for section, values in sections.items())
+    return filled, *(_filled(section, values or {}, filled, known, of) for section, values in sections.items())
 
 
 def load_iteration(path: str | Path) -> Iteration:
-    """Return a params file's settings in full. Raises FileNotFoundError, or ValueError naming file, key and value."""
-    return params.build(Iteration, _of_iteration(params.read(path)))
+    """Return the settings of the wheel in a params file, in full. Raises as ``load`` does."""
+    return load(path, Iteration)
+
+
+def load(path: str | Path, of: type[Settings]) -> Settings:
+    """Return the settings of a flow in a params file, in full.
+
+    Raises FileNotFoundError, or ValueError naming file, key and value.
+    """
+    return params.build(of, _of_iteration(params.read(path, of), of))
 
 
 def iteration(**given: Any) -> Iteration:
-    """Return the settings of an iteration given in Python, in full. Raises ValueError as ``load_iteration`` does."""
-    return params.build(Iteration, _of_iteration([Layer("settings", given)]))
+    """Return the settings of an iteration given in Python, in full. Raises ValueError as ``load`` does."""
+    return params.build(Iteration, _of_iteration([Layer("settings", given)], Iteration))
 
 
 def load_run(path: str | Path) -> TrainRun:
-    """Return the settings of one training (``python -m flenlib.train``) in full. Raises as ``load_iteration`` does."""
+    """Return the settings of one training (``python -m flenlib.train``) in full. Raises as ``load`` does."""
     return params.build(TrainRun, _of_run(params.read(path, TrainRun)))
 
 
@@ -61,25 +75,35 @@ def explain(path: str | Path) -> Iterator[tuple[str, Any, str]]:
     """
     given = params.read(path)
     one_training = "output" in params.merge(given)
-    found = _of_run(given) if one_training else _of_iteration(given)
+    found = _of_run(given) if one_training else _of_iteration(given, Iteration)
     for name, value in params.build(TrainRun if one_training else Iteration, found):
         fields = [((name, field), each) for field, each in value] if isinstance(value, Section) else [((name,), value)]
         for key, each in fields:
             yield ".".join(key), each, params.origin(found, key) or "schema"
 
 
-def _of_iteration(given: Sequence[Layer]) -> list[Layer]:
-    """Return all that an iteration's settings come from but the schema: families and models, then what is given."""
-    first = [_only(layer, {"character", "models"}) for layer in given]
+def _of_iteration(given: Sequence[Layer], of: type[FlowSettings]) -> list[Layer]:
+    """Return all that an iteration's settings come from but the schema: families and models, then what is given.
+
+    A flow whose settings name no models has no more than what is given.
+    """
+    sections = params.sections(of)
+    if "models" not in sections:
+        return list(given)
+    first = [_only(layer, {"models"}) for layer in given]
     partner = Layer("goes with the other model", {"models": _partner(params.merge(first).get("models", {}))})
     first, given = [partner, *first], [partner, *given]
-    asked = params.build(Iteration, first).models
+    asked = _models(first)
     known = _resolved(asked)
-    found = _defaults("models", asked, known)
-    models = params.build(Iteration, [*found, *first]).models
-    for section in params.SECTIONS.keys() - {"models"}:
-        found += _defaults(section, models, known)
+    found = _defaults("models", Models, asked, known)
+    models = _models([*found, *first])
+    for section in sections.keys() - {"models"}:
+        found += _defaults(section, sections[section], models, known)
     return [*found, *given]
+
+
+def _models(layers: Sequence[Layer]) -> Models:
+    return params.build(_OnlyModels, layers).models
 
 
 def _of_run(given: Sequence[Layer]) -> list[Layer]:
@@ -87,13 +111,14 @@ def _of_run(given: Sequence[Layer]) -> list[Layer]:
     first = [_only(layer, TrainRun.model_fields.keys() - {"train"}) for layer in given]
     asked = params.build(TrainRun, first)
     model = registry.resolve(asked.model, asked.role)
-    found = [Layer(source, fields) for source, fields in _wants(model, "models", device=asked.device)]
+    found = [Layer(source, fields) for source, fields in _wants(model, "models", Models, device=asked.device)]
     precision = params.build(TrainRun, [*found, *first]).precision
     role = asked.role or ("editor" if "editor" in model.family.roles else "generator")
     training, drawing = ("train_editor", "enrich") if role == "editor" else ("train", "generate")
-    for source, fields in _wants(model, training, precision):
+    kinds = params.sections(Iteration)
+    for source, fields in _wants(model, training, kinds[training], precision):
         found.append(Layer(source, {"train": {k: v for k, v in fields.items() if k in Train.model_fields}}))
-    for source, fields in _wants(model, drawing, precision):
+    for source, fields in _wants(model, drawing, kinds[drawing], precision):
         found.append(Layer(source, {f"preview_{k}": fields[k] for k in ("steps", "guidance") if k in fields}))
     return [*found, *given]
 
@@ -106,30 +131,33 @@ def _partner(named: Mapping[str, Any]) -> dict[str, str]:
     return {}
 
 
-def _filled(section: str, values: Any, models: Models, known: dict[str, Model]) -> Any:
-    if isinstance(values, dict):
-        values = params.merge([*_defaults(section, models, known), Layer(section, {section: values})])[section]
-    return params.check(section, values)
+def _filled(
+    section: str, values: Any, models: Models, known: dict[str, Model], of: type[FlowSettings] = Iteration
+) -> Any:
+    kind = params.sections(of).get(section)
+    if isinstance(values, dict) and kind is not None:
+        values = params.merge([*_defaults(section, kind, models, known), Layer(section, {section: values})])[section]
+    return params.check(section, values, of)
 
 
 def _resolved(models: Models) -> dict[str, Model]:
     return {role: registry.resolve(getattr(models, role), role) for role in ROLES}
 
 
-def _defaults(section: str, models: Models, known: dict[str, Model]) -> list[Layer]:
+def _defaults(section: str, kind: type[Section], models: Models, known: dict[str, Model]) -> list[Layer]:
     """Return what the model that speaks for a section sets in it, each later layer over the earlier.
 
     For the models themselves the larger speaks; one whose size is not known counts as the largest.
     """
-    model = known["editor" if section in EDITOR_SECTIONS else "generator"]
+    model = known[kind.set_by]
     if section == "models":
         model = max(known["editor"], known["generator"], key=lambda each: each.size_gib or float("inf"))
-    wanted = _wants(model, section, models.precision, models.device)
+    wanted = _wants(model, section, kind, models.precision, models.device)
     return [Layer(source, {section: fields}) for source, fields in wanted]
 
 
 def _wants(
-    model: Model, section: str, precision: str = "", device: str = "auto"
+    model: Model, section: str, kind: type[Section], precision: str = "", device: str = "auto"
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield what a model's family and then the model itself set in a section, each with the name of who does."""
     family, name = model.family, f"family {model.family.name}"
@@ -138,7 +166,7 @@ def _wants(
         yield _for_memory(family, device)
     else:
         yield f"{name} at {precision}", family.settings_at.get(precision, {}).get(section, {})
-    sized = {"resolution": [model.resolution]} if "resolution" in params.SECTIONS[section].model_fields else {}
+    sized = {"resolution": [model.resolution]} if "resolution" in kind.model_fields else {}
     yield model.name, sized | model.settings.get(section, {})
 
 

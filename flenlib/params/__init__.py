@@ -5,7 +5,7 @@ and answers an unknown key with the nearest known one. What a file leaves out co
 ``flenlib.models.settings``.
 """
 
-from flenlib.params.reading import EXTENDS, SECTIONS, Layer, build, check, merge, origin, read
+from flenlib.params.reading import EXTENDS, Layer, build, check, merge, origin, read, sections
 from flenlib.params.sections import (
     Card,
     Character,
@@ -31,7 +31,6 @@ from flenlib.params.sections import (
 
 __all__ = [
     "EXTENDS",
-    "SECTIONS",
     "Card",
     "Character",
     "CompareEditors",
@@ -58,4 +57,5 @@ __all__ = [
     "merge",
     "origin",
     "read",
+    "sections",
 ]

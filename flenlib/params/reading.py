@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import ValidationError
 
-from flenlib.params.sections import Iteration, Section
+from flenlib.params.sections import FlowSettings, Iteration, Section
 
 EXTENDS = "extends"
 File = TypeVar("File", bound=Section)
@@ -25,26 +25,24 @@ class Layer:
     values: Mapping[str, Any]
 
 
-def _sections(model: type[Section]) -> dict[str, type[Section]]:
+def sections(model: type[Section]) -> dict[str, type[Section]]:
     """Return the fields of a model that are sections themselves."""
     kinds: dict[str, Any] = {name: field.annotation for name, field in model.model_fields.items()}
     return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Section)}
 
 
-SECTIONS = _sections(Iteration)
-
-
-def check(section: str, values: dict[str, Any] | Section) -> Any:
+def check(section: str, values: dict[str, Any] | Section, of: type[FlowSettings] = Iteration) -> Any:
     """Return one validated section, over the schema's defaults alone; a checked one is returned as it is.
 
-    Raises ValueError in one sentence a line: which key, which value, what was expected; an unknown key names the
-    nearest known one.
+    ``of`` are the settings it is a section of. Raises ValueError in one sentence a line: which key, which value, what
+    was expected; an unknown key names the nearest known one.
     """
-    if section not in SECTIONS:
-        raise ValueError(f"section {section!r} is not known; it must be one of {', '.join(SECTIONS)}")
-    if isinstance(values, SECTIONS[section]):
+    known = sections(of)
+    if section not in known:
+        raise ValueError(f"section {section!r} is not known; it must be one of {', '.join(known)}")
+    if isinstance(values, known[section]):
         return values
-    return _validate(SECTIONS[section], values, lambda key: section)
+    return _validate(known[section], values, lambda key: section)
 
 
 def read(path: str | Path, model: type[Section] = Iteration) -> list[Layer]:
@@ -57,7 +55,7 @@ def read(path: str | Path, model: type[Section] = Iteration) -> list[Layer]:
     while True:
         values = _parse(paths[-1], named_by=paths[-2] if len(paths) > 1 else None)
         further = values.pop(EXTENDS, None)
-        values |= {name: {} for name in _sections(model) if name in values and values[name] is None}
+        values |= {name: {} for name in sections(model) if name in values and values[name] is None}
         layers.insert(0, Layer(str(paths[-1]), values))
         if further is None:
             return layers

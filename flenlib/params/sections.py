@@ -6,7 +6,7 @@ A default here is what suits any published model; what a model or its family wan
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -18,6 +18,9 @@ class Section(BaseModel):
     """The base of every section: no unknown keys, no changes after checking, numbers are finite and never yes or no."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    set_by: ClassVar[words.Role] = "generator"
+    """The role whose model sets the section's defaults."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -81,6 +84,8 @@ class Curate(Section):
 
 class Enrich(Section):
     """Step 1.2."""
+
+    set_by: ClassVar[words.Role] = "editor"
 
     edits_per_source: int = Field(
         default=0, ge=0, description="edits drawn of each source; 0: five, or as many as make 50 in all"
@@ -233,6 +238,8 @@ class TrainRun(Section):
 class TrainEditor(Train):
     """Step 2.2: the editor's own LoRA. The reference picture stays where captions are dropped."""
 
+    set_by: ClassVar[words.Role] = "editor"
+
     steps: int = Field(default=1000, gt=0, description="optimiser steps")
     rank: int = Field(default=16, gt=0, description="8-16")
     checkpoint_every: int = Field(default=250, gt=0, description="checkpoints are scored on held-out triplets")
@@ -255,6 +262,8 @@ class Guards(Section):
 
 class Corrections(Section):
     """Step 2.1: what review sent back becomes (source, instruction, corrected picture)."""
+
+    set_by: ClassVar[words.Role] = "editor"
 
     hand: words.Hand = Field(
         default="person", description="who corrects what nobody corrected yet; off: leave wheel 2 out"
@@ -294,6 +303,8 @@ class Corrections(Section):
 
 class CompareEditors(Section):
     """Step 2.3: which editor the next iteration uses."""
+
+    set_by: ClassVar[words.Role] = "editor"
 
     strategies: list[words.Strategy] = Field(
         default=["train"], description="beside the base editor: each community LoRA, all of them, ours, ours with them"

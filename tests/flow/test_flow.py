@@ -1,75 +1,23 @@
-"""A second flow: three steps of its own, defined here, are run, recorded, skipped and reported like the wheel's."""
+"""A second flow (`tests.flow.studio`): its three steps are run, recorded, skipped and reported like the wheel's."""
 
+import dataclasses
+import inspect
 import sys
 from types import SimpleNamespace
 
+import nbformat
 import pytest
-from pydantic import Field
+import yaml
 
-from flenlib.flow import WHEEL, report, stamps
+from flenlib.flow import WHEEL, copies, report, stamps
+from flenlib.flow.__main__ import main
 from flenlib.flow.run import call
-from flenlib.params import FlowSettings, Iteration, Section
+from flenlib.params import Iteration
 from flenlib.project import open_iteration
-from flenlib.steps import Artifact, Blocked, Criterion, Flow, Step, StepResult, record
+from flenlib.steps import Blocked, record
+from tests.flow.studio import DONE, STUDIO, Describe, Frame, Settings, Sketch, StudioSettings, describe, frame, sketch
 
 CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
-DONE = []
-
-
-class Describe(StepResult):
-    notebook = "41_describe"
-    words: int
-
-
-class Sketch(StepResult):
-    notebook = "42_sketch"
-    lines: int
-
-
-class Frame(StepResult):
-    notebook = "43_frame"
-    size: int
-
-
-class Studio(Section):
-    """Settings of the flow's own: one section."""
-
-    text: str = "a tall woman"
-    seed: int = 1
-
-
-class StudioSettings(FlowSettings):
-    studio: Studio = Field(default=Studio())
-
-
-def _file(name):
-    def digest(project, settings):
-        path = project.outputs / name
-        return path.read_text() if path.is_file() else None
-
-    return Artifact(name, digest)
-
-
-def describe(project, settings):
-    DONE.append("describe")
-    (project.outputs / "words").write_text(settings.studio.text)
-    words = len(settings.studio.text.split())
-    enough = Criterion("at least 2 words", words >= 2, str(words), blocking=True)
-    return Describe(sentence=f"{words} words", criteria=[enough], words=words).check(settings.anyway)
-
-
-def sketch(project, settings):
-    DONE.append("sketch")
-    lines = record.needed(project, Describe).words * settings.studio.seed
-    (project.outputs / "sketch").write_text("|" * lines)
-    return Sketch(sentence=f"{lines} lines", lines=lines)
-
-
-def frame(project, settings):
-    DONE.append("frame")
-    size = record.needed(project, Sketch).lines + 2
-    (project.outputs / "frame").write_text("#" * size)
-    return Frame(sentence=f"size {size}", size=size)
 
 
 @pytest.fixture
@@ -77,17 +25,7 @@ def flow(monkeypatch):
     DONE.clear()
     for run in (describe, sketch, frame):
         monkeypatch.setitem(sys.modules, f"studio_{run.__name__}", SimpleNamespace(run=run))
-    words, drawn, framed = _file("words"), _file("sketch"), _file("frame")
-    return Flow(
-        "studio",
-        StudioSettings,
-        (
-            Step(Describe, "studio_describe", "words for a face", ("studio.text",), makes=(words,)),
-            Step(Sketch, "studio_sketch", "a sketch", ("studio.seed",), reads=(words,), makes=(drawn,)),
-            Step(Frame, "studio_frame", "a frame", (), reads=(drawn,), makes=(framed,)),
-        ),
-        beside=lambda project: ["the studio's own words"],
-    )
+    return STUDIO
 
 
 @pytest.fixture
@@ -98,7 +36,7 @@ def project(tmp_path):
 
 
 def run(project, flow, **studio):
-    settings = StudioSettings(character=CHARACTER, studio=Studio(**studio))
+    settings = StudioSettings(character=CHARACTER, studio=Settings(**studio))
     return [call(project, step, settings, flow) for step in flow.wanted(settings)]
 
 
@@ -127,9 +65,47 @@ def test_a_blocking_criterion_stops_the_flow(project, flow):
     with pytest.raises(Blocked, match=r"41_describe stops here\. It needs at least 2 words; it found 1"):
         run(project, flow, text="woman")
     with pytest.raises(Blocked, match=r"42_sketch cannot begin\. 41_describe needs at least 2 words"):
-        call(project, flow.find(42), StudioSettings(character=CHARACTER, studio=Studio(text="woman")), flow)
+        call(project, flow.find(42), StudioSettings(character=CHARACTER, studio=Settings(text="woman")), flow)
 
 
 def test_the_wheel_is_untouched(project, flow):
     assert not {step.name for step in flow.steps} & {step.name for step in WHEEL.steps}
     assert not stamps.is_done(project, WHEEL.find(11), Iteration(character=CHARACTER))
+
+
+CELLS = (
+    """
+    from flenlib import params
+    from flenlib.flow import Clock
+    from flenlib.project import open_iteration
+    from tests.flow import studio as flow
+    project = open_iteration(character, iteration)
+    studio = params.check("studio", studio, of=flow.StudioSettings)
+    clock = Clock(project, "41_describe", anyway=anyway, flow=flow.STUDIO, studio=studio)
+    """,
+    "clock.finish(flow.describe(project, clock.settings))",
+)
+
+
+def test_its_notebook_runs_from_a_params_file_like_the_wheels(tmp_path, monkeypatch, capsys):
+    cells = [nbformat.v4.new_code_cell(f"character, iteration, anyway, studio = {CHARACTER}, 'v1', False, {{}}")]
+    cells[0].metadata["tags"] = ["parameters"]
+    cells += [nbformat.v4.new_code_cell(inspect.cleandoc(cell)) for cell in CELLS]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, tmp_path / "41_describe.ipynb")
+    file = tmp_path / "v1.yaml"
+    file.write_text(yaml.safe_dump({"character": CHARACTER, "studio": {"text": "two words"}}))
+    monkeypatch.setattr(copies, "NOTEBOOKS", tmp_path)
+    monkeypatch.setenv("FLENWHEEL_HOME", str(tmp_path))
+    flow = dataclasses.replace(STUDIO, steps=STUDIO.steps[:1])
+    assert main(["iterate", str(file)], flow) == 0
+    assert main(["iterate", str(file)], flow) == 0
+    assert "there was nothing to do" in capsys.readouterr().out
+    assert main(["report", str(file)], flow) == 0
+    project = open_iteration(CHARACTER)
+    assert record.needed(project, Describe).words == 2
+    assert "2 words" in next(project.outputs.glob("*.html")).read_text()
+    file.write_text(yaml.safe_dump({"character": CHARACTER, "studio": {"txt": "two words"}}))
+    assert main(["iterate", str(file)], flow) == 1
+    assert "did you mean 'text'" in capsys.readouterr().err

@@ -18,7 +18,7 @@ def test_defaults_fill_what_is_left_out():
 
 
 def test_every_section_but_the_character_has_working_defaults():
-    for section in params.SECTIONS:
+    for section in params.sections(params.Iteration):
         if section != "character":
             params.check(section, {})
 
