@@ -26,6 +26,8 @@ Layout = Literal["ai-toolkit", "musubi-tuner", "diffsynth", "imagefolder"]
 """The layouts in which other trainers read pairs."""
 
 Precision = Literal["fp32", "bf16", "int8", "nf4"]
+PLANNED: tuple[Precision, ...] = ("bf16", "int8", "nf4")
+"""The precisions that predictions compare: those a published model is used at."""
 Offload = Literal["none", "model", "group"]
 Adapter = Literal["lora", "dora", "lokr"]
 Targets = Literal["attention", "attention+mlp", "all-linear"]

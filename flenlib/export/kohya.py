@@ -6,7 +6,6 @@ python -m flenlib.export.kohya char_lora_v1.safetensors     writes char_lora_v1_
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +38,7 @@ def to_kohya(path: str | Path, out: str | Path) -> Path:
     for stem in stems:
         down, up = file[f"{stem}.lora_A.weight"], file[f"{stem}.lora_B.weight"]
         alpha = float(file.get(f"{stem}.alpha", len(down)))
-        name, part = families[0].kohya_name(re.sub(r"^(transformer|diffusion_model)\.", "", stem))
+        name, part = families[0].kohya_name(stem.removeprefix(families[0].lora_prefix))
         layers.setdefault(name, {})[part] = (down, up * (alpha / len(down)))
     tensors: dict[str, torch.Tensor] = {}
     for name, parts in layers.items():

@@ -146,7 +146,7 @@ WHEEL = Flow(
             "flenlib.wheel.editor.train",
             "2.2 the editor's own LoRA",
             settings=("models.editor", "models.precision", "train_editor"),
-            reads=(a.TRIPLETS, a.weights("models.editor")),
+            reads=(a.SOURCES, a.TRIPLETS, a.weights("models.editor")),
             makes=(a.EDITOR_LORA,),
             wanted=second_wheel,
             hand=RENDERER,

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import huggingface_hub
 from huggingface_hub import errors
@@ -49,6 +49,8 @@ class Model:
     """How it is asked: a name in ``dataset.prompts.WORDINGS``."""
     settings: Settings = field(default_factory=dict)
     """What it wants otherwise than its family does."""
+    among_small: Settings = field(default_factory=dict)
+    """What it wants beside when the other model is small too."""
 
     @property
     def small(self) -> bool:
@@ -61,11 +63,15 @@ class Model:
         return f"https://huggingface.co/{self.source}"
 
 
+_SHIPPED: dict[str, Any] = {
+    "source": "", "licence": "Apache-2.0", "size_gib": 0.02, "resolution": 96, "wording": "grammar",
+    "among_small": shipped.DEMO,
+}  # fmt: skip
 KNOWN = {
     model.name: model
     for model in (
-        Model("mini-flux", Flux, "", "Apache-2.0", 0.02, False, 96, "grammar", shipped.MINI_FLUX),
-        Model("mini-qwen-edit", QwenEdit, "", "Apache-2.0", 0.02, False, 96, "grammar", shipped.MINI_QWEN_EDIT),
+        Model("mini-flux", Flux, settings=shipped.MINI_FLUX, **_SHIPPED),
+        Model("mini-qwen-edit", QwenEdit, settings=shipped.MINI_QWEN_EDIT, **_SHIPPED),
         Model("flux-dev", Flux, "black-forest-labs/FLUX.1-dev", "FLUX.1 [dev] Non-Commercial", 31.4, gated=True),
         Model("qwen-image", QwenImage, "Qwen/Qwen-Image", "Apache-2.0", 53.7),
         Model("qwen-image-2512", QwenImage, "Qwen/Qwen-Image-2512", "Apache-2.0", 53.7),

@@ -152,7 +152,9 @@ def _defaults(section: str, kind: type[Section], models: Models, known: dict[str
     model = known[kind.set_by]
     if section == "models":
         model = max(known["editor"], known["generator"], key=lambda each: each.size_gib or float("inf"))
-    wanted = _wants(model, section, kind, models.precision, models.device)
+    wanted = list(_wants(model, section, kind, models.precision, models.device))
+    if all(each.small for each in known.values()):
+        wanted.append((f"{model.name} beside a small model", model.among_small.get(section, {})))
     return [Layer(source, {section: fields}) for source, fields in wanted]
 
 
@@ -173,7 +175,7 @@ def _wants(
 def _for_memory(family: type[Family], device: str) -> tuple[str, dict[str, Any]]:
     """Return the precision and offload a family is used at on this machine's GPU, and why."""
     gib = placement.gpu_gib(device)
-    chosen = next((precision, offload) for least, precision, offload in family.memory if (gib or WITHOUT_GPU) >= least)
+    chosen = family.for_memory(gib or WITHOUT_GPU)
     why = f"this GPU's {gib:.0f} GiB" if gib else f"{WITHOUT_GPU:.0f} GiB, no GPU being here"
     return f"family {family.name} for {why}", dict(zip(("precision", "offload"), chosen, strict=True))
 

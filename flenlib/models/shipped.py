@@ -20,22 +20,15 @@ _EDITING = {"steps": 16, "guidance": 2.0}
 _STRICT = {"slack": 1.4}  # at 1.75 hardly an edit of the mini studio is sent back
 MINI_FLUX: dict[str, dict[str, Any]] = {
     "models": _EVERYWHERE,
-    "curate": {"minimum_size": 64},
-    "review_enriched": _POLICY,
     "train": _CHARACTER,
     "generate": _DRAWING | {"seeds_per_prompt": 2},
-    "review_synthetic": _POLICY,
     "retrain": _CHARACTER,
     "card": _DRAWING,
 }
 """The settings mini-flux works with."""
 MINI_QWEN_EDIT: dict[str, dict[str, Any]] = MINI_FLUX | {  # as a generator it works with the same
     "enrich": _EDITING | _STRICT,
-    "corrections": _EDITING | _POLICY | {
-        "hand": "renderer",  # the mini studio's own: it draws what was asked of this character
-        "labels": ["needs_correction", "reject"],
-        "minimum": 6,  # about ten edits are sent back, fewer on another processor; 10 is what a person should have
-    },
+    "corrections": _EDITING,
     "train_editor": _LEARNING | {
         "steps": 300, "checkpoint_every": 100, "sample_every": 300, "validate_every": 100,
         "sampling_steps": 16, "guidance": 2.0,
@@ -43,6 +36,17 @@ MINI_QWEN_EDIT: dict[str, dict[str, Any]] = MINI_FLUX | {  # as a generator it w
     "compare_editors": _EDITING | _STRICT,
 }  # fmt: skip
 """The settings mini-qwen-edit works with."""
+DEMO: dict[str, dict[str, Any]] = {
+    "curate": {"minimum_size": 64},
+    "review_enriched": _POLICY,
+    "review_synthetic": _POLICY,
+    "corrections": _POLICY | {
+        "hand": "renderer",  # the mini studio's own: it draws what was asked of this character
+        "labels": ["needs_correction", "reject"],
+        "minimum": 6,  # about ten edits are sent back, fewer on another processor; 10 is what a person should have
+    },
+}  # fmt: skip
+"""The settings of an iteration in which both models are shipped ones."""
 
 
 def folder(name: str) -> Path:

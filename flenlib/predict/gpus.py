@@ -1,4 +1,4 @@
-"""Cards by name, and the one in this machine: how much memory, and the nominal speed predictions are made with."""
+"""GPUs by name, and the one in this machine: how much memory, and the nominal speed predictions are made with."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def pick_gpu(gpu: GPU | str | None = None, device: torch.device | None = None) -
         return gpu
     if gpu is not None:
         if gpu not in GPUS:
-            raise ValueError(f"gpu {gpu!r} is not known; it must be one of {', '.join(GPUS)}")
+            raise ValueError(f"GPU {gpu!r} is not known; it must be one of {', '.join(GPUS)}")
         return GPUS[gpu]
     ram = placement.memory_gib()
     device = device or placement.pick_device()

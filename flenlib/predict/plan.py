@@ -18,7 +18,7 @@ from flenlib.models.families.base import Family
 from flenlib.predict import costs
 from flenlib.predict.gpus import GIB, GPU, GPUS, pick_gpu
 from flenlib.predict.weights import first_layers, largest_block, lora_size, weights
-from flenlib.words import PRECISIONS
+from flenlib.words import PLANNED, PRECISIONS
 
 CONTEXT_GIB = 0.8
 """What CUDA, its libraries and a fragmented allocator take beside tensors: assumed."""
@@ -86,13 +86,14 @@ class Plan:
     def sentence(self) -> str:
         """The plan in one sentence; when it does not fit, with the nearest settings that do."""
         ram = f" and {self.ram_gib:.0f} GiB of RAM" if self.ram_gib else ""
-        need = f"{self.settings} needs about {self.peak_gib:.1f} GiB ({self.phase}){ram}"
+        need = f"{self.settings} needs about {self.peak_gib:.1f} GiB ({self.phase})"
         if self.fits:
             time = f", about {self.seconds_per_step:.2g} s a step" if self.seconds_per_step else ""
-            return f"{need} of {self.gpu.gib:.0f} GiB on {self.gpu.name}{time}"
+            return f"{need} of the {self.gpu.gib:.0f} on {self.gpu.name}{ram}{time}"
+        need += ram
         have = f"{self.gpu.name} has {self.gpu.gib:.0f} GiB" + (f" and {self.gpu.ram_gib:.0f} of RAM" if ram else "")
         if not self.nearest:
-            return f"{need}; {have}: nothing nearby fits, use the mini models or a larger gpu"
+            return f"{need}; {have}: nothing nearby fits, use the mini models or a larger GPU"
         return f"{need}; {have}: nearest that fits: " + "; or ".join(
             f"{p.settings} ({p.peak_gib:.1f} GiB)" for p in self.nearest
         )
@@ -191,7 +192,7 @@ def _training(settings: Settings, gpu: GPU) -> Plan:
     whole = weights(settings.family)
     width, height = settings.resolution
     transformer, vae = _gib(settings, "transformer"), _gib(settings, "vae")
-    encoders = [_gib(settings, name) for name in whole if name.startswith("text")]
+    encoders = [_gib(settings, name) for name in settings.family.encoders]
     layer = 2 * whole["transformer"].largest / GIB
     step = costs.step(_shape(settings), settings.gradient_checkpointing)
     trained = lora_size(settings.family, settings.rank, settings.targets, settings.adapter)
@@ -202,7 +203,7 @@ def _training(settings: Settings, gpu: GPU) -> Plan:
         held = 2 * (first_layers(settings.family) + largest_block(settings.family)) / GIB + 2 * layer
     encoding = sum(encoders) + vae if settings.offload == "none" else max(*encoders, vae)
     if settings.offload == "group":
-        encoding = 2 * max(2 * whole[name].largest / GIB for name in whole if name.startswith("text"))
+        encoding = 2 * max(2 * whole[name].largest / GIB for name in settings.family.encoders)
     resting = vae if settings.offload == "none" else 0.0
     activations = (step.activations + _int8_inputs(settings)) / GIB
     side = settings.family.native  # at which previews are drawn whatever is trained at
@@ -316,7 +317,7 @@ def _nearby(settings: Settings, *, training: bool) -> Iterator[Settings]:
                 )
 
 
-def table(family: type[Family], precisions: Sequence[str] = ("bf16", "int8", "nf4")) -> pd.DataFrame:
+def table(family: type[Family], precisions: Sequence[str] = PLANNED) -> pd.DataFrame:
     """Return, for each precision and offload, the GiB and the seconds a step of a training on every known gpu."""
     rows = []
     for precision in precisions:
@@ -332,5 +333,5 @@ def table(family: type[Family], precisions: Sequence[str] = ("bf16", "int8", "nf
 def fits(family: type[Family], gpu: GPU | None = None) -> list[tuple[str, str]]:
     """Return the (precision, offload) with which a published model can sample on a gpu, best first."""
     gpu = pick_gpu(gpu)
-    every = [(p, o) for p in ("bf16", "int8", "nf4") for o in (("none",) if gpu.cpu else placement.offloads(p))]
+    every = [(p, o) for p in PLANNED for o in (("none",) if gpu.cpu else placement.offloads(p))]
     return [(p, o) for p, o in every if sampling(family, precision=p, offload=o, gpu=gpu).fits]

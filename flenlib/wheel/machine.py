@@ -8,12 +8,14 @@ from typing import Any
 import pandas as pd
 
 from flenlib.models import placement, registry
+from flenlib.models.families.base import Family
 from flenlib.params import Iteration, Models
 from flenlib.predict import plan
 from flenlib.predict.gpus import GPU, pick_gpu
 from flenlib.project import Project
 from flenlib.steps import Criterion
 from flenlib.wheel import results
+from flenlib.words import PLANNED
 
 EXAMPLE_GPU = "RTX 4090 24 GB"
 """The GPU that predictions are made for on a machine without one."""
@@ -46,7 +48,7 @@ def fit_table() -> pd.DataFrame:
     gpu, heading = _gpu_in_question()
     rows = []
     for name, family in registry.FAMILIES.items():
-        for precision in ("bf16", "int8", "nf4"):
+        for precision in PLANNED:
             for offload in placement.offloads(precision):
                 found = plan.sampling(family, precision=precision, offload=offload, gpu=gpu)
                 rows.append({"family": name, "precision": precision, "offload": offload,
@@ -72,8 +74,13 @@ def train_sentences() -> str:
     """Return what training each published model takes on this machine's GPU, or a named one, and what would fit."""
     gpu, _ = _gpu_in_question()
     alone = ["no GPU here, so only the mini studio trains"] if pick_gpu().cpu else []
-    plans = [plan.plan(family, precision="bf16", gpu=gpu) for family in registry.FAMILIES.values()]
-    return "\n".join([*alone, *(found.sentence for found in plans)])
+    return "\n".join([*alone, *(_train_sentence(family, gpu) for family in registry.FAMILIES.values())])
+
+
+def _train_sentence(family: type[Family], gpu: GPU) -> str:
+    """Return what a training takes as the family is used on a GPU of this size when the settings leave it open."""
+    precision, offload = family.for_memory(gpu.gib)
+    return plan.plan(family, precision=precision, offload=offload, gpu=gpu).sentence
 
 
 def models_table(asked: Models) -> pd.DataFrame:

@@ -90,6 +90,17 @@ def test_what_a_step_looks_at_beside_labels_is_an_input(project):
     assert (len(trained), len(picked), len(corrected)) == (1, 3, 3)
 
 
+def test_the_editors_training_depends_on_the_sources_its_checkpoint_is_chosen_by(project):
+    dataset = Dataset.open(project.data("source"), create=True)
+    (dataset.folder / "a.png").write_bytes(b"a picture")
+    dataset.add(ImageRecord("a.png", angle="front"))
+    dataset.save()
+    before = inputs(project, 22, settings())
+    dataset.images[0].held_out = True
+    dataset.save()
+    assert inputs(project, 22, settings()) != before
+
+
 def test_only_what_is_handed_down_counts_of_earlier_iterations(project):
     third = open_iteration(CHARACTER, "v3")
     base = inputs(third, 14, settings()), inputs(third, 21, settings())

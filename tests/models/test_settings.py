@@ -92,6 +92,19 @@ def test_the_larger_model_chooses_the_precision_for_the_gpus_memory(monkeypatch,
     assert (models.precision, models.offload) == wanted
 
 
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        ({"generator": "mini-flux", "editor": "mini-qwen-edit"}, ("auto", 64, "renderer", 6)),
+        ({"generator": "flux-dev", "editor": "mini-qwen-edit"}, ("human", 512, "person", 10)),
+        ({"generator": "mini-flux", "editor": "qwen-image-edit-2509"}, ("human", 512, "person", 10)),
+    ],
+)
+def test_only_two_small_models_are_reviewed_and_corrected_without_a_person(asked, wanted):
+    _, review, curate, corrections = settings.check(models=asked, review_enriched={}, curate={}, corrections={})
+    assert (review.reviewer, curate.minimum_size, corrections.hand, corrections.minimum) == wanted
+
+
 def test_gradients_are_clipped_more_at_nf4():
     for precision, norm in (("nf4", 0.1), ("bf16", 1.0)):
         asked = {"generator": "flux-dev", "precision": precision}

@@ -237,7 +237,7 @@ def test_a_processor_is_a_card_with_its_memory(monkeypatch):
         ({"precision": "fp8"}, "precision is 'fp8'"),
         ({"precision": "nf4", "offload": "disk"}, "offload is 'disk'"),
         ({"precision": "nf4", "optimizer": "lion"}, "optimizer is 'lion'; it must be one of adamw"),
-        ({"precision": "nf4", "gpu": "RTX 9999"}, "gpu 'RTX 9999' is not known; it must be one of RTX 4080"),
+        ({"precision": "nf4", "gpu": "RTX 9999"}, "GPU 'RTX 9999' is not known; it must be one of RTX 4080"),
         ({"precision": "nf4", "offload": "group"}, "offload group streams bf16 or fp32 weights"),
         ({"precision": "bf16", "offload": "group", "adapter": "dora"}, "a dora reads weights of the base"),
         ({"precision": "nf4", "adapter": "lokr"}, "a lokr cannot be put on nf4 weights"),

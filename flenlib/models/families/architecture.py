@@ -74,6 +74,11 @@ class Architecture:
     """Precision and offload to use: (at least so many GiB of GPU memory, precision, offload), the most memory first."""
 
     @classmethod
+    def for_memory(cls, gib: float) -> tuple[str, str]:
+        """Return the precision and the offload the family is used at on a GPU with so many GiB."""
+        return next((precision, offload) for least, precision, offload in cls.memory if gib >= least)
+
+    @classmethod
     def published(cls) -> dict[str, Callable[[], nn.Module]]:
         """Return what builds each part of the published pipeline that holds weights, by its public configuration.
 
