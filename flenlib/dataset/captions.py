@@ -29,6 +29,13 @@ def build(character: Character, picture: ImageRecord | Mapping[str, str | None])
     return prompts.caption(character.subject, angle=known.pop("angle", None), **known)
 
 
+def words_of(attribute: str, value: str) -> str:
+    """Return how a caption says one attribute, such as ``sunset light``; "" for what goes without saying."""
+    if attribute == "style":
+        return value
+    return prompts.caption("", **{"angle": None, attribute: value}).partition(", ")[2]  # type: ignore[arg-type]
+
+
 def has_trigger(caption: str, character: Character) -> bool:
     """Say whether a caption holds the character's trigger as a word; without it nothing is learnt under that name."""
     return _triggers(caption, character.trigger) > 0

@@ -73,6 +73,15 @@ _CHOICES = {
 }  # fmt: skip
 
 
+_NOUNS = {
+    "angle": "view", "height": "angle", "light": "light|lighting", "background": "background|backdrop",
+    "style": "style",
+}  # fmt: skip
+"""What a part of a caption ends in when it speaks of an attribute in words that are not among `_WORDS`."""
+
+_PREPOSITION = "(in front of|in|on|at|by|under|before|against|from|with)"
+
+
 def list_pictures(folder: str | Path) -> list[Path]:
     """Return the picture files of a folder by their extension, sorted by name; hidden files are left out.
 
@@ -138,6 +147,22 @@ def attributes_from_name(path: str | Path) -> dict[str, str]:
         said = [*record.attributes.items(), ("angle", record.angle), ("expression", record.expression)]
         guesses |= {name: value for name, value in said if value in _CHOICES.get(name, ())}
     return guesses
+
+
+def changed(caption: str, attribute: str, words: str) -> str:
+    """Return a person's caption as it is after an edit: what it says of one attribute gives way to other words.
+
+    Parts between commas that speak of the attribute go. Of the first part, which names the character, only the phrase
+    goes: "photo of maya on a beach, in a red dress" with the background "forest background" becomes "photo of maya, in
+    a red dress, forest background".
+    """
+    known = "|".join(pattern for _, pattern in _WORDS.get(attribute, ())) or "(?!)"
+    phrase = rf"( {_PREPOSITION}( (an?|the))?( \w+)?)? ({known})( ({_NOUNS[attribute]}))?(?= {_PREPOSITION}\b|$)"
+    first, *parts = (part.strip() for part in caption.split(","))
+    first = re.sub(phrase, "", first, flags=re.IGNORECASE)
+    ends = re.compile(rf"\b({_NOUNS[attribute]})$", re.IGNORECASE)
+    kept = [part for part in parts if attribute not in _from_words(part) and not ends.search(part)]
+    return ", ".join(filter(None, [first, *kept, words]))
 
 
 def caption_beside(path: str | Path) -> str:

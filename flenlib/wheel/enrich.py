@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-from flenlib.dataset import captions
+from flenlib.dataset import captions, imports
 from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.images import contact_sheet, open_image
 from flenlib.dataset.label_folders import forget_copies
@@ -28,7 +28,7 @@ from flenlib.measure.measures import FACE_DISTANCE, FACES_FOUND, MEASURES, SHARP
 from flenlib.measure.seen import Seen
 from flenlib.measure.statistics import wilson
 from flenlib.models import community
-from flenlib.params import Enrich, Iteration, ReviewEnriched
+from flenlib.params import Character, Enrich, Iteration, ReviewEnriched
 from flenlib.project import Project
 from flenlib.steps import Criterion, Facts, Hand
 from flenlib.wheel import results
@@ -143,12 +143,23 @@ def enrich(
             forget_copies(dataset.folder, job.filename)
             link_or_copy(path, target)
         best = replace(best, filename=job.filename)
-        caption = captions.build(project.character, job.attributes)
+        caption = caption_of(project.character, job.parent, job.attributes)
         record = put_record(dataset, best, target, "edit", editor.facts, caption, editor.routes.depth)
         keep(target, faces_in([path])[0])
         record.measurements |= found | {"tries": len(tries)}
         dataset.save()
     return Enriched(dataset, thresholds, _criteria(dataset, source, settings))
+
+
+def caption_of(character: Character, source: ImageRecord, attributes: Mapping[str, str]) -> str:
+    """Return the caption of an edit: the source's as a person wrote it, with the change, or what is known put in words.
+
+    What a person wrote beside the vocabulary, such as an outfit, stays: what no caption says is learnt as identity.
+    """
+    if source.caption == captions.build(character, source):
+        return captions.build(character, attributes)
+    attribute = question(attributes)
+    return imports.changed(source.caption, attribute, captions.words_of(attribute, attributes.get(attribute, "")))
 
 
 def identity_table(dataset: Dataset) -> pd.DataFrame:

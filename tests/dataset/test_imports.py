@@ -130,3 +130,36 @@ def test_a_damaged_metadata_file_beside_the_pictures_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"metadata\.json is damaged or cut short"):
         imports.attributes_from_name(touch(tmp_path, "a.png") / "a.png")
     assert (tmp_path / "metadata.json").read_text() == '{"images": [{"filen'
+
+
+BEACH = "photo of maya woman in a light blue dress on a sunny beach, soft daylight"
+SEED = "grace_char, waist-up shot, wearing beige sweater and jeans, modern café background, front view"
+
+
+@pytest.mark.parametrize(
+    ("caption", "attribute", "words", "now"),
+    [
+        (SEED, "light", "sunset light", f"{SEED}, sunset light"),
+        (
+            SEED, "background", "forest background",
+            "grace_char, waist-up shot, wearing beige sweater and jeans, front view, forest background",
+        ),
+        (
+            SEED, "angle", "half-left view",
+            "grace_char, waist-up shot, wearing beige sweater and jeans, modern café background, half-left view",
+        ),
+        (SEED, "style", "watercolor", f"{SEED}, watercolor"),
+        (
+            BEACH, "background", "urban background",
+            "photo of maya woman in a light blue dress, soft daylight, urban background",
+        ),
+        (
+            BEACH, "light", "nighttime",
+            "photo of maya woman in a light blue dress on a sunny beach, nighttime",
+        ),
+        ("maya woman from behind, red coat", "angle", "front view", "maya woman, red coat, front view"),
+        ("maya woman, red coat, seen from above", "height", "", "maya woman, red coat"),
+    ],
+)  # fmt: skip
+def test_an_edit_keeps_what_a_person_wrote_but_for_what_it_changes(caption, attribute, words, now):
+    assert imports.changed(caption, attribute, words) == now

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from flenlib import params
+from flenlib.dataset import captions
 from flenlib.dataset.images import open_image
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.draw.editor import Editor
@@ -123,6 +124,18 @@ def test_only_a_turned_head_without_a_face_to_measure_is_judged_by_its_sharpness
 def test_of_smeared_tries_the_sharper_is_kept():
     tries = [{"face_distance": NOT_MEASURED, "edit_done": 1, "sharpness_kept": kept} for kept in (0.2, 0.6, 0.4)]
     assert min(tries, key=enrich._faults) is tries[1]
+
+
+def test_an_edit_of_a_picture_captioned_by_a_person_keeps_their_words():
+    words = "ohwx_char, waist-up shot, wearing beige sweater and jeans, modern café background"
+    character = params.check("character", CHARACTER)
+    source = ImageRecord("a.png", caption=words, angle="front")
+    asked = {"angle": "front", "edit": "background", "edit_value": "forest", "background": "forest"}
+    assert enrich.caption_of(character, source, asked) == (
+        "ohwx_char, waist-up shot, wearing beige sweater and jeans, forest background"
+    )
+    source.caption = captions.build(character, source)
+    assert enrich.caption_of(character, source, asked) == "photo of ohwx_char person, front view, forest background"
 
 
 def sources(count, held_out=2):
