@@ -6,4 +6,4 @@ import os
 # cores instead of 0.3 s. torch reads this once, when it is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -20,7 +20,12 @@ UNREAD = (
 _CUT = r"(half|(3 4|three quarters?)) (body|length|figure|shot)"
 """A framing: how much of the body a picture shows. The same words ask for an angle when no such noun follows."""
 
-_NO_ANGLE = rf"{_CUT}|(side|back|front) ?(light(s|ing)?|lit)|in front of|(left|right) (hand|arm|leg|shoulder)"
+_THING = r"(light(s|ing)?|lit|tables?|streets?|doors?|yards?|gardens?|windows?|pockets?|seats?|walls?)"
+_NO_ANGLE = (
+    rf"{_CUT}|(side|back|front) ?{_THING}|in front of|(left|right) (hand|arm|leg|shoulder|ear|eye)"
+    rf"|half (a )?smil(e|ing)|\w*({_THING}|sun|sunlight|lamps?|trees?) (is |comes? |coming |standing )?(from|on|at|to) "
+    r"(the |her |his |their )?(left|right|side|back|front|behind)( side)?"
+)
 """Phrases with the words of an angle that say framing, light, place or limb."""
 
 # Words are looked for in this order, in text whose punctuation became single spaces; the first that fits wins.
@@ -30,8 +35,8 @@ _WORDS: dict[str, tuple[tuple[str, str], ...]] = {
         ("profile-right", "profile right|right profile|right side|side right"),
         ("half-left", "half left|left half|(3 4|three quarters?) left|left (3 4|three quarters?)"),
         ("half-right", "half right|right half|(3 4|three quarters?) right|right (3 4|three quarters?)"),
-        ("back", "back view|from behind|rear view|from the back"),
-        ("front", "front|frontal|facing"),
+        ("back", "back view|from behind|rear view|from the back|facing away"),
+        ("front", "front|frontal|facing(?! (left|right|away))"),
         ("profile-left", "profile|side"),
         ("half-right", "right"),
         ("half-left", "left|half|3 4|three quarters?"),

@@ -28,9 +28,6 @@ from flenlib.models.families.qwen_edit import QwenEdit
 from flenlib.models.families.qwen_image import QwenImage
 from flenlib.project import from_base
 
-for _family in (Flux, QwenImage, QwenEdit):
-    register(_family)
-
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -78,6 +75,9 @@ KNOWN = {
         Model("qwen-image-edit-2509", QwenEdit, "Qwen/Qwen-Image-Edit-2509", "Apache-2.0", 53.7),
     )
 }
+
+for _model in KNOWN.values():
+    register(_model.family)
 
 
 def resolve(name: str | Path, role: str = "") -> Model:
