@@ -1,4 +1,4 @@
-"""What an iteration was told: good files load, bad ones get one sentence naming key, value and remedy."""
+"""Params files: good ones load, bad ones get one sentence that names key, value and remedy."""
 
 from pathlib import Path
 
@@ -121,8 +121,8 @@ def test_a_bad_file_gets_one_sentence_naming_it(tmp_path, text, said):
 
 def test_an_empty_section_is_its_defaults(tmp_path):
     text = "character: {name: maya, trigger: ohwx_maya, kind: fictional}\ntrain:\nenrich:  # nothing\n"
-    told = load_iteration(write(tmp_path, text))
-    assert (told.train, told.enrich) == settings.check(models={}, train={}, enrich={})[1:]
+    found = load_iteration(write(tmp_path, text))
+    assert (found.train, found.enrich) == settings.check(models={}, train={}, enrich={})[1:]
 
 
 def test_a_missing_file_is_named(tmp_path):

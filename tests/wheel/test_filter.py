@@ -8,8 +8,7 @@ from flenlib.dataset.journal import Journal
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.measure.identity import DROPPED
 from flenlib.project import open_iteration
-from flenlib.wheel import filter as step
-from flenlib.wheel import select
+from flenlib.wheel import filter, select
 
 
 def test_dropped_pictures_are_shown_by_the_number_of_their_distance_not_by_its_text(tmp_path):
@@ -19,7 +18,7 @@ def test_dropped_pictures_are_shown_by_the_number_of_their_distance_not_by_its_t
         name = f"{shade}.png"
         save_picture(Image.new("RGB", (32, 32), (shade, 0, 0)), dataset.folder / name, {"made_by": "import"})
         dataset.add(ImageRecord(name, caption="c", measurements={"face_distance": distance, "threshold": 0.4}))
-    sheet = step.sheet(dataset, DROPPED)
+    sheet = filter.sheet(dataset, DROPPED)
     assert [sheet.getpixel((4 + 100 * column + 48, 4 + 48))[0] for column in range(3)] == [50, 150, 250]
 
 
@@ -29,7 +28,7 @@ def test_pictures_without_a_face_keep_their_order(tmp_path):
         name = f"{shade}.png"
         save_picture(Image.new("RGB", (32, 32), (shade, 0, 0)), dataset.folder / name, {"made_by": "import"})
         dataset.add(ImageRecord(name, caption="c", measurements={"face_distance": NOT_MEASURED}))
-    sheet = step.sheet(dataset, NOT_MEASURED)
+    sheet = filter.sheet(dataset, NOT_MEASURED)
     assert [sheet.getpixel((4 + 100 * column + 48, 4 + 48))[0] for column in range(2)] == [200, 40]
 
 
@@ -42,8 +41,8 @@ def test_without_a_face_among_the_sources_every_picture_goes_to_review(tmp_path)
             save_picture(Image.new("RGB", (32, 32), (shade, 0, 0)), dataset.folder / name, {"made_by": "import"})
             dataset.add(ImageRecord(name, caption="c"))
         dataset.save()
-    filtered = step.filter_identity(project, Dataset.open(project.data("source")), params.Filter(threshold=0.5))
-    result = step.result(filtered)
+    filtered = filter.filter_identity(project, Dataset.open(project.data("source")), params.Filter(threshold=0.5))
+    result = filter.result(filtered)
     assert result.verdicts == {"kept": 0, "dropped": 0, NOT_MEASURED: 3}
     assert result.threshold is None and not any(c.holds for c in result.criteria)
     synthetic = filtered.dataset

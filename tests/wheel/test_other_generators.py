@@ -51,8 +51,8 @@ def test_a_character_is_trained_drawn_and_carded_on_it(models, tmp_path):
     inside = read_provenance(dataset.path(dataset.images[0]))
     assert len(dataset.images) == 2 and [use["weight"] for use in inside["models"]["loras"]] == [0.8]
 
-    told = params.check("card", {"seeds_per_cell": 1, "steps": 1, "guidance": 1.0})
-    drawn = card.draw_all(project, models, told, {"base": None, "v1": result.lora})
+    asked = params.check("card", {"seeds_per_cell": 1, "steps": 1, "guidance": 1.0})
+    drawn = card.draw_all(project, models, asked, {"base": None, "v1": result.lora})
     assert {name: len(paths) for name, paths in drawn.items()} == {"base": 23, "v1": 23}
     first = [np.asarray(open_image(paths[0])).astype(int) for paths in drawn.values()]
     assert abs(first[0] - first[1]).max() > 0

@@ -41,15 +41,15 @@ def settings(folder, generator, editor):
 def turned(tmp_path_factory, tiny_flux, tiny_qwen_edit):
     """The results of all steps of one iteration, by number, and its project."""
     root = tmp_path_factory.mktemp("sketches")
-    told = settings(write_sketches(root / "raw"), tiny_flux, tiny_qwen_edit)
-    project, found = open_iteration(told.character, root=root), {}
-    for step in WHEEL.wanted(told):
+    asked = settings(write_sketches(root / "raw"), tiny_flux, tiny_qwen_edit)
+    project, found = open_iteration(asked.character, root=root), {}
+    for step in WHEEL.wanted(asked):
         if step.number == 21:  # a person picks every try: no policy can
             edits = Dataset.open(project.data("enriched")).images
             rows = [f"{Path(r.filename).stem}__0.png,good,\n" for r in edits]
-            Path(told.corrections.file).write_text("filename,label,reasons\n" + "".join(rows))
+            Path(asked.corrections.file).write_text("filename,label,reasons\n" + "".join(rows))
         if step.number:
-            found[step.number] = step.run(project, told)
+            found[step.number] = step.run(project, asked)
             record.write(project, found[step.number], seconds=0.0)
     return found, project
 

@@ -3,11 +3,11 @@
 class Bars {
   constructor(review) {
     this.review = review;
-    const { told } = review;
+    const { settings } = review;
     this.fill = Object.keys(LABELS).map((label) => h("i", { "data-label": label }));
     this.meter = h("div", { class: "fr-meter", role: "progressbar", "aria-valuemin": "0", "aria-label": "decided" }, this.fill);
     this.progress = h("span", { class: "fr-progress" });
-    this.person = h("span", { class: "fr-person" }, told.person && `by ${told.person}`);
+    this.person = h("span", { class: "fr-person" }, settings.person && `by ${settings.person}`);
     this.advance = h("input", { type: "checkbox", checked: true });
     this.modes = {
       grid: button("grid", "all pictures", () => review.close(), { "aria-pressed": "true" }),
@@ -56,7 +56,7 @@ class Bars {
     this.help.hidden = true;
     const list = (rows) => h("div", { class: "fr-list" }, rows.flatMap(([keys, what]) => [h("b", {}, keys), h("span", {}, what)]));
     this.help.append(
-      h("div", { class: "fr-columns" }, list(HELP), list(Object.entries(told.reasons))),
+      h("div", { class: "fr-columns" }, list(HELP), list(Object.entries(settings.reasons))),
       h("p", {}, "A reason may come before the label or after it. The worst face comes first, and a tenth at random places."),
       button("close", "close (Escape)", () => this.toggleHelp()),
     );
@@ -66,13 +66,13 @@ class Bars {
   // The filters stay the same elements, so that one keeps the focus while another view is drawn.
   makeFields() {
     const { review } = this;
-    const { told } = review;
+    const { settings } = review;
     const same = (words, first) => ({ "": first, ...Object.fromEntries(words.map((word) => [word, word])) });
     const labels = Object.fromEntries(Object.entries(LABELS).map(([label, { word }]) => [label, word]));
     const options = {
       label: { "": "any label", undecided: "undecided", suggested: "suggested", ...labels },
-      reason: same(told.known_reasons, "any reason"),
-      kind: same(told.kinds, "any kind"),
+      reason: same(settings.known_reasons, "any reason"),
+      kind: same(settings.kinds, "any kind"),
       face: FACES,
       order: ORDERS,
     };
@@ -83,7 +83,7 @@ class Bars {
       );
     this.saved = choice("saved views", {}, "", (name) => {
       if (name === "+") this.nameView();
-      else if (name) this.chosen(this.saved, told.views[name]);
+      else if (name) this.chosen(this.saved, settings.views[name]);
     });
     this.forget = button("forget", "forget this saved view", () => review.saveView(this.saved.value, null));
     return h("span", { class: "fr-fields" }, Object.values(this.filters), this.saved, this.forget);
@@ -100,10 +100,10 @@ class Bars {
   }
 
   drawFields() {
-    const { told, view } = this.review;
+    const { settings, view } = this.review;
     for (const [name, select] of Object.entries(this.filters)) select.value = view[name];
-    const names = Object.keys(told.views);
-    const named = names.find((name) => sameView(told.views[name], view)) ?? "";
+    const names = Object.keys(settings.views);
+    const named = names.find((name) => sameView(settings.views[name], view)) ?? "";
     const offered = { "": "saved views", ...Object.fromEntries(names.map((name) => [name, name])), "+": "save this view…" };
     offer(this.saved, offered, named);
     this.forget.hidden = !named;

@@ -43,7 +43,7 @@ class Correction {
 
   // Why nothing can be corrected here; empty where it can.
   get refusal() {
-    return this.review.second ? BLIND : this.review.told.strict ? STRICT : "";
+    return this.review.second ? BLIND : this.review.settings.strict ? STRICT : "";
   }
 
   // What is typed for a picture, or else what is on disk or on its way there.

@@ -8,12 +8,12 @@ class Grid {
   }
 
   namesOn(page) {
-    const size = this.review.told.page_size;
+    const size = this.review.settings.page_size;
     return this.review.names.slice(page * size, (page + 1) * size);
   }
 
   get pages() {
-    return Math.max(1, Math.ceil(this.review.names.length / this.review.told.page_size));
+    return Math.max(1, Math.ceil(this.review.names.length / this.review.settings.page_size));
   }
 
   get columns() {
@@ -25,7 +25,7 @@ class Grid {
   // Draw a page from what is known of its pictures, and ask what is new of them; wait only where nothing is known.
   async draw(page) {
     const { review } = this;
-    const { names, told } = review;
+    const { names, settings } = review;
     this.page = page;
     const wanted = this.namesOn(page);
     const asked = wanted.length ? review.ask("items", { names: wanted }) : null;
@@ -35,7 +35,7 @@ class Grid {
     if (had) review.root.focus({ preventScroll: true });
     const items = wanted.map((name) => review.items.get(name)).filter(Boolean);
     this.tiles = new Map(items.map((item) => [item.name, new Tile(review, item)]));
-    const nothing = told.total ? "no picture matches this view" : `no pictures to review in ${told.folder}`;
+    const nothing = settings.total ? "no picture matches this view" : `no pictures to review in ${settings.folder}`;
     this.row.replaceChildren(...[...this.tiles.values()].map((tile) => tile.element));
     this.row.setAttribute("aria-rowindex", page + 1);
     this.element.setAttribute("aria-rowcount", this.pages);

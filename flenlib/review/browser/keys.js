@@ -8,7 +8,7 @@ function keyName(event) {
 function gridKeys(review) {
   const { grid } = review;
   const across = () => grid.columns;
-  const page = review.told.page_size;
+  const page = review.settings.page_size;
   const move = (by) => () => review.move(by());
   const extend = (by) => () => review.move(by(), true);
   return {
@@ -102,7 +102,7 @@ function commonKeys(review) {
     "?": () => review.bars.toggleHelp(),
   };
   for (const [label, { keys: ours }] of Object.entries(LABELS)) for (const key of ours) keys[key] = () => review.decide(label);
-  for (const [key, reason] of Object.entries(review.told.reasons)) keys[key] = () => review.reason(reason);
+  for (const [key, reason] of Object.entries(review.settings.reasons)) keys[key] = () => review.reason(reason);
   return keys;
 }
 

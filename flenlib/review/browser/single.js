@@ -10,7 +10,7 @@ class Single {
     this.version = 0;
     this.faces = false;
     this.buttons = labelButtons(review, () => review.current);
-    this.reasons = Object.entries(review.told.reasons).map(([key, reason]) =>
+    this.reasons = Object.entries(review.settings.reasons).map(([key, reason]) =>
       h("button", { class: "fr-reason", "data-reason": reason, onclick: () => review.reason(reason) }, [
         h("kbd", {}, key),
         ` ${reason}`,

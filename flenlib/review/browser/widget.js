@@ -15,13 +15,13 @@ class Review {
     this.pictures = new Pictures(this.kernel);
     this.saves = new Saves(this);
     Object.assign(this, { names: [], items: new Map(), dates: new Map(), draft: new Set() });
-    Object.assign(this, { place: 0, mode: "grid", second: null, told: null });
+    Object.assign(this, { place: 0, mode: "grid", second: null, settings: null });
     this.view = { label: "", reason: "", kind: "", face: "", order: "worst" };
   }
 
   async start() {
-    const told = await this.kernel.ask("open");
-    this.told = told; // until now nothing is drawn that others' answers could change
+    const settings = await this.kernel.ask("open");
+    this.settings = settings; // until now nothing is drawn that others' answers could change
     this.grid = new Grid(this);
     this.single = new Single(this);
     this.pairs = new Pairs(this);
@@ -40,7 +40,7 @@ class Review {
     this.leaving = (event) => (this.saves.edits.size || this.single.correction.drafts.size) && event.preventDefault();
     window.addEventListener("beforeunload", this.leaving);
     await this.show(this.view);
-    if (told.said) this.say(told.said, true);
+    if (settings.said) this.say(settings.said, true);
   }
 
   fail(error) {
@@ -73,12 +73,12 @@ class Review {
 
   // The same where decisions may have changed: in a strict review what a picture adds depends on all that are picked.
   askAndLook(what, content = {}) {
-    const strict = this.told.strict && this.mode === "grid" && !this.second;
+    const strict = this.settings.strict && this.mode === "grid" && !this.second;
     return this.ask(what, strict ? { ...content, page: [...this.grid.tiles.keys()] } : content);
   }
 
   take(reply) {
-    if (!this.told) return;
+    if (!this.settings) return;
     for (const item of reply.items ?? []) {
       this.items.set(item.name, item);
       this.redraw(item.name);
@@ -109,7 +109,7 @@ class Review {
     Object.assign(this, { names: reply.names, mode: "grid", place: reply.start });
     this.dates = new Map(reply.names.map((name, n) => [name, reply.dates[n]]));
     Object.assign(this.grid, { selected: new Set(), anchor: reply.start });
-    await this.grid.draw(Math.floor(reply.start / this.told.page_size));
+    await this.grid.draw(Math.floor(reply.start / this.settings.page_size));
   }
 
   // The date of the decision that is shown, or known where the picture's page was not drawn yet; empty: undecided.
@@ -148,7 +148,7 @@ class Review {
     if (!extend) this.grid.anchor = this.place;
     if (this.mode === "single") return this.showSingle();
     if (extend) this.grid.select(this.grid.range(this.place), false);
-    const page = Math.floor(this.place / this.told.page_size);
+    const page = Math.floor(this.place / this.settings.page_size);
     if (page !== this.grid.page) await this.grid.draw(page);
     for (const name of [before, this.current]) this.redraw(name);
     if (focus) this.focus();
@@ -160,7 +160,7 @@ class Review {
 
   async turn(by) {
     const page = Math.min(Math.max(this.grid.page + by, 0), this.grid.pages - 1);
-    if (page !== this.grid.page) await this.go(page * this.told.page_size);
+    if (page !== this.grid.page) await this.go(page * this.settings.page_size);
   }
 
   nextUndecided() {
@@ -238,7 +238,7 @@ class Review {
     this.mode = "grid";
     if (back) {
       this.root.focus({ preventScroll: true });
-      await this.grid.draw(Math.floor(this.place / this.told.page_size));
+      await this.grid.draw(Math.floor(this.place / this.settings.page_size));
     }
     this.focus();
   }
@@ -276,7 +276,7 @@ class Review {
   async saveView(name, view) {
     try {
       const { views } = await this.kernel.ask("save_view", { name, view });
-      this.told.views = views;
+      this.settings.views = views;
       this.bars.drawFields();
       this.say(view ? `view ${name} saved` : `view ${name} forgotten`);
     } catch (error) {

@@ -15,7 +15,7 @@ from flenlib.draw.editor import open_editor
 from flenlib.measure.faces import ReferenceSet
 from flenlib.models import lora
 from flenlib.project import open_iteration
-from flenlib.wheel.editor import train as step
+from flenlib.wheel.editor import train
 from tests.models.common import picture
 
 CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
@@ -38,7 +38,7 @@ def trained(tiny_qwen_edit, tmp_path_factory):
     triplets.write(folder, pairs)
     editor = open_editor(params.Models(editor=str(tiny_qwen_edit), device="cpu"), transformer=False)
     settings = params.check("train_editor", SETTINGS)
-    return project, editor, folder, pairs, settings, step.train_editor(project, editor, folder, pairs, settings)
+    return project, editor, folder, pairs, settings, train.train_editor(project, editor, folder, pairs, settings)
 
 
 def test_held_out_triplets_are_never_learnt_and_references_always_are(trained):
@@ -46,32 +46,32 @@ def test_held_out_triplets_are_never_learnt_and_references_always_are(trained):
     recorded = json.loads((project.outputs / "editor_training" / "training.json").read_text())
     assert editor.family.caption_empty == " ", "the empty prompt of the pipeline"
     assert len(recorded["samples"]) == 4 and all(len(s["references"]) == 1 for s in recorded["samples"])
-    assert [s.image.name for s in step.samples(folder, pairs, held_out=True)] == ["t4.png"]
+    assert [s.image.name for s in train.samples(folder, pairs, held_out=True)] == ["t4.png"]
     assert result.watched["validation_loss"].notna().any()
 
 
 def test_checkpoints_are_scored_on_what_was_held_out_and_the_best_is_kept(trained):
     project, editor, folder, pairs, settings, result = trained
     assert not editor.family.can_encode_text, "let go for training; what scoring draws with is loaded again"
-    scored = step.score(project, editor, result, folder, pairs, settings, NOBODY)
+    scored = train.score(project, editor, result, folder, pairs, settings, NOBODY)
     assert list(scored["step"]) == [0, 2, 4] and set(scored["target"]) == {"t4.png"}
     assert scored["colour_difference"].notna().all() and scored["edit_done"].isna().all()
     drawn = sorted((result.lora.parent / "scored").glob("*.png"))
     stamps = [path.stat().st_mtime_ns for path in drawn]
-    again = step.score(project, editor, result, folder, pairs, settings, NOBODY)
+    again = train.score(project, editor, result, folder, pairs, settings, NOBODY)
     assert again.equals(scored) and stamps == [path.stat().st_mtime_ns for path in drawn]
-    best = step.best_step(scored, result)
+    best = train.best_step(scored, result)
     assert best == int(scored[scored["step"] > 0].sort_values("colour_difference")["step"].iloc[0])
-    path = step.keep(project, result, best)
-    assert lora.fingerprint(path) == lora.fingerprint(step.checkpoints(result)[best])
-    assert step.sheet(folder, pairs, scored).width > 300
-    assert [c.name for c in step.criteria(result, settings, scored, path)][3] == "the LoRA is saved"
+    path = train.keep(project, result, best)
+    assert lora.fingerprint(path) == lora.fingerprint(train.checkpoints(result)[best])
+    assert train.sheet(folder, pairs, scored).width > 300
+    assert [c.name for c in train.criteria(result, settings, scored, path)][3] == "the LoRA is saved"
 
 
 def test_the_lora_loads_and_changes_what_is_drawn(trained):
     project, editor, _, _, _, result = trained
     family = editor.family
-    step.keep(project, result, 4)
+    train.keep(project, result, 4)
     family.reload()
     recipe = {"seed": 1, "steps": 2, "guidance": 1.0, "references": (picture(9),)}
     base = np.asarray(family.sample("Change background to forest", **recipe)).astype(int)
@@ -83,9 +83,9 @@ def test_the_lora_loads_and_changes_what_is_drawn(trained):
 def test_without_held_out_triplets_the_last_checkpoint_is_kept(trained):
     project, editor, folder, pairs, settings, result = trained
     none = [replace(pair, held_out=False) for pair in pairs]
-    scored = step.score(project, editor, result, folder, none, settings, NOBODY)
-    assert scored.empty and step.best_step(scored, result) == 4
-    assert "not measured" in step.criteria(result, settings, scored, project.editor_lora)[2].found
+    scored = train.score(project, editor, result, folder, none, settings, NOBODY)
+    assert scored.empty and train.best_step(scored, result) == 4
+    assert "not measured" in train.criteria(result, settings, scored, project.editor_lora)[2].found
 
 
 def scores(**steps):
@@ -103,21 +103,21 @@ def test_a_checkpoint_that_hands_the_source_back_is_never_the_best(trained):
     """Where no judge knows whether an edit was done, the nearest face of all is the source's own."""
     result = trained[-1]
     scored = scores(s0=(0.30, 20.0, 0), s2=(0.25, 15.0, 0), s4=(0.0, 24.0, 1))
-    assert step.best_step(scored, result) == 2
-    assert step.best_step(scores(s0=(0.30, 20.0, 0), s2=(0.01, 19.9, 1), s4=(0.31, 20.5, 0)), result) == 4
+    assert train.best_step(scored, result) == 2
+    assert train.best_step(scores(s0=(0.30, 20.0, 0), s2=(0.01, 19.9, 1), s4=(0.31, 20.5, 0)), result) == 4
 
 
 def test_a_near_copy_loses_to_what_lies_nearer_to_the_targets(trained):
     scored = scores(s0=(0.30, 20.0, 0), s2=(0.27, 12.0, 0), s4=(0.20, 25.0, 0))
-    assert step.best_step(scored, trained[-1]) == 2
+    assert train.best_step(scored, trained[-1]) == 2
     without_faces = scores(s0=(0.30, 20.0, 0), s2=(np.nan, 12.0, 0), s4=(0.1, 15.0, 0))
-    assert step.fit(step.by_step(without_faces)).index.tolist() == [4]  # the second lost the faces
-    assert step.nearness(step.by_step(without_faces))[4] == 0.75  # by colours alone
+    assert train.fit(train.by_step(without_faces)).index.tolist() == [4]  # the second lost the faces
+    assert train.nearness(train.by_step(without_faces))[4] == 0.75  # by colours alone
 
 
 def test_nothing_fit_is_no_success_and_the_number_of_pictures_is_said(trained):
     project, _, _, _, settings, result = trained
     scored = scores(s0=(0.30, 20.0, 0), s2=(0.0, 24.0, 1), s4=(0.0, 26.0, 1))
-    assert step.best_step(scored, result) == 2
-    found = step.criteria(result, settings, scored, project.editor_lora)[2]
+    assert train.best_step(scored, result) == 2
+    found = train.criteria(result, settings, scored, project.editor_lora)[2]
     assert not found.holds and "on 2 held-out triplets of 2 sources" in found.found
