@@ -84,7 +84,7 @@ def as_jpeg(picture: np.ndarray, quality: int = 75) -> np.ndarray:
     """Return a uint8 picture (H, W, 3) after JPEG compression: a loss that hardly shows, to compare others with."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file))
+    return np.asarray(Image.open(file, formats=("JPEG",)))
 
 
 def measure_autoencoder(table: Table, name: str, vae: torch.nn.Module, n: int) -> None:

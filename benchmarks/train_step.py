@@ -28,6 +28,7 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
+from flenlib.dataset.images import open_image
 from flenlib.draw import load
 from flenlib.measure.statistics import paired_bootstrap
 from flenlib.models import lora, registry
@@ -61,8 +62,8 @@ def prepared(model: str, device: str, settings: Train, samples: list[Sample]) ->
     family = load.load_family(model, device=device)
     encoded = []
     for sample in samples:
-        references = [Image.open(path) for path in sample.references]
-        encoded.append(family.encode(image=Image.open(sample.image), text=sample.caption, references=references))
+        references = [open_image(path) for path in sample.references]
+        encoded.append(family.encode(image=open_image(sample.image), text=sample.caption, references=references))
     lora.attach(family, settings.rank, settings.alpha, settings.targets, settings.seed)
     return family, encoded
 

@@ -37,6 +37,11 @@ def plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else str(value)
 
 
+def printable(text: object) -> str:
+    """Return a text on one line: newlines, control characters and bytes that are not UTF-8 are escaped (``\\n``)."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """Make ``target`` another name of ``source`` (hard link), or a copy where the file system has no hard links."""
     with _in_one_step(target) as part:

@@ -1,23 +1,22 @@
-"""Pictures on disk: opening them safely, hashing, saving them with their provenance, thumbnails and contact sheets."""
+"""Pictures on disk: opening them, hashing, saving them with their provenance, thumbnails and contact sheets.
+
+`flenlib.dataset.decode` says which files are opened, and how.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-import struct
 import textwrap
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 
-from flenlib.dataset.files import write_atomic
-
-MAXIMUM_PIXELS = 64_000_000
-"""A picture with more pixels than this is refused before it is decoded."""
+from flenlib.dataset.decode import read_picture, to_rgb
+from flenlib.dataset.files import printable, write_atomic
 
 WIDEST = 2.0
 """The longest side over the shorter one that `fit` leaves; what lies beyond is cropped."""
@@ -25,7 +24,6 @@ WIDEST = 2.0
 NOT_MODELS = ("", "camera", "import", "person", "renderer")
 """Values of ``provenance["made_by"]`` that are not a trained model; every other value is a model's name."""
 
-_LIMIT = threading.Lock()
 _KEY = "flenwheel"
 _XMP = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -37,52 +35,13 @@ _XMP = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 
 def open_image(path: str | Path) -> Image.Image:
-    """Open a picture as RGB, fully loaded and turned as its EXIF says; transparent parts become white.
+    """Open a picture as 8-bit sRGB, fully loaded and turned as its EXIF says; transparent parts become white.
 
-    Raises FileNotFoundError, or ValueError in one sentence naming the file: empty, truncated, not an image, or more
-    than 64 million pixels (read from the header, before anything is decoded).
+    PNG, JPEG, WebP, AVIF, HEIC, TIFF, BMP and GIF are opened; of an animation, the first picture. Raises
+    FileNotFoundError, or ValueError in one sentence naming the file: empty, truncated, in another format, more than 64
+    million pixels or over ten times as long as wide (read from the header, before anything is decoded).
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"picture {path} does not exist; check the folder and the name")
-    if not path.is_file():
-        raise ValueError(f"{path} is a folder, not a picture; give the path of one file")
-    if path.stat().st_size == 0:
-        raise ValueError(f"picture {path} is empty (0 bytes); copy it again from where it came")
-    try:
-        with _header(path) as image:
-            if image.width * image.height <= MAXIMUM_PIXELS:
-                image.load()
-                return _rgb(ImageOps.exif_transpose(image))
-            size = f"{image.width} x {image.height} pixels"
-    except PermissionError:
-        raise PermissionError(f"picture {path} may not be read; change its permissions") from None
-    except Image.UnidentifiedImageError:
-        raise ValueError(f"{path} is not a picture, whatever its name says; remove it or save it as PNG") from None
-    except (OSError, ValueError, SyntaxError, IndexError, struct.error) as error:
-        raise ValueError(f"picture {path} is damaged or cut short ({error}); copy it again") from None
-    raise ValueError(f"picture {path} is too large: {size}, at most {MAXIMUM_PIXELS:,} are opened; scale it down first")
-
-
-def _header(path: Path) -> Image.Image:
-    """Open a picture without decoding it, of any size: Pillow's own limit would hide how large it is."""
-    with _LIMIT:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(path)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return image.point(lambda value: value / 256).convert("L").convert("RGB")
-    if image.has_transparency_data:
-        picture = Image.new("RGB", image.size, "white")
-        layer = image.convert("RGBA")
-        picture.paste(layer, mask=layer.getchannel("A"))
-        return picture
-    return image.convert("RGB")
+    return read_picture(path, to_rgb)
 
 
 def sha256(path: str | Path) -> str:
@@ -117,20 +76,26 @@ def save_picture(image: Image.Image, path: str | Path, provenance: dict[str, Any
     write_atomic(path, buffer.getvalue())
 
 
-def read_provenance(path: str | Path) -> dict[str, Any]:
+def read_provenance(path: str | Path, whole: bool = False) -> dict[str, Any]:
     """Return the provenance `save_picture` wrote into a file; an empty dict when it has none.
 
-    Raises what `open_image` raises for a file that cannot be read, and ValueError for damaged provenance.
+    The picture is decoded, to be sure that it is whole, unless it is known to be. Raises what `open_image` raises for a
+    file that cannot be read, and ValueError for damaged provenance.
     """
-    open_image(path)
-    with Image.open(path) as image:
-        text = image.info.get(_KEY)
+    if not whole:
+        open_image(path)
+    text = read_picture(path, lambda image: image.info.get(_KEY))
     if text is None:
         return {}
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"the provenance inside {path} is damaged ({error}); the picture itself is whole") from None
+        facts = json.loads(text)
+        if not isinstance(facts, dict):
+            raise ValueError(f"{type(facts).__name__} where names and values should be")
+        json.dumps(facts, ensure_ascii=False).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        said = f"the provenance inside {printable(path)} is damaged ({printable(error)[:200]})"
+        raise ValueError(f"{said}; the picture itself is whole: save it again without its metadata") from None
+    return facts
 
 
 def thumbnail(path: str | Path, size: int) -> bytes:

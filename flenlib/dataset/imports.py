@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from flenlib.dataset import prompts
 from flenlib.dataset.captions import read_txt
+from flenlib.dataset.files import printable
 from flenlib.dataset.records import METADATA, Dataset, ImageRecord
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+EXTENSIONS = (
+    ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".bmp", ".gif",
+)  # fmt: skip
 UNREAD = (
-    ".heic", ".heif", ".avif", ".tif", ".tiff", ".gif", ".jfif", ".jp2", ".jxl", ".psd", ".svg",
+    ".jp2", ".jxl", ".psd", ".svg", ".eps", ".tga",
     ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2",
 )  # fmt: skip
 """Endings of picture files that are not read here."""
+
+LONGEST_STEM = 120
+"""Bytes of a name without its ending: steps append what they made of the picture, and file systems take 255."""
 
 _CUT = r"(half|(3 4|three quarters?)) (body|length|figure|shot)"
 """A framing: how much of the body a picture shows. The same words ask for an angle when no such noun follows."""
@@ -117,26 +125,45 @@ def _ending_in(folder: Path, extensions: Sequence[str]) -> list[Path]:
 
 
 def new_names(pictures: Sequence[Path]) -> tuple[dict[Path, str], list[str]]:
-    """Return a distinct .png name for each picture, and a sentence for each that had to be renamed to stay distinct.
+    """Return a distinct, plain .png name for each picture, and a sentence for each that had to be renamed for it.
 
     ``maya_01.png`` and ``maya_01.jpg`` become ``maya_01.png`` and ``maya_01_jpg.png``; a .png keeps its name before
-    others, and upper and lower case count as one name.
+    others, and upper and lower case count as one name. Backslashes and what cannot be printed become ``_``; of a name
+    longer than `LONGEST_STEM` the end gives way to a hash of the whole.
     """
     names: dict[Path, str] = {}
     taken: dict[str, Path] = {}
     report = []
     for path in sorted(pictures, key=lambda path: (path.suffix != ".png", path.suffix.lower() != ".png", str(path))):
-        stem, number = path.stem, 1
+        plain = stem = _plain(path.stem)
+        number = 1
         while f"{stem}.png".casefold() in taken:
             number += 1
             kind = path.suffix[1:].lower()
-            stem = f"{path.stem}_{kind}" if number == 2 else f"{path.stem}_{kind}_{number - 1}"
+            stem = f"{plain}_{kind}" if number == 2 else f"{plain}_{kind}_{number - 1}"
+        name = printable(path.name)
         if number > 1:
-            other = taken[f"{path.stem}.png".casefold()]
-            report.append(f"{path.name} has the same name as {other.name}: it becomes {stem}.png, both are kept")
+            other = printable(taken[f"{plain}.png".casefold()].name)
+            report.append(f"{name} has the same name as {other}: it becomes {stem}.png, both are kept")
+        elif stem != path.stem:
+            report.append(f"{name} is too long or has characters no file name should have: it becomes {stem}.png")
         names[path] = f"{stem}.png"
         taken[names[path].casefold()] = path
     return {path: names[path] for path in pictures}, report
+
+
+def _plain(stem: str) -> str:
+    plain = "".join(c if c.isprintable() and c != "\\" else "_" for c in stem)
+    if len(plain.encode()) <= LONGEST_STEM:
+        return plain
+    mark = f"_{hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]}"
+    return plain.encode()[: LONGEST_STEM - len(mark)].decode(errors="ignore") + mark
+
+
+def check_beside(folder: str | Path) -> None:
+    """Raise ValueError for a damaged ``metadata.json`` in a folder of pictures, which may describe all of them."""
+    if (Path(folder) / METADATA).is_file():
+        Dataset.open(folder)
 
 
 def attributes_from_name(path: str | Path) -> dict[str, str]:

@@ -44,6 +44,7 @@ WHEEL = Flow(
             reads=(a.RAW,),
             makes=(a.SOURCES,),
             hand=RENDERER,
+            recipe=2,
         ),
         Step(
             results.Enrich,

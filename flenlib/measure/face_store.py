@@ -18,7 +18,7 @@ from flenlib.measure.faces import Face, find_many
 
 FOLDER = ".faces"
 
-VERSION = 1
+VERSION = 2
 """Of what `find_faces` finds; raised when it finds otherwise, so that pictures are looked at again."""
 
 

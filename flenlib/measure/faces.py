@@ -33,6 +33,9 @@ SAME_PERSON_LIMIT = 0.6
 STYLE_LIMIT = 0.7
 """The limit for style edits: a sketch of a photographed person measured 0.68, another person 0.82 and more."""
 
+LONGEST = 2048
+"""Pixels of the longer side up to which a picture is searched for faces as it is; a larger one is scaled down to it."""
+
 _PARALLEL_FROM = 64
 """Pictures from which starting worker processes (about 2 s) costs less than it saves."""
 
@@ -59,12 +62,14 @@ class Face:
 def find_faces(image: Image.Image) -> list[Face]:
     """Return every face the HOG detector finds, the largest first; the same picture always gives the same answer.
 
-    Small pictures are enlarged before the search, so that faces from about 30 px in a 96 px picture are found.
-    Profiles and backs of heads are usually not found. Raises RuntimeError when face_recognition cannot be imported.
+    Small pictures are enlarged before the search, so that faces from about 30 px in a 96 px picture are found. Pictures
+    over `LONGEST` are scaled down for it: the detector takes seconds on them, and very wide ones crash it. The numbers
+    are taken from the picture as it is. Profiles and backs of heads are usually not found. Raises RuntimeError when
+    face_recognition cannot be imported.
     """
     backend = _backend()
+    places = _places(backend, image)
     pixels = np.array(image.convert("RGB"))
-    places = _locate(backend, pixels)
     encodings = backend.face_encodings(pixels, places, num_jitters=1)
     faces = [
         Face((left, top, right, bottom), encoding)
@@ -177,6 +182,19 @@ class ReferenceSet:
         factor = 1.0 if kind is None else KIND_FACTORS[kind]
         limit = STYLE_LIMIT if kind == "style" else SAME_PERSON_LIMIT
         return min(limit, self.ceiling * slack * factor) if self.measured else math.nan
+
+
+def _places(backend: ModuleType, image: Image.Image) -> list[tuple[int, int, int, int]]:
+    """Return where faces are in a picture of any size: top, right, bottom, left; pixels."""
+    scale = max(image.size) / LONGEST
+    if scale <= 1:
+        return _locate(backend, np.array(image.convert("RGB")))
+    size = (max(1, round(image.width / scale)), max(1, round(image.height / scale)))
+    small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    sides = np.array([image.height, image.width, image.height, image.width])
+    found = np.array(_locate(backend, np.array(small))).reshape(-1, 4) * scale
+    whole = np.minimum(found, sides).round().astype(int).tolist()
+    return [(top, right, bottom, left) for top, right, bottom, left in whole]
 
 
 def _locate(backend: ModuleType, pixels: np.ndarray) -> list[tuple[int, int, int, int]]:

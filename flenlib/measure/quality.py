@@ -54,7 +54,7 @@ def sharpness(image: Image.Image, box: Box | None = None) -> float:
     A smaller picture is judged as it is: enlarging would blur it, and being small is a fault of its own. Rendered
     faces of a 96 px picture measure 200 to 2,500, the same blurred by a 1.5 px Gaussian 5 to 140.
     """
-    part = image.convert("L").crop(box) if box else image.convert("L")
+    part = _grey(image, box)
     scale = min(1.0, 256 / max(part.size))
     size = (max(1, round(part.width * scale)), max(1, round(part.height * scale)))
     pixels = np.asarray(part.resize(size, Image.Resampling.BICUBIC), dtype=np.float32)
@@ -63,9 +63,12 @@ def sharpness(image: Image.Image, box: Box | None = None) -> float:
 
 def exposure(image: Image.Image, box: Box | None = None) -> Exposure:
     """Return the mean luminance and the clipped shares of a picture, or of one box in it."""
-    part = image.convert("L").crop(box) if box else image.convert("L")
-    pixels = np.asarray(part)
+    pixels = np.asarray(_grey(image, box))
     return Exposure(float(pixels.mean() / 255), float((pixels <= 3).mean()), float((pixels >= 252).mean()))
+
+
+def _grey(image: Image.Image, box: Box | None) -> Image.Image:
+    return (image.crop(box) if box else image).convert("L")
 
 
 def perceptual_hash(image: Image.Image) -> int:
@@ -80,16 +83,30 @@ def hamming(a: int, b: int) -> int:
     return (a ^ b).bit_count()
 
 
-def duplicates(pictures: Sequence[Image.Image | int], limit: int = 4) -> list[tuple[int, int]]:
+@dataclass(frozen=True, eq=False)
+class Fingerprint:
+    """What of a picture is compared with others: its hash, and (64, 64) smoothed luminances of mean 0, deviation 1."""
+
+    hash: int
+    luminances: np.ndarray
+
+    @classmethod
+    def of(cls, image: Image.Image) -> Fingerprint:
+        """Take the fingerprint of a picture, which then need not be kept."""
+        return cls(perceptual_hash(image), _standardised(image))
+
+
+def duplicates(found: Sequence[Fingerprint], limit: int = 4) -> list[tuple[int, int]]:
     """Return the index pairs (i < j) that show the same picture, saved, resized or lit anew.
 
-    Hashes (integers) are compared alone: at most ``limit`` of 64 bits differ. That also happens to two portraits that
-    differ in the mouth only, so pictures whose hashes agree are compared in detail before they count as duplicates.
+    Hashes are compared first: at most ``limit`` of 64 bits differ. That also happens to two portraits that differ in
+    the mouth only, so of pictures whose hashes agree no place may differ by more than `SAME_PICTURE` either.
     """
-    hashes = [item if isinstance(item, int) else perceptual_hash(item) for item in pictures]
-    pairs = itertools.combinations(range(len(hashes)), 2)
-    near = [(i, j) for i, j in pairs if hamming(hashes[i], hashes[j]) <= limit]
-    return [(i, j) for i, j in near if not _differ_somewhere(pictures[i], pictures[j])]
+    pairs = itertools.combinations(range(len(found)), 2)
+    near = [(i, j) for i, j in pairs if hamming(found[i].hash, found[j].hash) <= limit]
+    return [
+        (i, j) for i, j in near if np.abs(found[i].luminances - found[j].luminances).max() <= SAME_PICTURE
+    ]  # fmt: skip
 
 
 def problems(
@@ -170,13 +187,6 @@ def unchanged(source: Image.Image, picture: Image.Image) -> bool:
     and so is an edit that asked for what the source already showed.
     """
     return colour_distance(source, picture) < CHANGE_FLOOR
-
-
-def _differ_somewhere(a: Image.Image | int, b: Image.Image | int) -> bool:
-    """Tell whether two pictures differ by more than `SAME_PICTURE` at any point; hashes alone cannot say."""
-    if isinstance(a, int) or isinstance(b, int):
-        return False
-    return float(np.abs(_standardised(a) - _standardised(b)).max()) > SAME_PICTURE
 
 
 def _standardised(image: Image.Image) -> np.ndarray:

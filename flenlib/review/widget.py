@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
-from PIL import Image
 
+from flenlib.dataset.decode import read_picture
 from flenlib.dataset.images import open_image, thumbnail
 from flenlib.dataset.journal import Journal
 from flenlib.dataset.records import Dataset, ImageRecord
@@ -209,8 +209,7 @@ class ReviewWidget(anywidget.AnyWidget):
     def _full(self, question: Question) -> Reply:
         path = self._path(question)
         picture = open_image(path)  # so that a damaged one gives a message and no half picture
-        with Image.open(path) as image:
-            kind = AS_IT_IS.get(image.format or "")
+        kind = AS_IT_IS.get(read_picture(path, lambda image: image.format) or "")
         if kind:
             return {"type": kind, "size": picture.size}, [path.read_bytes()]
         buffer = io.BytesIO()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from PIL import Image
 
-from flenlib.dataset.images import open_image
+from flenlib.dataset import imports
+from flenlib.dataset.decode import oddities, read_picture
+from flenlib.dataset.files import printable
+from flenlib.dataset.images import open_image, read_provenance
 from flenlib.dataset.prompts import FACE_ANGLES
 from flenlib.measure import faces as face
 from flenlib.measure import quality
@@ -26,13 +28,15 @@ DRAWINGS = "of drawings and renders the detector misses many faces: set expect_f
 class Candidate:
     """A picture of the raw folder: what its name and caption say it shows, what was found, and what speaks against it.
 
-    Reasons keep it out of the dataset; warnings are for a person to look at.
+    Reasons keep it out of the dataset; warnings are for a person to look at. The picture itself is not held in memory.
     """
 
     path: Path
     filename: str
-    attributes: dict[str, str]
-    image: Image.Image | None = None
+    attributes: dict[str, str] = field(default_factory=dict)
+    size: tuple[int, int] = (0, 0)
+    fingerprint: quality.Fingerprint | None = None
+    """What it is compared with other pictures by."""
     faces: tuple[face.Face, ...] = ()
     quality: str = ""
     estimated: bool = False
@@ -40,31 +44,39 @@ class Candidate:
     reasons: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """Its file's name as people can read it."""
+        return printable(self.path.name)
+
 
 def check(candidate: Candidate, settings: Curate) -> None:
-    """Open a picture, find its faces, estimate its angle where none is given, and note the reasons against it."""
+    """Open a picture, find its faces, estimate its angle where none is given, and note what speaks against it."""
     try:
-        candidate.image = open_image(candidate.path)
+        picture = open_image(candidate.path)
+        read_provenance(candidate.path, whole=True)
+        candidate.attributes = imports.attributes_from_name(candidate.path)
+        candidate.warnings += tuple(read_picture(candidate.path, oddities))
     except (ValueError, OSError) as error:
-        candidate.reasons = (str(error).replace(str(candidate.path), candidate.path.name),)
+        candidate.reasons = (str(error).replace(f"{printable(candidate.path.parent)}/", ""),)
         return
-    found = face.find_faces(candidate.image)
-    candidate.faces = tuple(found)
+    found = face.find_faces(picture)
+    candidate.faces, candidate.size, candidate.fingerprint = tuple(found), picture.size, quality.Fingerprint.of(picture)
     limits: dict[str, Any] = {"minimum_size": settings.minimum_size, "minimum_sharpness": settings.minimum_sharpness}
     box = found[0].box if found else None
-    reasons = quality.problems(candidate.image, box=box, **limits)
-    candidate.quality = quality.grade(candidate.image, box=box, **limits)
+    reasons = quality.problems(picture, box=box, **limits)
+    candidate.quality = quality.grade(picture, box=box, **limits)
     if settings.expect_face and len(found) > 1:
         reasons.append(f"{len(found)} faces found, one expected")
     said = candidate.attributes.get("angle")
     if found and said is None:
-        candidate.attributes["angle"] = estimate_angle(candidate.image, found[0])
+        candidate.attributes["angle"] = estimate_angle(picture, found[0])
         candidate.estimated = True
     if settings.expect_face and not found and candidate.attributes.get("pose", "portrait") == "portrait":
         if said == "front":
             reasons.append(f"no face found in a front view; {DRAWINGS}")
         elif said is None:
-            name = f"{candidate.path.stem}_profile-left{candidate.path.suffix}"
+            name = printable(f"{candidate.path.stem}_profile-left{candidate.path.suffix}")
             reasons.append(
                 "no face found, and nothing says that it is a profile or back view: if it is one, say the angle in the "
                 f"name ({name}) or in a .txt beside it; {DRAWINGS}"
@@ -75,7 +87,7 @@ def check(candidate: Candidate, settings: Curate) -> None:
 def reject_duplicates(candidates: Sequence[Candidate]) -> None:
     """Keep one of the pictures that show the same: the largest, and the lossless one of equals."""
     usable = sorted((c for c in candidates if not c.reasons), key=_worth)
-    for first, second in quality.duplicates([c.image for c in usable]):
+    for first, second in quality.duplicates([c.fingerprint for c in usable]):
         usable[second].reasons += (f"duplicate of {usable[first].filename}",)
 
 
@@ -100,7 +112,7 @@ def table(candidates: Sequence[Candidate]) -> pd.DataFrame:
     for candidate in candidates:
         angle = candidate.attributes.get("angle")
         rows.append(
-            {"file": candidate.path.name, "faces": len(candidate.faces),
+            {"file": candidate.name, "faces": len(candidate.faces),
              "angle": f"{angle} (estimated)" if candidate.estimated else angle, "quality": candidate.quality,
              "usable": not candidate.reasons,
              "reasons": "; ".join(candidate.reasons), "warnings": "; ".join(candidate.warnings)}
@@ -109,4 +121,5 @@ def table(candidates: Sequence[Candidate]) -> pd.DataFrame:
 
 
 def _worth(candidate: Candidate) -> tuple[int, bool]:
-    return -candidate.image.width * candidate.image.height, candidate.path.suffix.lower() not in (".png", ".bmp")
+    lossless = candidate.path.suffix.lower() in (".png", ".bmp", ".tif", ".tiff")
+    return -candidate.size[0] * candidate.size[1], not lossless

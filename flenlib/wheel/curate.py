@@ -12,7 +12,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from flenlib.dataset import captions, imports
-from flenlib.dataset.images import contact_sheet, read_provenance, save_picture, sha256
+from flenlib.dataset.images import contact_sheet, open_image, read_provenance, save_picture, sha256
 from flenlib.dataset.prompts import FACE_ANGLES
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.measure.face_store import keep
@@ -60,7 +60,8 @@ def curate(
     pictures = imports.list_pictures(folder)
     names, renamed = imports.new_names(pictures)
     print(*renamed, sep="\n", end="\n" if renamed else "")
-    found = [Candidate(path, names[path], imports.attributes_from_name(path)) for path in pictures]
+    imports.check_beside(folder)
+    found = [Candidate(path, names[path]) for path in pictures]
     for candidate in tqdm(found, desc="checking pictures", unit="picture"):
         candidates.check(candidate, settings)
     candidates.reject_duplicates(found)
@@ -68,7 +69,7 @@ def curate(
     apart = candidates.find_strangers(usable)
     dataset = _write(project, usable, settings, measures)
     unread = [
-        Candidate(path, path.name, {}, reasons=(f"{path.suffix.lower()} is not read here; save it as PNG or JPEG",))
+        Candidate(path, path.name, reasons=(f"{path.suffix.lower()} is not read here; save it as PNG or JPEG",))
         for path in imports.list_unread(folder)
     ]
     return Curated(dataset, candidates.table([*found, *unread]), [*_criteria(dataset, project, settings), apart])
@@ -84,7 +85,7 @@ def _write(project: Project, usable: list[Candidate], settings: Curate, measures
         record = known or _record(candidate, sha256(dataset.folder / candidate.filename))
         record.quality = candidate.quality
         keep(dataset.path(record), candidate.faces)
-        record.measurements |= recorded(of_picture(Seen(candidate.image, candidate.faces), measures))
+        record.measurements |= recorded(of_picture(Seen(open_image(candidate.path), candidate.faces), measures))
         dataset.add(record)
         _settle_words(project, dataset.path(record), record, candidate)
     for name in before.keys() - {r.filename for r in dataset.images}:
@@ -141,9 +142,9 @@ def _import(target: Path, candidate: Candidate) -> bool:
     if _original(target) == digest:
         return True
     before = read_provenance(candidate.path)
-    facts = {"made_by": before.get("made_by", "import"), "original": candidate.path.name, "original_sha256": digest}
+    facts = {"made_by": before.get("made_by", "import"), "original": candidate.name, "original_sha256": digest}
     facts |= {name: before[name] for name in ("person", "scene") if name in before}  # of the mini studio's own pictures
-    save_picture(candidate.image, target, facts)
+    save_picture(open_image(candidate.path), target, facts)
     return False
 
 

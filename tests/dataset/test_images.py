@@ -6,9 +6,9 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from flenlib.dataset import images
+from flenlib.dataset import decode, images
 
 
 def picture(seed=0, size=(40, 30)):
@@ -143,6 +143,45 @@ def test_saving_is_all_or_nothing(tmp_path):
 def test_a_picture_without_provenance_says_so(tmp_path):
     picture().save(tmp_path / "a.jpg")
     assert images.read_provenance(tmp_path / "a.jpg") == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[1, 2]", "7", '"words"', "{", "[" * 100_000, '{"made_by": "\\ud800"}', "1" * 5_000, "\x00"],
+    ids=["list", "number", "text", "cut", "deep", "surrogate", "long number", "null"],
+)
+def test_a_metadata_chunk_of_any_kind_is_one_sentence(tmp_path, text):
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_itxt("flenwheel", text)
+    picture().save(tmp_path / "a.png", pnginfo=chunks)
+    assert images.open_image(tmp_path / "a.png").size == (40, 30)
+    for whole in (True, False):
+        with pytest.raises(ValueError, match=r"inside .*a\.png is damaged \(.*the picture itself is whole"):
+            images.read_provenance(tmp_path / "a.png", whole)
+
+
+def chunked(*chunks):
+    """A PNG with chunks of its own after the header."""
+    return WHOLE[:33] + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ) + WHOLE[33:]  # fmt: skip
+
+
+def test_odd_chunks_of_other_programs_stop_nothing(tmp_path):
+    path, chance = tmp_path / "a.png", np.random.default_rng(3)
+    kinds = (b"tEXt", b"zTXt", b"iTXt", b"eXIf", b"iCCP", b"pHYs", b"tRNS", b"gAMA", b"acTL", b"fcTL", b"sRGB", b"cICP")
+    names = (b"", b"flenwheel", b"XML:com.adobe.xmp\0\0\0\0", b"Raw profile type exif", b"MM\0*\0\0\0\x08", b"icc\0")
+    opened = 0
+    for kind in kinds:
+        for name in names:
+            path.write_bytes(chunked((kind, name + b"\0" + chance.bytes(chance.integers(60)))))
+            for read in (images.open_image, images.read_provenance, lambda p: decode.read_picture(p, decode.oddities)):
+                try:
+                    read(path)
+                    opened += 1
+                except ValueError as error:
+                    assert str(path) in str(error) and str(error).isprintable()
+    assert opened > 100
 
 
 def test_thumbnail_fits_and_is_a_jpeg(tmp_path):

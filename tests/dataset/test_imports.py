@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 
 import pytest
 
@@ -15,9 +16,12 @@ def touch(folder, *names):
 
 
 def test_pictures_are_listed_sorted_and_nothing_else(tmp_path):
-    touch(tmp_path, "b.PNG", "a.jpg", "c.webp", "notes.txt", "._a.jpg", ".hidden.png", "d.bmp", "e.jpeg", "f.gif")
+    touch(tmp_path, "b.PNG", "a.jpg", "c.webp", "notes.txt", "._a.jpg", ".hidden.png", "d.bmp", "e.jpeg", "f.psd")
+    touch(tmp_path, "g.HEIC", "h.avif", "i.tif", "j.gif")
     (tmp_path / "folder.png").mkdir()
-    assert [path.name for path in imports.list_pictures(tmp_path)] == ["a.jpg", "b.PNG", "c.webp", "d.bmp", "e.jpeg"]
+    assert [path.name for path in imports.list_pictures(tmp_path)] == [
+        "a.jpg", "b.PNG", "c.webp", "d.bmp", "e.jpeg", "g.HEIC", "h.avif", "i.tif", "j.gif"
+    ]  # fmt: skip
 
 
 def test_missing_file_and_empty_folders_are_named(tmp_path):
@@ -31,9 +35,9 @@ def test_missing_file_and_empty_folders_are_named(tmp_path):
 
 
 def test_pictures_in_other_formats_are_named_not_dropped(tmp_path):
-    touch(tmp_path, "b.HEIC", "a.tif", "notes.txt", "._c.heic")
-    assert [path.name for path in imports.list_unread(tmp_path)] == ["a.tif", "b.HEIC"]
-    with pytest.raises(ValueError, match=r"it has 2 in \.heic, \.tif: save them as PNG or JPEG"):
+    touch(tmp_path, "b.JXL", "a.psd", "notes.txt", "._c.psd")
+    assert [path.name for path in imports.list_unread(tmp_path)] == ["a.psd", "b.JXL"]
+    with pytest.raises(ValueError, match=r"it has 2 in \.jxl, \.psd: save them as PNG or JPEG"):
         imports.list_pictures(tmp_path)
 
 
@@ -51,6 +55,24 @@ def test_two_files_with_one_name_are_both_kept(tmp_path):
         "maya_01.jpg has the same name as maya_01.png: it becomes maya_01_jpg.png, both are kept"
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+def test_names_that_break_programs_become_plain_and_stay_distinct(tmp_path):
+    odd = (b"back\\slash.png", b"new\nline.png", b"caf\xe9.png", b"bell\a.png", "Zoë 明.png".encode(), b"new_line.jpg")
+    long = [f"{'n' * (length - 5)}{last}.png".encode() for length, last in ((124, 1), (125, 1), (232, 1), (232, 2))]
+    wide = f"{'明' * 83}.png".encode()  # 253 bytes, and each letter three of them
+    for name in (*odd, *long, wide):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"x")
+    names, report = imports.new_names(imports.list_pictures(tmp_path))
+    new = {os.fsencode(path.name): name for path, name in names.items()}
+    assert [new[name] for name in odd] == [
+        "back_slash.png", "new_line.png", "caf_.png", "bell_.png", "Zoë 明.png", "new_line_jpg.png"
+    ]  # fmt: skip
+    assert new[long[0]] == os.fsdecode(long[0]) and all(len(new[name]) == 124 for name in long[1:])
+    assert len(set(new.values())) == len(new) and all(len(name.encode()) <= 130 for name in new.values())
+    assert new[wide].startswith("明" * 37) and all(name.isprintable() for name in (*new.values(), *report))
+    assert "new\\nline.png is too long or has characters no file name should have: it becomes new_line.png" in report
+    assert len(report) == 9 and imports.new_names(imports.list_pictures(tmp_path))[0] == names
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
@@ -12,6 +15,7 @@ from flenlib.measure.faces import (
     STYLE_LIMIT,
     Face,
     ReferenceSet,
+    distances,
     find_faces,
     find_many,
 )
@@ -71,6 +75,28 @@ def test_a_picture_larger_than_900_px_is_searched_again_for_smaller_faces(pictur
     large = Image.new("RGB", (1000, 1000), "white")
     large.paste(pictures[0].resize((110, 110), Image.Resampling.LANCZOS), (400, 400))
     assert len(find_faces(large)) == 1
+
+
+def test_a_very_large_picture_is_searched_scaled_down_and_its_boxes_are_its_own(pictures):
+    large = Image.new("RGB", (4200, 1400), "white")
+    large.paste(pictures[0].resize((1200, 1200), Image.Resampling.LANCZOS), (2800, 100))
+    (small,), (found,) = find_faces(pictures[0]), find_faces(large)
+    at = [(side - start) / 12.5 for side, start in zip(found.box, (2800, 100, 2800, 100), strict=True)]
+    assert all(abs(here - there) < 12 for here, there in zip(at, small.box, strict=True))
+    assert distances(found.encoding[None], small.encoding[None]) < 0.35, "0.6 is another person"
+
+
+def test_at_the_edges_the_detector_ends_no_process():
+    """In a process of its own, since what is tested against is a crash: dlib writes past its memory on long strips."""
+    code = """
+from PIL import Image
+from flenlib.measure.faces import find_faces
+for size in ((200_000, 200), (50_000, 64), (65_535, 1), (1, 65_535), (1, 1), (2048, 1), (3, 2049)):
+    assert find_faces(Image.new("RGB", size, "grey")) == [], size
+print("alive")
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "alive\n"), ran.stderr
 
 
 def test_other_pictures_of_the_person_are_nearer_than_another_person(references):

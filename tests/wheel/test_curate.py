@@ -2,17 +2,22 @@
 
 import hashlib
 import json
+import os
 import shutil
+import tracemalloc
 
+import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, PngImagePlugin
 
 from flenlib import params
+from flenlib.dataset import images
 from flenlib.dataset.records import Dataset
 from flenlib.mini.hand import Renderer
 from flenlib.mini.people import person
 from flenlib.mini.render import Scene, render
 from flenlib.project import open_iteration
+from flenlib.wheel import candidates
 from flenlib.wheel import curate as step
 from tests.studio import write_raw, write_sketches
 
@@ -102,13 +107,13 @@ def test_names_that_say_no_angle_get_an_estimate_or_a_sentence(raw, tmp_path):
     for number, path in enumerate(sorted(raw.glob("*.png"))):
         (folder / f"IMG_{number:04d}.png").write_bytes(path.read_bytes())
         angles[f"IMG_{number:04d}.png"] = path.stem.split("_")[2]
-    (folder / "IMG_0099.HEIC").write_bytes(b"x")
+    (folder / "IMG_0099.PSD").write_bytes(b"x")
     project = open_iteration(CHARACTER, root=tmp_path)
     curated = step.curate(project, settings(folder))
     profiles = [name for name, angle in angles.items() if angle.startswith("profile")]
     reason = curated.table.loc[profiles[0], "reasons"]
     assert f"say the angle in the name ({profiles[0][:-4]}_profile-left.png) or in a .txt" in reason
-    assert curated.table.loc["IMG_0099.HEIC", "reasons"] == ".heic is not read here; save it as PNG or JPEG"
+    assert curated.table.loc["IMG_0099.PSD", "reasons"] == ".psd is not read here; save it as PNG or JPEG"
     assert {r.filename: r.angle for r in curated.dataset.images} == {n: angles[n] for n in angles if n not in profiles}
     assert all(step.estimated(r) for r in curated.dataset.images)
     assert curated.table.loc["IMG_0004.png", "angle"] == "half-left (estimated)"
@@ -240,6 +245,60 @@ def test_a_picture_of_somebody_else_is_named_and_kept(raw, tmp_path):
     assert "from the nearest of the others" in curated.table.loc["zoe_front.png", "warnings"]
     assert curated.table["usable"].all() and len(curated.dataset.images) == 13
     assert (curated.table["warnings"] != "").sum() == 1
+
+
+def test_odd_pictures_are_rejected_one_by_one_or_renamed_and_the_step_goes_on(raw, tmp_path, capsys):
+    front, half, third, folder = *sorted(raw.glob("*half*"))[:3], tmp_path / "odd"
+    folder.mkdir()
+    said = {
+        "list.png": "the provenance inside list.png is damaged (list where names and values should be)",
+        "strip_front.png": "too long and narrow: 50000 x 64 pixels",
+        "eps_front.png": "is not a picture",
+        "words_front.png": "caption file words_front.txt is not UTF-8 text",
+        "two\\nlines.png": "is empty",
+        "byte\\udcff.png": "is empty",
+    }
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_itxt("flenwheel", "[1]")
+    Image.open(front).save(folder / "list.png", pnginfo=chunks)
+    Image.new("RGB", (50_000, 64)).save(folder / "strip_front.png")
+    Image.open(front).save(folder / "eps_front.png", "EPS")
+    shutil.copy(front, folder / "words_front.png")
+    (folder / "words_front.txt").write_bytes(b"caf\xe9")
+    for name in ("two\nlines.png", os.fsdecode(b"byte\xff.png")):
+        (folder / name).touch()
+    moving = [Image.open(half).convert("RGB").resize((n, n)) for n in (128, 128)]
+    moving[0].save(folder / "moving_half.gif", save_all=True, append_images=[moving[1].rotate(90)])
+    shutil.copy(front, folder / f"half_{'n' * 223}.png")
+    shutil.copy(third, folder / os.fsdecode(b"half_\xe9" + b"n" * 240 + b".png"))
+
+    project = open_iteration(CHARACTER, root=tmp_path)
+    for _ in range(2):  # running the step again finds the same names
+        curated = step.curate(project, settings(folder))
+        for name, reason in said.items():
+            assert reason in curated.table.loc[name, "reasons"], name
+        new = [r.filename for r in curated.dataset.images if "nnnn" in r.filename]
+        assert len(new) == 2 and all(len(name.encode()) == 124 and name.isprintable() for name in new)
+        assert "becomes half_nnn" in capsys.readouterr().out
+        assert "only the first is used" in curated.table.loc["moving_half.gif", "warnings"]
+        assert all(name.isprintable() for name in curated.table.index)
+    assert sorted(p.name for p in project.data("source").glob("half_*.png")) == sorted(new)
+    assert images.read_provenance(project.data("source") / new[0])["original"].isprintable()
+
+
+def test_photographs_are_not_held_in_memory(tmp_path):
+    folder = tmp_path / "large"
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (700, 600, 3), dtype=np.uint8)
+    for number in range(2):
+        Image.fromarray(np.roll(noise, number * 99, 0)).save(folder / f"{number}_back.jpg", quality=60)
+    found = [candidates.Candidate(path, path.name) for path in sorted(folder.iterdir())]
+    tracemalloc.start()
+    for candidate in found:
+        candidates.check(candidate, settings(folder))
+    assert tracemalloc.get_traced_memory()[0] < 0.5e6, "bytes of arrays that stay; one picture is 1.2 MB"
+    assert not any(isinstance(value, Image.Image) for each in found for value in vars(each).values())
+    tracemalloc.stop()
 
 
 def test_sketches_without_a_face_become_sources(tmp_path):
