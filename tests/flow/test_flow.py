@@ -12,7 +12,7 @@ from flenlib.params import FlowSettings, Iteration, Section
 from flenlib.project import open_iteration
 from flenlib.steps import Artifact, Blocked, Criterion, Flow, Step, StepResult, record
 
-CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
 DONE = []
 
 

@@ -16,7 +16,7 @@ from flenlib.project import open_iteration
 from flenlib.wheel import curate as step
 from tests.studio import write_raw, write_sketches
 
-CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
 
 
 @pytest.fixture(scope="module")
