@@ -44,7 +44,8 @@ FIRST = 600_000
 
 def character(root: Path, number: int) -> tuple[Project, Dataset]:
     """Return the project and the curated sources of one rendered person."""
-    project = open_iteration({"name": f"person_{number}", "trigger": "ohwx_char", "kind": "fictional"}, root=root)
+    profile = {"name": f"person_{number}", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
+    project = open_iteration(profile, root=root)
     raw = root / "raw" / str(number)
     mini.draw_sources(FIRST + number, raw)
     return project, curate.curate(project, check(models={}, curate={"folder": str(raw)})[1]).dataset

@@ -137,7 +137,7 @@ def table(counts: list[int], repeats: int, pixels: int) -> None:
 
 def copied(folder: Path) -> tuple[Dataset, Dataset]:
     """Copy what `make demo` made, without anybody's labels: the edits and their sources."""
-    project = open_iteration({"name": "mini_maya", "trigger": "ohwx_char", "kind": "fictional"})
+    project = open_iteration({"name": "mini_maya", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"})
     found = []
     for stage in ("enriched", "source"):
         made, copy = Dataset.open(project.data(stage)), Dataset.open(folder / stage / "v1", create=True)

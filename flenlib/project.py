@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from flenlib.content import admit
 from flenlib.params import Character, check
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,17 +70,12 @@ def open_iteration(profile: dict | Character, iteration: str = "v1", root: str |
     """Check the character's profile and return the project of one iteration.
 
     ``root`` is where ``data/`` and ``outputs/`` are; it defaults to $FLENWHEEL_HOME, else the
-    checkout. Raises ValueError for a bad profile,
-    PermissionError for a real person without consent on record.
+    checkout. Raises ValueError for a bad profile, PermissionError where nothing may be made of this character
+    (`flenlib.content.admit`).
     """
     character: Character = check("character", profile)
+    home = Path(root or base())
     if not re.fullmatch(r"v[0-9]+", str(iteration)):
         raise ValueError(f"iteration is {iteration!r}; it must look like v1, v2, v3")
-    if character.kind == "real" and len(character.consent.strip()) < 10:
-        raise PermissionError(
-            f"character {character.name!r} is a real person and consent is {character.consent!r}; write who consented, "
-            "to what and when into the profile's 'consent' before anything is generated or trained"
-        )
-    if character.age == "minor" and character.adult_content:
-        raise PermissionError(f"character {character.name!r} is a minor: adult_content can never be turned on")
-    return Project(Path(root or base()), character, iteration)
+    admit(character, home)
+    return Project(home, character, iteration)

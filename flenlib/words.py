@@ -4,7 +4,11 @@ from typing import Literal, get_args
 
 Kind = Literal["fictional", "real"]
 """What a character may be; a real person needs consent on record."""
-Age = Literal["adult", "minor"]
+Age = Literal["adult", "minor", "unstated"]
+"""What is known of a character's age; ``unstated`` is treated as ``minor``."""
+Rating = Literal["general", "mature", "adult"]
+"""How sexual a text or a picture is, and the most that a character may be asked for: ``mature`` is suggestive,
+``adult`` is explicit."""
 Role = Literal["generator", "editor"]
 """What a model is used for: a generator draws from words, an editor changes a picture."""
 
@@ -38,6 +42,7 @@ Timesteps = Literal["logit_normal", "uniform", "shifted"]
 Focus = Literal["none", "face", "mask", "edit"]
 """Where the loss counts in full: everywhere, on found faces, on mask pictures, where an edit changed the picture."""
 
+RATINGS: tuple[Rating, ...] = get_args(Rating)
 ROLES: tuple[Role, ...] = get_args(Role)
 LABELS: tuple[Label, ...] = get_args(Label)
 EDITS: tuple[Edit, ...] = get_args(Edit)

@@ -14,7 +14,7 @@ from flenlib.params import Curate, Iteration
 from flenlib.project import ROOT, open_iteration
 from flenlib.steps import record
 
-CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
 
 
 @pytest.fixture(scope="module")

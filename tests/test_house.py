@@ -17,7 +17,7 @@ from flenlib.models import settings
 from flenlib.project import ROOT
 
 ROOMS = (
-    "words", "params", "project", "content", "dataset", "measure", "models", "predict", "steps", "draw", "judge",
+    "words", "params", "content", "project", "dataset", "measure", "models", "predict", "steps", "draw", "judge",
     "train", "export", "review", "mini", "wheel", "studio", "flow",
 )  # fmt: skip
 LEVELS = {room: level for level, room in enumerate(ROOMS)}
@@ -104,7 +104,8 @@ def test_notebook_says_why_and_shows_what_to_expect(path):
     assert max(map(len, cell.source.splitlines())) <= 110
 
 
-MINI = {"character": {"name": "mini_maya", "trigger": "ohwx_char", "class_noun": "person", "kind": "fictional"}}
+MAYA = {"name": "mini_maya", "trigger": "ohwx_char", "class_noun": "person", "kind": "fictional", "age": "adult"}
+MINI = {"character": MAYA}
 FILES = (
     MINI,
     MINI | {"models": {"generator": "flux-dev"}, "train": {"rank": 4}},

@@ -13,7 +13,7 @@ from flenlib.train import data
 from flenlib.wheel import curate, labels
 from tests.train.common import kohya, picture
 
-CHARACTER = {"name": "tester", "trigger": "ohwx", "kind": "fictional"}
+CHARACTER = {"name": "tester", "trigger": "ohwx", "kind": "fictional", "age": "adult"}
 
 
 @pytest.fixture

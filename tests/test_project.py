@@ -1,14 +1,12 @@
-"""Where things live, whose pictures may be made, and what is refused."""
+"""Where things live, and of whom a project may be opened."""
 
 from pathlib import Path
 
 import pytest
 
-from flenlib.content import allow
-from flenlib.params import Character
 from flenlib.project import ROOT, open_iteration
 
-MAYA = {"name": "maya", "trigger": "ohwx_maya", "kind": "fictional"}
+MAYA = {"name": "maya", "trigger": "ohwx_maya", "kind": "fictional", "age": "adult"}
 
 
 def test_folders_of_an_iteration(tmp_path):
@@ -28,50 +26,17 @@ def test_bad_stage_and_iteration_are_named(tmp_path):
             open_iteration(MAYA, bad, tmp_path)
 
 
-@pytest.mark.parametrize("consent", ["", "   ", "yes"])
-def test_a_real_person_needs_consent(tmp_path, consent):
-    with pytest.raises(PermissionError, match=r"'maya' is a real person and consent is .*; write who consented"):
-        open_iteration(MAYA | {"kind": "real", "consent": consent}, root=tmp_path)
+def test_a_real_person_without_consent_and_a_minor_with_a_rating_are_not_opened(tmp_path):
+    with pytest.raises(PermissionError, match="'maya' is a real person without consent on record"):
+        open_iteration(MAYA | {"kind": "real"}, root=tmp_path)
+    with pytest.raises(PermissionError, match="'maya' is a minor: rating adult is for a character stated adult"):
+        open_iteration(MAYA | {"age": "minor", "rating": "adult"}, root=tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_real_person_with_consent_is_opened(tmp_path):
-    consent = "Maya Doe, written, 2026-01-05: a LoRA for her own pictures"
-    assert open_iteration(MAYA | {"kind": "real", "consent": consent}, root=tmp_path).character.kind == "real"
 
 
 def test_a_character_without_a_trigger_is_refused(tmp_path):
     with pytest.raises(ValueError, match="parameter 'trigger' is missing"):
-        open_iteration({"name": "maya", "kind": "fictional"}, root=tmp_path)
-
-
-def test_a_minor_never_has_adult_content(tmp_path):
-    with pytest.raises(PermissionError, match="minor"):
-        open_iteration(MAYA | {"age": "minor", "adult_content": True}, root=tmp_path)
-
-
-def test_ordinary_prompts_pass_unchanged():
-    for prompt in ("photo of ohwx_maya person, front view", "a girl on a beach", "Essex, 12 years old project"):
-        assert allow(Character(**MAYA), prompt) == prompt
-
-
-def test_adult_prompts_need_the_profile_to_allow_them():
-    with pytest.raises(PermissionError, match=r"asks for adult content .*adult_content off"):
-        allow(Character(**MAYA), "nude portrait")
-    allowed = Character(**MAYA, adult_content=True)
-    assert allow(allowed, "nude portrait of a 27 years old woman") == "nude portrait of a 27 years old woman"
-
-
-@pytest.mark.parametrize("words", ["teen", "17-year-old", "12 yo", "aged 15", "twelve year old", "school_girl girl"])
-def test_sexual_content_with_a_minor_is_refused_whatever_the_profile_says(words):
-    with pytest.raises(PermissionError, match="minor"):
-        allow(Character(**MAYA, adult_content=True), f"nude_portrait of {words}")
-
-
-def test_a_minor_or_a_childs_class_noun_is_refused():
-    for character in (Character(**MAYA, age="minor"), Character(**MAYA, class_noun="girl", adult_content=True)):
-        with pytest.raises(PermissionError, match="minor"):
-            allow(character, "nude portrait")
+        open_iteration({"name": "maya", "kind": "fictional", "age": "adult"}, root=tmp_path)
 
 
 @pytest.mark.parametrize(("given", "base"), [("", ROOT), ("mine", ROOT / "mine"), ("/mine", Path("/mine"))])

@@ -1,29 +1,18 @@
-"""What may be asked for: sexual words, age and consent, checked before anything is loaded."""
+"""What may be asked for: sexual words, age and consent, checked before anything is loaded.
+
+`allow` is the one function that every entrance calls; what it has passed is an `Allowed`. The rules are data, one
+file a language in ``lists/``. Word lists are a first gate, not a promise about what a model draws.
+"""
 
 from __future__ import annotations
 
-import re
-import unicodedata
-
+from flenlib.content.consent import admit
+from flenlib.content.refusal import Refused, refuse
+from flenlib.content.rules import search
 from flenlib.params import Character
+from flenlib.words import RATINGS, Rating
 
-_SEXUAL = re.compile(
-    r"\b(nsfw|nude|nudes|nudity|naked|topless|porn\w*|sex|sexual\w*|sexy|erotic\w*|hentai|lingerie|explicit|orgasm\w*|"
-    r"genital\w*|nipples?|fetish\w*|undress\w*|seductive\w*|lewd)\b",
-    re.IGNORECASE,
-)
-_MINOR = re.compile(
-    r"\b(child|children|childlike|kid|kids|minor|minors|underage\w*|teen|teens|teenage\w*|preteen\w*|toddler\w*|baby|"
-    r"infant\w*|boy|boys|girl|girls|schoolgirl\w*|schoolboy\w*|loli\w*|shota\w*|young[- ]looking|"
-    r"(?:[1-9]|1[0-7])[- ]?(?:years?|yrs?|y\.?/?o)\b[- ]?(?:old)?|aged? (?:[1-9]|1[0-7])|adolescent\w*|juvenile\w*|"
-    r"(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|"
-    r"(?:thir|four|fif|six|seven)teen)[- ]years?[- ]old)\b",
-    re.IGNORECASE,
-)
-
-
-class Refused(PermissionError):
-    """A text that may not be drawn or learnt; the sentence says by which rule and never repeats the text."""
+__all__ = ["Allowed", "Refused", "admit", "allow", "rating"]
 
 
 class Allowed(str):
@@ -35,16 +24,30 @@ class Allowed(str):
 def allow(character: Character, text: str, what: str = "prompt") -> Allowed:
     """Return the text if it may be drawn or learnt of this character; otherwise raise Refused.
 
-    ``what`` says what the text is: prompt, caption, instruction, trigger ... Word lists are a first gate before any
-    model is loaded, not a promise about what a model draws.
+    ``what`` says what the text is: prompt, caption, instruction, trigger ... The strict rules hold for a character who
+    is not stated adult and for a text that says somebody is under 18: words of body, clothing and pose that are
+    harmless otherwise are refused there, and so is what cannot be read.
     """
-    words = unicodedata.normalize("NFKC", f"{text} {character.class_noun}").replace("_", " ")
-    if not _SEXUAL.search(words):
-        return Allowed(text)
-    if _MINOR.search(words) or character.age == "minor":
-        raise Refused(f"refused: this {what} asks for sexual content involving a minor")
-    if not character.adult_content:
-        raise Refused(
-            f"refused: this {what} asks for adult content and the profile of {character.name!r} has adult_content off"
+    admit(character)
+    found = search(f"{text} \u2028 {character.class_noun}")
+    if "abuse" in found.tags or (found.rating != "general" and (found.young or character.age == "minor")):
+        raise refuse(f"refused: this {what} asks for sexual content involving a minor", "sexual content and minors")
+    if character.age != "adult" or found.minor:
+        whom = {"adult": "words that say under 18", "minor": "a minor", "unstated": "an age that is not stated"}
+        why = f"the strict rules hold for {whom[character.age]}"
+        if found.rating != "general" or "strict" in found.tags:
+            raise refuse(f"refused: this {what} has words of body, clothing or pose, and {why}", "strict words")
+        if found.unread and character.age != "adult":
+            raise refuse(f"refused: this {what} has words that cannot be read, and {why}", "strict, unread")
+    if RATINGS.index(found.rating) > RATINGS.index(character.rating):
+        raise refuse(
+            f"refused: this {what} asks for {found.rating} content and the profile of {character.name!r} has "
+            f"rating {character.rating}",
+            f"rating {found.rating}",
         )
     return Allowed(text)
+
+
+def rating(text: str) -> Rating:
+    """Return how sexual a text is: general, mature (suggestive) or adult (explicit)."""
+    return search(text).rating

@@ -120,12 +120,13 @@ def keep_planned(dataset: Dataset, jobs: Iterable[Job]) -> None:
 
 def provenance(project: Project, job: Job, models: ModelFacts) -> dict[str, Any]:
     """Return what a picture carries about itself: who made it, from what, and for whom."""
+    consent = project.character.consent
     return {
         "made_by": models.get("name", "model"),
         "software": f"flenwheel {__version__}",
         "character": project.character.name,
         "character_kind": project.character.kind,
-        "consent": project.character.consent,
+        "consent": consent and consent.model_dump(),
         "iteration": project.iteration,
         "prompt": job.prompt,
         "seed": job.seed,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 from flenlib import words
+from flenlib.params.statements import Day, Stated
 
 
 class Section(BaseModel):
@@ -30,6 +31,16 @@ class Section(BaseModel):
         return value
 
 
+class Consent(Section):
+    """What a real person has agreed to; ``python -m flenlib.content withdraw PARAMS`` ends it."""
+
+    who: Stated = Field(description="the person who consented")
+    to: Stated = Field(description="what was agreed to: pictures, training, for what use")
+    when: Day = Field(description="the day it was given, such as 2026-01-31")
+    recorded_by: Stated = Field(description="who keeps the statement")
+    withdrawn: Day | None = Field(default=None, description="the day it was taken back: nothing is made after it")
+
+
 class Character(Section):
     """Whom the LoRA is of."""
 
@@ -37,9 +48,11 @@ class Character(Section):
     trigger: str = Field(min_length=3, pattern=r"^\S+$", description="token that stands for the character in prompts")
     class_noun: str = Field(default="person", min_length=1, description="what the character is: person, woman, robot")
     kind: words.Kind = Field(description="real needs a consent statement on record")
-    consent: str = Field(default="", description="who consented, to what, and when; required for a real person")
-    age: words.Age = Field(default="adult", description="a minor can never be asked for adult content")
-    adult_content: bool = Field(default=False, description="allow adult prompts for an adult character")
+    consent: Consent | None = Field(default=None, description="required for a real person")
+    age: words.Age = Field(description="adult, or the strict rules of flenlib/content apply")
+    rating: words.Rating = Field(
+        default="general", description="the most that may be asked for; more than general for an adult only"
+    )
 
     @property
     def subject(self) -> str:

@@ -22,7 +22,7 @@ if lab.CHROMIUM is None:
 FLOW = [sys.executable, "-m", "flenlib.flow"]
 CHECKOUT = (".gitattributes", ".gitignore", "flenlib/flow/clean.py", "flenlib/flow/jupyter", "notebooks")
 SECTIONS = {
-    "character": {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"},
+    "character": {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"},
     "anyway": True,  # fewer edits than a real iteration needs
     "enrich": {"edits_per_source": 1, "steps": 2, "tries": 1, "guidance": 1.0, "slack": 1.0},
     "review_enriched": {"reviewer": "human"},

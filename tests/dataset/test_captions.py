@@ -6,7 +6,7 @@ from flenlib.dataset import captions
 from flenlib.dataset.records import ImageRecord
 from flenlib.params import Character
 
-MAYA = Character(name="maya", trigger="ohwx_maya", class_noun="woman", kind="fictional")
+MAYA = Character(name="maya", trigger="ohwx_maya", class_noun="woman", kind="fictional", age="adult")
 
 
 def test_a_caption_is_built_from_what_is_known():

@@ -18,7 +18,7 @@ MODELS = {"name": "mini-flux", "hash": "h", "precision": "fp32", "source": "/hom
 
 @pytest.fixture
 def project(tmp_path):
-    return open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional"}, root=tmp_path)
+    return open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}, root=tmp_path)
 
 
 class Drawer:
@@ -58,7 +58,7 @@ def test_provenance_says_who_made_it_without_folders_of_this_machine(project, tm
 def test_refused_before_anything_is_drawn(project, tmp_path):
     draw = Drawer()
     jobs = [Job("a.png", "photo of ohwx_char person", 1, {}), Job("b.png", "nude photo of ohwx_char person", 2, {})]
-    with pytest.raises(PermissionError, match="adult_content off"):
+    with pytest.raises(PermissionError, match="rating general"):
         pictures.check_jobs(project, jobs)
     with pytest.raises(PermissionError, match="refused"):
         pictures.make(project, tmp_path, jobs[1], draw)

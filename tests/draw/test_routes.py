@@ -17,7 +17,7 @@ from flenlib.models import community, lora
 from flenlib.project import open_iteration
 from tests.models.common import excite, load, picture
 
-CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from flenlib.project import open_iteration
 from flenlib.steps import Blocked, record
 from tests.flow.studio import DONE, STUDIO, Describe, Frame, Settings, Sketch, StudioSettings, describe, frame, sketch
 
-CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
 
 
 @pytest.fixture

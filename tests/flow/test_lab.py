@@ -10,7 +10,7 @@ from flenlib.flow import WHEEL, lab, lock
 from flenlib.flow.__main__ import main
 from flenlib.project import open_iteration
 
-CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
 
 
 class Started(Exception):

@@ -11,7 +11,7 @@ from flenlib.params import Curate
 from flenlib.project import open_iteration
 from flenlib.wheel import results
 
-CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
 OTHER = f"""
 import sys, os
 from flenlib.flow import lock

@@ -8,7 +8,7 @@ from flenlib.flow.__main__ import main
 from flenlib.models.settings import load_iteration
 from flenlib.project import open_iteration
 
-CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
 
 
 @pytest.fixture
@@ -53,14 +53,14 @@ def test_a_missing_params_file_is_one_sentence(tmp_path, capsys):
 
 def test_scientific_notation_written_as_text_is_a_number(tmp_path):
     path = tmp_path / "v1.yaml"
-    path.write_text("character: {name: a, trigger: abc, kind: fictional}\ntrain: {learning_rate: 1e-4}\n")
+    path.write_text("character: {name: a, trigger: abc, kind: fictional, age: adult}\ntrain: {learning_rate: 1e-4}\n")
     assert yaml.safe_load(path.read_text())["train"]["learning_rate"] == "1e-4"
     assert load_iteration(path).train.learning_rate == 1e-4
 
 
 def test_a_real_person_needs_consent_before_anything_runs(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("FLENWHEEL_HOME", str(tmp_path))
-    real = {"name": "ann", "trigger": "ohwx_char", "kind": "real"}
+    real = {"name": "ann", "trigger": "ohwx_char", "kind": "real", "age": "adult"}
     assert main(["iterate", str(written(tmp_path, character=real))]) == 1
     assert "consent" in capsys.readouterr().err
     assert not (tmp_path / "outputs").exists()

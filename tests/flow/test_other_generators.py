@@ -27,7 +27,7 @@ def pictures(tmp_path_factory):
 @pytest.mark.parametrize("generator", ["tiny_qwen_image", "tiny_qwen_edit"])
 def test_wheel_1_turns(generator, pictures, tiny_qwen_edit, tmp_path, request):
     settings = iteration(
-        character={"name": "tester", "trigger": "ohwx_char", "kind": "fictional"},
+        character={"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"},
         anyway=True,
         models={
             "generator": str(request.getfixturevalue(generator)),

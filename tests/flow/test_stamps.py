@@ -15,7 +15,7 @@ from flenlib.steps import record
 from flenlib.wheel import results
 from tests.results import leave
 
-CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
 
 
 @pytest.fixture

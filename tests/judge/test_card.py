@@ -22,7 +22,7 @@ def write_lora(tiny_flux, path, seed):
 
 
 def test_generator_loras_lie_under_the_characters_on_every_card(tiny_flux, tmp_path):
-    project = open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional"}, root=tmp_path)
+    project = open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}, root=tmp_path)
     skin, own = (write_lora(tiny_flux, tmp_path / f"{name}.safetensors", n) for n, name in enumerate(("skin", "own")))
     settings = params.check("card", {"seeds_per_cell": 1, "steps": 1})
     models = params.check("models", {"generator": str(tiny_flux), "device": "cpu", "generator_loras": [f"{skin}:0.5"]})
@@ -38,7 +38,7 @@ def test_generator_loras_lie_under_the_characters_on_every_card(tiny_flux, tmp_p
 
 
 def test_step_15_draws_every_prompt_at_every_seed_and_keeps_its_depth(tiny_flux, tmp_path):
-    project = open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional"}, root=tmp_path)
+    project = open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}, root=tmp_path)
     settings = params.check("generate", {"prompts": 3, "seeds_per_prompt": 2, "steps": 1})
     generator = open_generator(params.Models(generator=str(tiny_flux), device="cpu"))
     dataset = generate.generate(project, generator, settings, depth=2)
@@ -48,7 +48,7 @@ def test_step_15_draws_every_prompt_at_every_seed_and_keeps_its_depth(tiny_flux,
 
 
 def test_the_card_is_asked_in_the_words_of_the_model(tmp_path):
-    project = open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional"}, root=tmp_path)
+    project = open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}, root=tmp_path)
     settings = params.check("card", {"seeds_per_cell": 1, "steps": 1})
     mini = open_generator(params.check("models", {"generator": "mini-flux", "device": "cpu"}))
     published = Generator(mini.family, mini.facts)

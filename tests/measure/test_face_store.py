@@ -50,7 +50,7 @@ class Draughtsman:
 
 @pytest.fixture
 def project(tmp_path):
-    return open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional"}, root=tmp_path)
+    return open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}, root=tmp_path)
 
 
 def fill(project, root):

@@ -33,7 +33,7 @@ ALL = (*MEASURES, RED, BRIGHT, REACH, WEIGHT)
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     root = tmp_path_factory.mktemp("home")
-    project = open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional"}, root=root)
+    project = open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}, root=root)
     curate.curate(
         project, params.check("curate", {"folder": str(write_raw(root / "raw")), "minimum_size": 64}), measures=ALL
     )

@@ -212,7 +212,7 @@ def test_its_lora_is_recognised_stacked_and_drawn_with(trained, models, tmp_path
     whole, _ = trained
     assert lora.families_of(whole.lora) == [ZImage]
     assert lora.header(whole.lora)["modelspec.architecture"] == "z-image/lora"
-    project = open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional"}, root=tmp_path)
+    project = open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}, root=tmp_path)
     settings = params.check("generate", {"prompts": 1, "seeds_per_prompt": 1, "steps": 2})
     drawn = []
     for loras in ((), [(whole.lora, 1.0)], [(whole.lora, 0.0)]):

@@ -13,7 +13,7 @@ from flenlib.params import __main__ as program
 from flenlib.project import ROOT
 
 FOUR_LINES = """\
-character: {name: maya, trigger: ohwx_char, class_noun: woman, kind: fictional}
+character: {name: maya, trigger: ohwx_char, class_noun: woman, kind: fictional, age: adult}
 models:
   generator: black-forest-labs/FLUX.1-dev
   editor: Qwen/Qwen-Image-Edit-2509
@@ -56,7 +56,7 @@ def test_a_published_model_alone_is_not_paired_with_a_small_one(tmp_path):
 
 def test_one_training_of_a_model_of_two_roles_says_which(tmp_path):
     file = tmp_path / "run.yaml"
-    text = "character: {name: maya, trigger: ohwx_char, kind: fictional}\nmodel: qwen-image-edit-2509\n"
+    text = "character: {name: maya, trigger: ohwx_char, kind: fictional, age: adult}\nmodel: qwen-image-edit-2509\n"
     steps = []
     for role in ("", "role: generator\n"):
         file.write_text(f"{text}{role}data: [x]\noutput: y\n")

@@ -37,7 +37,7 @@ def iteration(tmp_path_factory, request):
     patch.setenv("FLENWHEEL_HOME", str(home))
     request.addfinalizer(patch.undo)
     sections = {
-        "character": {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"},
+        "character": {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"},
         "iteration": "v1",
         "anyway": True,  # fewer edits and picks than a real iteration needs
         "curate": {"folder": str(write_raw(home / "pictures"))},

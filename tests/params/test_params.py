@@ -9,7 +9,8 @@ from flenlib import params
 from flenlib.models import settings
 from flenlib.models.settings import load_iteration
 
-CHARACTER = {"name": "maya", "trigger": "ohwx_maya", "kind": "fictional"}
+OHWX = "{name: maya, trigger: ohwx, kind: fictional, age: adult}"
+CHARACTER = {"name": "maya", "trigger": "ohwx_maya", "kind": "fictional", "age": "adult"}
 
 
 def test_defaults_fill_what_is_left_out():
@@ -58,7 +59,7 @@ def test_a_section_cannot_be_changed():
         ("enrich", {"kinds": ["hair"]}, "parameter 'kinds.0' is 'hair'"),
         ("enrich", ["steps"], "enrich must be a dict of settings, not ['steps']"),
         ("trian", {}, "section 'trian' is not known; it must be one of character, models"),
-        ("character", {"name": "maya", "kind": "fictional"}, "character: parameter 'trigger' is missing"),
+        ("character", {"name": "maya", "kind": "fictional", "age": "adult"}, "parameter 'trigger' is missing"),
         ("character", CHARACTER | {"trigger": ""}, "parameter 'trigger' is ''"),
         ("character", CHARACTER | {"trigger": "two words"}, "parameter 'trigger' is 'two words'"),
         ("character", CHARACTER | {"trigger": None}, "parameter 'trigger' is None"),
@@ -86,7 +87,7 @@ def write(folder, text):
 
 
 def test_a_file_loads(tmp_path):
-    text = "character: {name: maya, trigger: ohwx_maya, kind: fictional}\ntrain: {learning_rate: 1e-4}\n"
+    text = "character: {name: maya, trigger: ohwx_maya, kind: fictional, age: adult}\ntrain: {learning_rate: 1e-4}\n"
     iteration = load_iteration(write(tmp_path, text))
     assert iteration.character.subject == "ohwx_maya person"
     assert iteration.train.learning_rate == pytest.approx(1e-4)
@@ -103,10 +104,10 @@ def test_a_file_loads(tmp_path):
         ("train: {steps: 5}\ntrain: {rank: 4}\n", "'train' is there twice, lines 1 and 2; keep one of them"),
         ("train:\n  steps: 5\n  rank: 4\n  steps: 6\n", "'steps' is there twice, lines 2 and 4"),
         ("train: {steps: 5, steps: 6}\n", "'steps' is there twice, lines 1 and 1"),
-        ("character: {name: maya, kind: fictional}\ntrain:\n", "parameter 'character.trigger' is missing"),
-        ("trian: {}\ncharacter: {name: maya, trigger: ohwx, kind: fictional}", "did you mean 'train'?"),
-        ("character: {name: maya, trigger: ohwx, kind: real, agee: adult}", "'character.agee'; did you mean 'age'?"),
-        ("character: {name: maya, trigger: ohwx, kind: fictional}\niteration: one", "parameter 'iteration' is 'one'"),
+        ("character: {name: maya, kind: fictional, age: adult}\ntrain:\n", "parameter 'character.trigger' is missing"),
+        ("trian: {}\ncharacter: {name: maya, trigger: ohwx, kind: fictional, age: adult}", "did you mean 'train'?"),
+        (f"character: {OHWX[:-1]}, ageX: 1}}", "'character.ageX'; did you mean 'age'?"),
+        (f"character: {OHWX}\niteration: one", "parameter 'iteration' is 'one'"),
     ],
 )
 def test_a_bad_file_gets_one_sentence_naming_it(tmp_path, text, said):
@@ -120,7 +121,7 @@ def test_a_bad_file_gets_one_sentence_naming_it(tmp_path, text, said):
 
 
 def test_an_empty_section_is_its_defaults(tmp_path):
-    text = "character: {name: maya, trigger: ohwx_maya, kind: fictional}\ntrain:\nenrich:  # nothing\n"
+    text = "character: {name: maya, trigger: ohwx_maya, kind: fictional, age: adult}\ntrain:\nenrich:  # nothing\n"
     found = load_iteration(write(tmp_path, text))
     assert (found.train, found.enrich) == settings.check(models={}, train={}, enrich={})[1:]
 
@@ -156,7 +157,7 @@ def test_a_file_extends_another_field_by_field(tmp_path):
         tmp_path,
         v3="extends: v2.yaml\niteration: v3\ntrain: {seed: 3}\n",
         v2="extends: v1.yaml\niteration: v2\ntrain: {rank: 8, seed: 2}\nenrich:\n",
-        v1="character: {name: maya, trigger: ohwx, kind: fictional}\ntrain: {rank: 4, warmup: 7}\nenrich: {tries: 5}\n",
+        v1=f"character: {OHWX}\ntrain: {{rank: 4, warmup: 7}}\nenrich: {{tries: 5}}\n",
     )
     found = load_iteration(path)
     assert (found.iteration, found.train.rank, found.train.seed, found.train.warmup) == ("v3", 8, 3, 7)
@@ -167,12 +168,12 @@ def test_a_file_extends_another_field_by_field(tmp_path):
 def test_an_extended_file_lies_beside_the_file_that_names_it(tmp_path):
     (tmp_path / "shared").mkdir()
     chain(tmp_path / "shared", base="extends: more.yaml\ntrain: {rank: 8}\n", more="train: {seed: 5}\n")
-    path = chain(tmp_path, v1="extends: shared/base.yaml\ncharacter: {name: maya, trigger: ohwx, kind: fictional}\n")
+    path = chain(tmp_path, v1=f"extends: shared/base.yaml\ncharacter: {OHWX}\n")
     assert (load_iteration(path).train.rank, load_iteration(path).train.seed) == (8, 5)
 
 
 def test_a_mistake_is_named_where_it_stands(tmp_path):
-    first = "character: {name: maya, trigger: ohwx, kind: fictional}\ntrain: {stepz: 1}\n"
+    first = "character: {name: maya, trigger: ohwx, kind: fictional, age: adult}\ntrain: {stepz: 1}\n"
     path = chain(tmp_path, v2="extends: v1.yaml\ntrain: {rank: 0}\n", v1=first)
     with pytest.raises(ValueError) as caught:
         load_iteration(path)

@@ -10,7 +10,7 @@ from flenlib.project import ROOT
 from flenlib.wheel import labels
 from tests.review.test_desk import write
 
-CHARACTER = {"name": "many", "trigger": "abc_char", "kind": "fictional"}
+CHARACTER = {"name": "many", "trigger": "abc_char", "kind": "fictional", "age": "adult"}
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from flenlib.project import open_iteration
 from flenlib.steps import Blocked, Criterion, criteria_table, record
 from flenlib.wheel import results
 
-CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
 FOUND = "median 0.373 against the base model's 0.491; paired difference -0.108 [-0.135, -0.081] over 12 cells"
 
 

@@ -17,7 +17,7 @@ from flenlib.train import data, planning
 from tests.train.common import kohya, picture
 
 NEAR = ReferenceSet(("a", "b"), np.zeros((2, 128)))
-CHARACTER = {"name": "maya", "trigger": "ohwx", "kind": "fictional"}
+CHARACTER = {"name": "maya", "trigger": "ohwx", "kind": "fictional", "age": "adult"}
 FAST = {"steps": 2, "batch_size": 2, "rank": 2, "warmup": 0, "checkpoint_every": 2, "sample_every": 2}
 
 
@@ -173,7 +173,7 @@ def test_a_real_person_needs_consent(tmp_path, capsys):
     kohya(tmp_path / "data", head=2)
     path = write(tmp_path, data=[str(tmp_path / "data")], character=CHARACTER | {"kind": "real"})
     assert program.main([str(path)]) == 1
-    assert "is a real person and consent is ''" in capsys.readouterr().err
+    assert "is a real person without consent on record" in capsys.readouterr().err
 
 
 def test_masks_are_found_by_name(tmp_path):

@@ -29,7 +29,7 @@ def test_two_processes_make_what_one_makes(request, tmp_path, family):
     """Also for Qwen, whose last text stream is never read: LoRA layers on it have no gradient."""
     kohya(tmp_path / "data", head=2, body=1)
     values = {
-        "character": {"name": "maya", "trigger": "ohwx", "kind": "fictional"},
+        "character": {"name": "maya", "trigger": "ohwx", "kind": "fictional", "age": "adult"},
         "model": str(request.getfixturevalue(f"tiny_{family}")), "device": "cpu", "data": [str(tmp_path / "data")],
         "references": [str(picture(tmp_path / "reference.png", 5))] if family == "qwen_edit" else [],
         "preview_steps": 1, "prompts": ["photo of ohwx person"],

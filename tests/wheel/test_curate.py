@@ -21,7 +21,7 @@ from flenlib.wheel import candidates
 from flenlib.wheel import curate as step
 from tests.studio import write_raw, write_sketches
 
-CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
 
 
 @pytest.fixture(scope="module")

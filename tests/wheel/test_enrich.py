@@ -21,7 +21,7 @@ from flenlib.project import open_iteration
 from flenlib.wheel import curate, enrich, labels
 from tests.studio import write_raw
 
-CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
 MODELS = {"name": "renderer", "hash": "h", "precision": "fp32", "source": "x", "loras": []}
 
 

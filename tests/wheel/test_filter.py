@@ -33,7 +33,7 @@ def test_pictures_without_a_face_keep_their_order(tmp_path):
 
 
 def test_without_a_face_among_the_sources_every_picture_goes_to_review(tmp_path):
-    project = open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional"}, root=tmp_path)
+    project = open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}, root=tmp_path)
     for stage in ("source", "synthetic"):
         dataset = Dataset.open(project.data(stage), create=True)
         for shade in (50, 150, 250):

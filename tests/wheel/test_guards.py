@@ -10,7 +10,7 @@ from flenlib.project import Project, open_iteration
 from flenlib.wheel import guards, results, select
 from tests.results import leave
 
-CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
 TRAIN = params.check("train", {})
 
 

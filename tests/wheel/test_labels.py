@@ -228,7 +228,7 @@ def test_the_strict_policy_prefers_gaps_to_nearness(tmp_path):
 def test_pristine_keeps_lineage_and_measurements(tmp_path):
     from flenlib.project import open_iteration
 
-    project = open_iteration({"name": "t", "trigger": "abc", "kind": "fictional"}, root=tmp_path)
+    project = open_iteration({"name": "t", "trigger": "abc", "kind": "fictional", "age": "adult"}, root=tmp_path)
     dataset = synthetic(tmp_path)
     settings = params.check("review_synthetic", {"reviewer": "auto", "select": 2})
     journal = labels.collect(dataset, settings, select.strict_policy(dataset, [], settings))

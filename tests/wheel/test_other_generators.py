@@ -26,7 +26,7 @@ def models(request):
 
 
 def test_a_character_is_trained_drawn_and_carded_on_it(models, tmp_path):
-    project = open_iteration({"name": "t", "trigger": "ohwx", "kind": "fictional"}, root=tmp_path)
+    project = open_iteration({"name": "t", "trigger": "ohwx", "kind": "fictional", "age": "adult"}, root=tmp_path)
     samples, settings = draw(tmp_path / "pictures", 3), params.check("train", TRAIN)
     generator = open_generator(models, transformer=False)
     result = character.train_character(project, generator, samples, settings, "v1")

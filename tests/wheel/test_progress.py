@@ -13,7 +13,7 @@ from flenlib.project import open_iteration
 from flenlib.wheel import progress, results
 from tests.results import leave
 
-CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
 VALUES = ("forest", "beach")
 SOURCES = 8
 

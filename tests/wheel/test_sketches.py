@@ -19,7 +19,7 @@ FAST |= {"validate_every": 2, "targets": "attention", "optimizer": "adamw"}
 
 def settings(folder, generator, editor):
     return params.Iteration.model_validate({
-        "character": {"name": "sketch", "trigger": "ohwx_char", "kind": "fictional"},
+        "character": {"name": "sketch", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"},
         "models": {"generator": str(generator), "editor": str(editor), "precision": "fp32", "device": "cpu"},
         "anyway": True,
         "curate": {"folder": str(folder), "minimum_size": 64, "expect_face": False},

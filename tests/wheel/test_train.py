@@ -19,7 +19,8 @@ SETTINGS = Train(steps=3, batch_size=2, rank=2, warmup=0, checkpoint_every=1, ca
 
 
 def test_a_caption_that_is_empty_or_without_the_trigger_is_not_learnt(tiny_flux, tmp_path):
-    project = open_iteration({"name": "tester", "trigger": "ohwx", "kind": "fictional"}, root=tmp_path / "home")
+    profile = {"name": "tester", "trigger": "ohwx", "kind": "fictional", "age": "adult"}
+    project = open_iteration(profile, root=tmp_path / "home")
     samples = draw(tmp_path / "pictures", 2)
     for caption, said in (("", "0.png without a caption"), ("photo of somebody", "without the trigger 'ohwx'")):
         wrong = [replace(samples[0], caption=caption), samples[1]]

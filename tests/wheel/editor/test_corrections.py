@@ -21,7 +21,7 @@ from flenlib.wheel.editor import tries as retry
 from flenlib.wheel.editor import triplets as pairs
 from tests.studio import SHOTS, write_raw
 
-CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
 EDITS = (("background", "forest"), ("lighting", "sunset"), ("camera", "higher"))
 AFTER = {"background": {"background": "forest"}, "lighting": {"light": "sunset"}, "camera": {"height": "high"}}
 HAND = Renderer()

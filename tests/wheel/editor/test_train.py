@@ -18,7 +18,7 @@ from flenlib.project import open_iteration
 from flenlib.wheel.editor import train
 from tests.models.common import picture
 
-CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
 NOBODY = ReferenceSet(("a", "b"), np.zeros((2, 128)))
 SETTINGS = {"steps": 4, "batch_size": 2, "warmup": 1, "checkpoint_every": 2, "validate_every": 2, "rank": 2,
             "caption_dropout": 0.5, "learning_rate": 1e-2, "sampling_steps": 2, "guidance": 1.0}  # fmt: skip

@@ -1,0 +1,97 @@
+"""Of whom anything may be made: ratings by age and kind, consent that says something, consent taken back."""
+
+import datetime
+
+import pytest
+import yaml
+
+from flenlib import content, params
+from flenlib.content.__main__ import main
+from flenlib.project import open_iteration
+
+MAYA = {"name": "maya", "trigger": "ohwx_maya", "kind": "fictional", "age": "adult"}
+GIVEN = {"who": "Ann Example", "to": "a LoRA of her own pictures", "when": "2026-01-31", "recorded_by": "Ben Example"}
+ANN = MAYA | {"name": "ann", "kind": "real", "consent": GIVEN}
+TODAY = datetime.date.today()
+
+
+def test_age_has_no_default():
+    with pytest.raises(ValueError, match="parameter 'age' is missing"):
+        params.check("character", {"name": "maya", "trigger": "ohwx_maya", "kind": "fictional"})
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"age": "minor", "rating": "mature"}, "'maya' is a minor: rating mature is for a character stated adult"),
+        ({"age": "unstated", "rating": "adult"}, "'maya' is of an age that is not stated: rating adult"),
+        ({"kind": "real", "consent": GIVEN, "rating": "adult"}, "real person: rating adult is for fictional"),
+        ({"kind": "real"}, "'maya' is a real person without consent on record"),
+        ({"kind": "real", "consent": GIVEN | {"withdrawn": "2026-02-01"}}, "was withdrawn on 2026-02-01"),
+    ],
+)
+def test_a_profile_that_may_not_be_is_refused_at_every_door(tmp_path, changed, said):
+    with pytest.raises(content.Refused, match=said):
+        open_iteration(MAYA | changed, root=tmp_path)
+    with pytest.raises(content.Refused, match=said):
+        content.allow(params.check("character", MAYA | changed), "photo")
+
+
+def test_consent_that_says_who_what_and_when_opens(tmp_path):
+    assert open_iteration(ANN, root=tmp_path).character.consent.who == "Ann Example"
+    assert open_iteration(ANN | {"rating": "mature"}, root=tmp_path).character.rating == "mature"
+    as_yaml = yaml.safe_load(yaml.safe_dump(ANN).replace("'2026-01-31'", "2026-01-31"))
+    assert open_iteration(as_yaml, root=tmp_path).character.consent.when == "2026-01-31"
+
+
+@pytest.mark.parametrize("field", ["who", "to", "recorded_by"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "  ", "\u200b\u200b\u2060\ufeff\u200b\u200b\u200b\u200b\u200b\u200b", "\u3164" * 12, "TODO", "n/a", "...", "?",
+     "xxxx", "no consent!", "yes", "did not consent", "she has not agreed", "refused", "consent pending", "12345"],
+)  # fmt: skip
+def test_a_statement_that_says_nothing_or_no_is_one_sentence(field, text):
+    with pytest.raises(ValueError, match=rf"character: parameter 'consent.{field}' is .*: Input should") as error:
+        params.check("character", ANN | {"consent": GIVEN | {field: text}})
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("day", ["", "today", "31.01.2026", "2026-02-30", "20260131", "9999-01-01", "0001-01-01", 7,
+                                 str(TODAY + datetime.timedelta(2))])  # fmt: skip
+def test_a_day_is_one_that_has_been(day):
+    with pytest.raises(ValueError, match=r"'consent.when' is "):
+        params.check("character", ANN | {"consent": GIVEN | {"when": day}})
+
+
+def test_free_text_is_no_statement():
+    with pytest.raises(ValueError, match="'consent' is 'Ann said yes on Monday'"):
+        params.check("character", ANN | {"consent": "Ann said yes on Monday"})
+
+
+def test_withdrawn_consent_stops_every_params_file_and_says_what_to_delete(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FLENWHEEL_HOME", str(tmp_path))
+    project = open_iteration(ANN)
+    lora = project.lora("v1")
+    lora.parent.mkdir(parents=True)
+    lora.write_bytes(b"tensors")
+    project.data("source").mkdir(parents=True)
+    file = tmp_path / "v1.yaml"
+    file.write_text(yaml.safe_dump({"character": ANN}))
+    assert main(["withdraw", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert all(str(path) in printed for path in (lora, tmp_path / "data" / "ann", tmp_path / "outputs" / "ann"))
+    for profile in (ANN, ANN | {"kind": "fictional", "consent": None}):
+        with pytest.raises(content.Refused, match=f"consent for character 'ann' was withdrawn on {TODAY}"):
+            open_iteration(profile, "v2")
+    assert open_iteration(MAYA).character.name == "maya"
+    assert main(["withdraw", str(tmp_path / "none.yaml")]) == 1
+
+
+def test_consent_given_after_a_withdrawal_counts_and_a_damaged_note_does_not_open(tmp_path):
+    note = content.consent.note(tmp_path, "ann")
+    note.parent.mkdir()
+    note.write_text('{"withdrawn": "2026-01-30"}')
+    assert open_iteration(ANN, root=tmp_path).character.name == "ann"
+    note.write_text('{"withdr')
+    with pytest.raises(content.Refused, match="withdrawn"):
+        open_iteration(ANN, root=tmp_path)
