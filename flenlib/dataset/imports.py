@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from flenlib.dataset import prompts
@@ -148,8 +149,7 @@ def _plain(stem: str) -> str:
 
 def check_beside(folder: str | Path) -> None:
     """Raise ValueError for a damaged ``metadata.json`` in a folder of pictures, which may describe all of them."""
-    if (Path(folder) / METADATA).is_file():
-        Dataset.open(folder)
+    _described(Path(folder))
 
 
 def attributes_from_name(path: str | Path) -> dict[str, str]:
@@ -177,9 +177,18 @@ def caption_beside(path: str | Path) -> str:
 
 
 def _record_beside(path: Path) -> ImageRecord | None:
-    if not (path.parent / METADATA).is_file():
-        return None
-    return next((record for record in Dataset.open(path.parent).images if record.filename == path.name), None)
+    return _described(path.parent).get(path.name)
+
+
+def _described(folder: Path) -> dict[str, ImageRecord]:
+    file = folder / METADATA
+    return _read_once(folder, file.stat().st_mtime_ns, file.stat().st_size) if file.is_file() else {}
+
+
+@lru_cache(maxsize=1)
+def _read_once(folder: Path, changed: int, size: int) -> dict[str, ImageRecord]:
+    """Read a ``metadata.json`` once while it stays as it is, and not once a picture."""
+    return {record.filename: record for record in Dataset.open(folder).images}
 
 
 def _from_words(text: str) -> dict[str, str]:
