@@ -20,6 +20,9 @@ from flenlib.dataset.files import printable
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "GIF")
 """The decoders that may be reached; HEIF is what phones name .heic."""
 
+MAXIMUM_BYTES = 2**30
+"""A larger file is not opened; 64 million pixels with 16 bits in four channels are half of it."""
+
 MAXIMUM_PIXELS = 64_000_000
 """A picture with more pixels than this is refused before it is decoded."""
 
@@ -48,8 +51,11 @@ def read_picture(path: str | Path, use: Callable[[ImageFile.ImageFile], Made]) -
         raise FileNotFoundError(f"picture {name} does not exist; check the folder and the name")
     if not path.is_file():
         raise ValueError(f"{name} is a folder, not a picture; give the path of one file")
-    if path.stat().st_size == 0:
+    size = path.stat().st_size
+    if size == 0:
         raise ValueError(f"picture {name} is empty (0 bytes); copy it again from where it came")
+    if size > MAXIMUM_BYTES:
+        raise ValueError(f"picture {name} has {size:,} bytes, at most {MAXIMUM_BYTES:,} are read; save it smaller")
     try:
         with header(path) as image:
             refused = _refused(image)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from flenlib.dataset import prompts
@@ -162,8 +163,7 @@ def _plain(stem: str) -> str:
 
 def check_beside(folder: str | Path) -> None:
     """Raise ValueError for a damaged ``metadata.json`` in a folder of pictures, which may describe all of them."""
-    if (Path(folder) / METADATA).is_file():
-        Dataset.open(folder)
+    _described(Path(folder))
 
 
 def attributes_from_name(path: str | Path) -> dict[str, str]:
@@ -174,7 +174,7 @@ def attributes_from_name(path: str | Path) -> dict[str, str]:
     """
     path = Path(path)
     guesses = _from_words(path.stem) | _from_words(read_txt(path) or "")
-    if record := _record_beside(path):
+    if record := record_beside(path):
         guesses |= _from_words(record.caption)
         said = [*record.attributes.items(), ("angle", record.angle), ("expression", record.expression)]
         guesses |= {name: value for name, value in said if value in _CHOICES.get(name, ())}
@@ -202,14 +202,24 @@ def caption_beside(path: str | Path) -> str:
 
     Raises ValueError for a damaged ``metadata.json`` or caption file.
     """
-    record = _record_beside(Path(path))
+    record = record_beside(Path(path))
     return (record.caption if record else "") or read_txt(path) or ""
 
 
-def _record_beside(path: Path) -> ImageRecord | None:
-    if not (path.parent / METADATA).is_file():
-        return None
-    return next((record for record in Dataset.open(path.parent).images if record.filename == path.name), None)
+def record_beside(path: Path) -> ImageRecord | None:
+    """Return the record of a picture in the ``metadata.json`` beside it. Raises ValueError for a damaged one."""
+    return _described(path.parent).get(path.name)
+
+
+def _described(folder: Path) -> dict[str, ImageRecord]:
+    file = folder / METADATA
+    return _read_once(folder, file.stat().st_mtime_ns, file.stat().st_size) if file.is_file() else {}
+
+
+@lru_cache(maxsize=1)
+def _read_once(folder: Path, changed: int, size: int) -> dict[str, ImageRecord]:
+    """Read a ``metadata.json`` once while it stays as it is, and not once a picture."""
+    return {record.filename: record for record in Dataset.open(folder).images}
 
 
 def _from_words(text: str) -> dict[str, str]:

@@ -68,8 +68,11 @@ def find_faces(image: Image.Image) -> list[Face]:
     face_recognition cannot be imported.
     """
     backend = _backend()
-    places = _places(backend, image)
-    pixels = np.array(image.convert("RGB"))
+    picture = image if image.mode == "RGB" else image.convert("RGB")
+    places = _places(backend, picture)
+    if not places:
+        return []
+    pixels = np.array(picture)
     encodings = backend.face_encodings(pixels, places, num_jitters=1)
     faces = [
         Face((left, top, right, bottom), encoding)
@@ -188,9 +191,9 @@ def _places(backend: ModuleType, image: Image.Image) -> list[tuple[int, int, int
     """Return where faces are in a picture of any size: top, right, bottom, left; pixels."""
     scale = max(image.size) / LONGEST
     if scale <= 1:
-        return _locate(backend, np.array(image.convert("RGB")))
+        return _locate(backend, np.array(image))
     size = (max(1, round(image.width / scale)), max(1, round(image.height / scale)))
-    small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    small = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
     sides = np.array([image.height, image.width, image.height, image.width])
     found = np.array(_locate(backend, np.array(small))).reshape(-1, 4) * scale
     whole = np.minimum(found, sides).round().astype(int).tolist()

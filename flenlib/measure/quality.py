@@ -93,7 +93,8 @@ class Fingerprint:
     @classmethod
     def of(cls, image: Image.Image) -> Fingerprint:
         """Take the fingerprint of a picture, which then need not be kept."""
-        return cls(perceptual_hash(image), _standardised(image))
+        grey = image.convert("L")
+        return cls(perceptual_hash(grey), _standardised(grey))
 
 
 def duplicates(found: Sequence[Fingerprint], limit: int = 4) -> list[tuple[int, int]]:
@@ -110,27 +111,31 @@ def duplicates(found: Sequence[Fingerprint], limit: int = 4) -> list[tuple[int, 
 
 
 def problems(
-    image: Image.Image,
-    *,
-    box: Box | None = None,
-    minimum_size: int = 64,
-    minimum_sharpness: float = 15.0,
-    darkest: float = DARKEST,
-    brightest: float = BRIGHTEST,
-    clipped: float = CLIPPED,
+    image: Image.Image, *, box: Box | None = None, minimum_size: int = 64, minimum_sharpness: float = 15.0
 ) -> list[str]:
     """Return the reasons a picture is not usable, each with its value and the limit; an empty list when it is.
 
     ``minimum_size`` is in pixels of the shorter side. With a face's ``box``, light and sharpness are the face's.
     """
+    return _problems(min(image.size), sharpness(image, box), exposure(image, box), box, minimum_size, minimum_sharpness)
+
+
+def _problems(
+    side: int,
+    sharp: float,
+    light: Exposure,
+    box: Box | None,
+    minimum_size: int,
+    minimum_sharpness: float,
+    darkest: float = DARKEST,
+    brightest: float = BRIGHTEST,
+    clipped: float = CLIPPED,
+) -> list[str]:
     found = []
-    side = min(image.size)
     if side < minimum_size:
         found.append(f"too small: {side} px, want {minimum_size}")
-    sharp = sharpness(image, box)
     if sharp < minimum_sharpness:
         found.append(f"blurred: sharpness {sharp:.1f}, want {minimum_sharpness:g}")
-    light = exposure(image, box)
     if light.mean < darkest:
         found.append(f"too dark: mean luminance {light.mean:.2f}, want at least {darkest:g}")
     elif light.black > clipped:
@@ -150,14 +155,10 @@ def grade(
     High: it has no `problems` were every limit twice as strict (size, sharpness, light, clipping); medium: a quarter
     stricter; low: neither.
     """
+    seen = min(image.size), sharpness(image, box), exposure(image, box), box
     for word, factor in GRADES.items():
-        stricter = {
-            "minimum_sharpness": factor * minimum_sharpness,
-            "darkest": factor * DARKEST,
-            "brightest": 1 - factor * (1 - BRIGHTEST),
-            "clipped": CLIPPED / factor,
-        }
-        if not problems(image, box=box, minimum_size=round(factor * minimum_size), **stricter):
+        limits = factor * DARKEST, 1 - factor * (1 - BRIGHTEST), CLIPPED / factor
+        if not _problems(*seen, round(factor * minimum_size), factor * minimum_sharpness, *limits):
             return word
     return "low"
 

@@ -39,8 +39,13 @@ def facts(person_seed: int, scene: Scene) -> dict[str, Any]:
 
 
 def known(provenance: Mapping[str, Any]) -> bool:
-    """Say whether a picture's provenance tells the renderer who and what it shows."""
-    return "person" in provenance and "scene" in provenance
+    """Say whether a picture's provenance tells the renderer who and what it shows; anybody can write one."""
+    seed, scene = provenance.get("person"), provenance.get("scene")
+    try:
+        numbers = (seed, Scene(**scene).seed) if isinstance(scene, Mapping) else (None,)
+    except (TypeError, ValueError):
+        return False
+    return all(type(number) is int and number >= 0 for number in numbers)
 
 
 def answer(provenance: Mapping[str, Any], changes: Mapping[str, str], size: int = SIZE) -> Image.Image:

@@ -165,6 +165,23 @@ def test_a_strip_is_refused_before_it_is_decoded(tmp_path):
             images.open_image(save(tmp_path / "b.png", Image.new("1", size)))
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "HEIF", "WEBP", "AVIF", "TIFF", "PNG"])
+def test_every_format_is_turned_once(tmp_path, kind):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    dark_left = Image.new("L", (64, 32), 240)
+    dark_left.paste(20, (0, 0, 32, 32))
+    opened = images.open_image(save(tmp_path / "a", dark_left.convert("RGB"), kind, exif=exif.tobytes()))
+    assert opened.size == (32, 64) and opened.getpixel((16, 8))[0] < 90 and opened.getpixel((16, 56))[0] > 200
+
+
+def test_a_file_of_more_than_a_gigabyte_is_not_read(tmp_path):
+    with (tmp_path / "a.heic").open("wb") as file:
+        file.truncate(2**30 + 1)  # a hole: no disk is used
+    with pytest.raises(ValueError, match=r"a\.heic has 1,073,741,825 bytes, at most 1,073,741,824 are read"):
+        images.open_image(tmp_path / "a.heic")
+
+
 def test_what_stands_in_a_sentence_is_one_line_that_can_be_printed(tmp_path):
     path = tmp_path / os.fsdecode(b"two\nlines \xff.png")
     path.write_bytes(b"no picture")

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from flenlib.dataset import imports, prompts
+from flenlib.dataset.files import write_atomic
 
 
 def touch(folder, *names):
@@ -73,6 +74,16 @@ def test_names_that_break_programs_become_plain_and_stay_distinct(tmp_path):
     assert new[wide].startswith("明" * 37) and all(name.isprintable() for name in (*new.values(), *report))
     assert "new\\nline.png is too long or has characters no file name should have: it becomes new_line.png" in report
     assert len(report) == 9 and imports.new_names(imports.list_pictures(tmp_path))[0] == names
+
+
+def test_the_longest_name_leaves_room_for_what_steps_append(tmp_path):
+    """A file of an edit's second try, while it is written: 255 bytes are what file systems take."""
+    long = touch(tmp_path, f"{'明' * 80}.jpeg") / f"{'明' * 80}.jpeg"
+    stem = imports.new_names([long])[0][long].removesuffix(".png")
+    edits = prompts.enrichment_plan(prompts.edits_offered(prompts.EDITS), 0, prompts.EDITS)
+    names = [f"{stem}__{kind}_{value.replace(' ', '-')}__10__10.png" for kind, value in edits]
+    write_atomic(tmp_path / max(names, key=len), b"x")
+    assert len(names) == 15 and max(len(f".{name}.01234567.tmp".encode()) for name in names) < 200
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,9 @@ def test_a_rendered_source_can_be_drawn_again_and_changed(tmp_path):
 
 def test_only_the_studios_own_pictures_have_answers():
     assert not answers.known({"made_by": "camera"})
+    for odd in ({"person": "me"}, {"person": -1}, {"scene": 3}, {"scene": {"angle": [1]}}, {"scene": {"hat": "red"}},
+                {"scene": {"seed": "x"}}, {"scene": None}):  # fmt: skip
+        assert answers.known(FACTS) and not answers.known(FACTS | odd)
     with pytest.raises(ValueError, match="not drawn by the mini studio"):
         answers.answer({"made_by": "camera"}, {})
 

@@ -261,6 +261,9 @@ def test_odd_pictures_are_rejected_one_by_one_or_renamed_and_the_step_goes_on(ra
     chunks = PngImagePlugin.PngInfo()
     chunks.add_itxt("flenwheel", "[1]")
     Image.open(front).save(folder / "list.png", pnginfo=chunks)
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_itxt("flenwheel", '{"made_by": [7], "person": {}, "scene": 1, "depth": "x", "original_sha256": 3}')
+    Image.open(raw / "maya_07_half-right_smiling.png").convert("RGB").save(folder / "types.png", pnginfo=chunks)
     Image.new("RGB", (50_000, 64)).save(folder / "strip_front.png")
     Image.open(front).save(folder / "eps_front.png", "EPS")
     shutil.copy(front, folder / "words_front.png")
@@ -282,6 +285,7 @@ def test_odd_pictures_are_rejected_one_by_one_or_renamed_and_the_step_goes_on(ra
         assert "becomes half_nnn" in capsys.readouterr().out
         assert "only the first is used" in curated.table.loc["moving_half.gif", "warnings"]
         assert all(name.isprintable() for name in curated.table.index)
+        assert curated.table.loc["types.png", "usable"], "odd values inside are no fault of the picture"
     assert sorted(p.name for p in project.data("source").glob("half_*.png")) == sorted(new)
     assert images.read_provenance(project.data("source") / new[0])["original"].isprintable()
 
