@@ -133,7 +133,7 @@ def attributes_from_name(path: str | Path) -> dict[str, str]:
     """
     path = Path(path)
     guesses = _from_words(path.stem) | _from_words(read_txt(path) or "")
-    if record := _record_beside(path):
+    if record := record_beside(path):
         guesses |= _from_words(record.caption)
         said = [*record.attributes.items(), ("angle", record.angle), ("expression", record.expression)]
         guesses |= {name: value for name, value in said if value in _CHOICES.get(name, ())}
@@ -145,11 +145,12 @@ def caption_beside(path: str | Path) -> str:
 
     Raises ValueError for a damaged ``metadata.json`` or caption file.
     """
-    record = _record_beside(Path(path))
+    record = record_beside(Path(path))
     return (record.caption if record else "") or read_txt(path) or ""
 
 
-def _record_beside(path: Path) -> ImageRecord | None:
+def record_beside(path: Path) -> ImageRecord | None:
+    """Return the record of a picture in the ``metadata.json`` beside it. Raises ValueError for a damaged one."""
     if not (path.parent / METADATA).is_file():
         return None
     return next((record for record in Dataset.open(path.parent).images if record.filename == path.name), None)

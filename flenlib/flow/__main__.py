@@ -19,7 +19,7 @@ from flenlib.flow.run import run_all
 from flenlib.flow.wheel import WHEEL
 from flenlib.models.settings import load_iteration
 from flenlib.project import Project, open_iteration
-from flenlib.steps import record
+from flenlib.steps import record, texts
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         settings = load_iteration(options.params)
+        texts.check(settings)
         project = open_iteration(settings.character, settings.iteration)
         if options.command == "report":
             _report(project, settings)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from flenlib.content import Allowed
 from flenlib.dataset.images import open_image
 from flenlib.measure.face_store import faces_in
 from flenlib.measure.faces import ReferenceSet
@@ -19,10 +20,13 @@ from flenlib.train.cache import Cache
 from flenlib.train.loop import Preview, train
 from flenlib.train.watch import Watch
 from tests.studio import write_raw
-from tests.train.common import draw, open_flux
+from tests.train.common import CHARACTER, draw, open_flux
 
 SETTINGS = Train(steps=4, batch_size=2, rank=4, warmup=0, learning_rate=3e-2, sample_every=2, validate_every=1)
-PREVIEWS = [Preview("photo of ohwx person", seed=3, steps=1), Preview("ohwx person", seed=4, steps=1)]
+PREVIEWS = [
+    Preview(Allowed("photo of ohwx person"), 3, CHARACTER, steps=1),
+    Preview(Allowed("ohwx person"), 4, CHARACTER, steps=1),
+]
 
 
 @pytest.fixture(scope="module")

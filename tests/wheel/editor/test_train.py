@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from flenlib import params
+from flenlib.content import Allowed
 from flenlib.dataset import triplets
 from flenlib.dataset.images import save_picture
 from flenlib.dataset.triplets import Triplet
@@ -46,7 +47,7 @@ def test_held_out_triplets_are_never_learnt_and_references_always_are(trained):
     recorded = json.loads((project.outputs / "editor_training" / "training.json").read_text())
     assert editor.family.caption_empty == " ", "the empty prompt of the pipeline"
     assert len(recorded["samples"]) == 4 and all(len(s["references"]) == 1 for s in recorded["samples"])
-    assert [s.image.name for s in step.samples(folder, pairs, held_out=True)] == ["t4.png"]
+    assert [s.image.name for s in step.samples(project.character, folder, pairs, held_out=True)] == ["t4.png"]
     assert result.watched["validation_loss"].notna().any()
 
 
@@ -74,9 +75,9 @@ def test_the_lora_loads_and_changes_what_is_drawn(trained):
     step.keep(project, result, 4)
     family.reload()
     recipe = {"seed": 1, "steps": 2, "guidance": 1.0, "references": (picture(9),)}
-    base = np.asarray(family.sample("Change background to forest", **recipe)).astype(int)
+    base = np.asarray(family.sample(Allowed("Change background to forest"), **recipe)).astype(int)
     lora.stack(family, [(project.editor_lora, 1.0)])
-    assert abs(np.asarray(family.sample("Change background to forest", **recipe)).astype(int) - base).max() > 0
+    assert abs(np.asarray(family.sample(Allowed("Change background to forest"), **recipe)).astype(int) - base).max() > 0
     lora.unstack(family)
 
 
