@@ -10,7 +10,7 @@ import pytest
 from flenlib import params
 from flenlib.content import Allowed
 from flenlib.dataset import triplets
-from flenlib.dataset.images import save_picture
+from flenlib.dataset.images import read_provenance, save_picture
 from flenlib.dataset.triplets import Triplet
 from flenlib.draw.editor import open_editor
 from flenlib.measure.faces import ReferenceSet
@@ -58,6 +58,9 @@ def test_checkpoints_are_scored_on_what_was_held_out_and_the_best_is_kept(traine
     assert list(scored["step"]) == [0, 2, 4] and set(scored["target"]) == {"t4.png"}
     assert scored["colour_difference"].notna().all() and scored["edit_done"].isna().all()
     drawn = sorted((result.lora.parent / "scored").glob("*.png"))
+    facts = read_provenance(drawn[-1])
+    assert (facts["character"], facts["character_kind"], facts["consent"]) == ("tester", "fictional", "")
+    assert facts["made_by"] == facts["models"]["name"] == "tiny-qwen-edit" and len(facts["models"]["loras"]) == 1
     stamps = [path.stat().st_mtime_ns for path in drawn]
     again = step.score(project, editor, result, folder, pairs, settings, NOBODY)
     assert again.equals(scored) and stamps == [path.stat().st_mtime_ns for path in drawn]
