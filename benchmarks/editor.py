@@ -19,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from flenlib import mini, params
+from flenlib.content import allow
 from flenlib.dataset.images import read_provenance, save_picture
 from flenlib.dataset.prompts import edit_prompt, enrichment_plan
 from flenlib.dataset.records import Dataset
@@ -59,7 +60,8 @@ def triplets(project: Project, source: Dataset, edits: int) -> list[Sample]:
         for kind, value in enrichment_plan(edits, len(samples)):
             path = project.data("corrections") / f"{Path(record.filename).stem}_{kind}_{value}.png"
             save_picture(answers.answer(facts, after(record, kind, value)), path, {"made_by": "renderer"})
-            samples.append(Sample(path, edit_prompt(kind, value), references=(source.path(record),), name=path.name))
+            text = allow(project.character, edit_prompt(kind, value), "instruction")
+            samples.append(Sample(path, text, references=(source.path(record),), name=path.name))
     return samples
 
 

@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 
 from flenlib import words
+from flenlib.content import allow
 from flenlib.dataset import prompts
 from flenlib.draw import load
 from flenlib.measure.statistics import wilson
@@ -29,8 +30,10 @@ from flenlib.mini.people import TRAINING_SEEDS, describe, person
 from flenlib.mini.render import Scene, render_many
 from flenlib.models.families.flux import Flux
 from flenlib.models.families.qwen_edit import QwenEdit
+from flenlib.params import Character
 
 SIDE = 96
+SOMEBODY = Character(name="somebody", trigger="ohwx_char", kind="fictional", age="adult")
 FIRST = TRAINING_SEEDS.stop + 500_000
 """The first benchmark person; demos and tests use smaller numbers."""
 
@@ -119,7 +122,7 @@ def generate(n: int, steps: int) -> tuple[Flux, list[dict[str, str]], np.ndarray
         }
         text = prompts.caption(describe(person(FIRST + i)), **ask)
         wanted.append(ask)
-        drawn.append(np.asarray(generator.sample(text, seed=i, steps=steps, guidance=3.5)))
+        drawn.append(np.asarray(generator.sample(allow(SOMEBODY, text), seed=i, steps=steps, guidance=3.5)))
     return generator, wanted, np.stack(drawn)
 
 
@@ -165,7 +168,9 @@ def measure_editor(table: Table, judge: Judge, n: int, steps: int) -> tuple[Qwen
     for i, (kind, value, _, _) in zip(range(n), itertools.cycle(EDITS)):
         picture = Image.fromarray(sources[i])
         text = prompts.edit_prompt(kind, value)
-        edited.append(np.asarray(editor.sample(text, seed=i, steps=steps, guidance=2.0, references=(picture,))))
+        edited.append(
+            np.asarray(editor.sample(allow(SOMEBODY, text), seed=i, steps=steps, guidance=2.0, references=(picture,)))
+        )
     pictures = np.stack(edited)
     answers = judge.answers(pictures)
     for kind in (*words.EDITS, "expression"):

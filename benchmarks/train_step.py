@@ -28,6 +28,7 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
+from flenlib.content import Allowed
 from flenlib.dataset.images import open_image
 from flenlib.draw import load
 from flenlib.measure.statistics import paired_bootstrap
@@ -52,7 +53,7 @@ def write_samples(folder: Path, model: registry.Model) -> list[Sample]:
         small.resize((model.resolution, model.resolution), Image.Resampling.BICUBIC).save(path)
     editor = "editor" in model.family.roles
     return [
-        Sample(path, "photo of ohwx_char person", references=(paths[number - 1],) if editor else ())
+        Sample(path, Allowed("photo of ohwx_char person"), references=(paths[number - 1],) if editor else ())
         for number, path in enumerate(paths)
     ]
 

@@ -24,7 +24,8 @@ WIDEST = 2.0
 NOT_MODELS = ("", "camera", "import", "person", "renderer")
 """Values of ``provenance["made_by"]`` that are not a trained model; every other value is a model's name."""
 
-_KEY = "flenwheel"
+KEY = "flenwheel"
+"""The text chunk of a PNG that holds this kit's provenance."""
 _XMP = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
@@ -67,7 +68,7 @@ def save_picture(image: Image.Image, path: str | Path, provenance: dict[str, Any
         raise ValueError(f"picture path {path} must end in .png, the format that keeps provenance")
     chunks = PngImagePlugin.PngInfo()
     chunks.add_text("Software", "FLENwheel")
-    chunks.add_itxt(_KEY, json.dumps(provenance, ensure_ascii=False, sort_keys=True))
+    chunks.add_itxt(KEY, json.dumps(provenance, ensure_ascii=False, sort_keys=True))
     if (provenance.get("made_by") or "") not in NOT_MODELS:
         chunks.add_text("Digital Source Type", "trainedAlgorithmicMedia")
         chunks.add_itxt("XML:com.adobe.xmp", _XMP)
@@ -84,7 +85,7 @@ def read_provenance(path: str | Path, whole: bool = False) -> dict[str, Any]:
     """
     if not whole:
         open_image(path)
-    text = read_picture(path, lambda image: image.info.get(_KEY))
+    text = read_picture(path, lambda image: image.info.get(KEY))
     if text is None:
         return {}
     try:

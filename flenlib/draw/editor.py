@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from flenlib.dataset.images import open_image
-from flenlib.draw.load import load_family, where
+from flenlib.draw.load import Waiting, find_family, where
 from flenlib.draw.pictures import Job, Recipe, Sampling, drawn_by
 from flenlib.draw.routes import Routes
-from flenlib.models import registry
 from flenlib.models.families.base import Family
 from flenlib.models.registry import ModelFacts
 from flenlib.params import Models
@@ -18,14 +17,19 @@ from flenlib.params import Models
 
 @dataclass
 class Editor:
-    """A loaded model that draws edits; ``routes`` say which LoRAs it uses for which kind of edit.
+    """A model that draws edits; ``routes`` say which LoRAs it uses for which kind of edit.
 
-    ``facts`` are what a record keeps of it, the LoRAs of its routes included.
+    ``facts`` are what a record keeps of it, the LoRAs of its routes included. It is loaded when it first draws.
     """
 
-    family: Family
+    model: Waiting
     facts: ModelFacts
     routes: Routes = field(default_factory=Routes)
+
+    @property
+    def family(self) -> Family:
+        """The loaded model."""
+        return self.model.family
 
     def recipe(self, settings: Sampling) -> Recipe:
         """Return the settings of a job, which decide its pixels together with its prompt, its seed and its passes."""
@@ -36,25 +40,24 @@ class Editor:
         """Return the edited picture of a job, which names the edit in its attributes and ``edit_value``."""
         edit = (job.attributes["edit"], job.attributes["edit_value"])
         how = {"steps": job.settings["steps"], "guidance": job.settings["guidance"]}
-        return self.routes.draw(self.family, *edit, open_image(job.picture), job.prompt, seed=job.seed, **how)
+        prompts = [each["prompt"] for each in job.settings["passes"]]
+        return self.routes.draw(self.family, *edit, open_image(job.picture), prompts, seed=job.seed, **how)
 
     def using(self, routes: Routes) -> Editor:
-        """Return the same loaded model with other routes. Raises ValueError for a LoRA of another family."""
-        routes.check_family(type(self.family))
+        """Return the same model with other routes. Raises ValueError for a LoRA of another family."""
+        routes.check_family(self.model.model.family)
         return replace(self, routes=routes, facts=self.facts | {"loras": routes.facts()})
 
     def free(self) -> None:
-        """Give back the memory the model takes; the editor cannot be used afterwards."""
-        self.family.free()
+        """Give back the memory the model takes."""
+        self.model.free()
 
 
 def open_editor(models: Models, routes: Routes | None = None, transformer: bool = True) -> Editor:
-    """Load the editor the settings name; without ``routes`` it draws without LoRAs.
+    """Return the editor the settings name, to be loaded when it first draws; without ``routes``, without LoRAs.
 
-    Without the ``transformer`` it can only encode, as a training begins. Raises as `load_family`, and ValueError for a
-    LoRA of another family before anything is loaded.
+    Without the ``transformer`` it can only encode, as a training begins. Raises as `find_family`, and ValueError for a
+    LoRA of another family.
     """
-    routes = routes or Routes()
-    routes.check_family(registry.resolve(models.editor, "editor").family)
-    family = load_family(models.editor, "editor", transformer=transformer, **where(models))
-    return Editor(family, registry.model_facts(family)).using(routes)
+    model = find_family(models.editor, "editor", transformer=transformer, **where(models))
+    return Editor(model, model.facts).using(routes or Routes())

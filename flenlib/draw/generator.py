@@ -9,9 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from flenlib.dataset.prompts import PLAIN, WORDINGS, Wording
-from flenlib.draw.load import load_family, where
+from flenlib.draw.load import Waiting, find_family, where
 from flenlib.draw.pictures import Job, Recipe, Sampling, drawn_by
-from flenlib.models import registry
 from flenlib.models.families.base import Family
 from flenlib.models.registry import ModelFacts
 from flenlib.params import Models
@@ -19,12 +18,20 @@ from flenlib.params import Models
 
 @dataclass
 class Generator:
-    """A loaded model that draws the pictures of jobs; ``facts`` are what a record keeps of it, LoRAs included."""
+    """A model that draws the pictures of jobs; ``facts`` are what a record keeps of it, LoRAs included.
 
-    family: Family
+    It is loaded when it first draws.
+    """
+
+    model: Waiting
     facts: ModelFacts
     wording: Wording = PLAIN
     """The words it is asked in."""
+
+    @property
+    def family(self) -> Family:
+        """The loaded model."""
+        return self.model.family
 
     def recipe(self, settings: Sampling) -> Recipe:
         """Return the settings of a job, which decide its pixels together with its prompt and seed."""
@@ -36,18 +43,17 @@ class Generator:
         return self.family.sample(job.prompt, seed=job.seed, **how)
 
     def free(self) -> None:
-        """Give back the memory the model takes; the generator cannot be used afterwards."""
-        self.family.free()
+        """Give back the memory the model takes."""
+        self.model.free()
 
 
 def open_generator(
     models: Models, loras: Sequence[str | tuple[str | Path, float]] = (), transformer: bool = True
 ) -> Generator:
-    """Load the generator the settings name, with their ``generator_loras`` and these stacked on it.
+    """Return the generator the settings name, with their ``generator_loras`` and these, to be loaded at its first use.
 
-    Without the ``transformer``, as a training begins, it is the base model without any LoRA. Raises as `load_family`.
+    Without the ``transformer``, as a training begins, it is the base model without any LoRA. Raises as `find_family`.
     """
     stack = [*models.generator_loras, *loras] if transformer else []
-    family = load_family(models.generator, "generator", loras=stack, transformer=transformer, **where(models))
-    wording = WORDINGS[registry.resolve(models.generator).wording]
-    return Generator(family, registry.model_facts(family), wording)
+    model = find_family(models.generator, "generator", loras=stack, transformer=transformer, **where(models))
+    return Generator(model, model.facts, WORDINGS[model.model.wording])

@@ -14,13 +14,15 @@ from typing import Any, Protocol
 from PIL import Image
 
 from flenlib import __version__
-from flenlib.content import allow
+from flenlib.content import Allowed, Refused, allow
+from flenlib.dataset import marks
 from flenlib.dataset.images import open_image, read_provenance, save_picture, sha256
 from flenlib.dataset.label_folders import SET_ASIDE, forget_copies
 from flenlib.dataset.prompts import Prompt
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.measure.quality import grade
 from flenlib.models.registry import ModelFacts
+from flenlib.params import Character
 from flenlib.project import Project
 
 Recipe = dict[str, Any]
@@ -32,7 +34,7 @@ class Job:
     """One picture to make: its file name and all that decides its pixels; ``picture`` is the parent's file."""
 
     filename: str
-    prompt: str
+    prompt: Allowed
     seed: int
     settings: Recipe
     parent: ImageRecord | None = None
@@ -79,20 +81,8 @@ def drawn_by(models: ModelFacts) -> dict[str, Any]:
     return {name: models.get(name) for name in ("name", "hash", "precision")} | {"loras": loras}
 
 
-def check_jobs(project: Project, jobs: Iterable[Job]) -> list[Job]:
-    """Return the jobs as a list if every prompt may be drawn of this character; otherwise raise PermissionError."""
-    jobs = list(jobs)
-    for job in jobs:
-        allow(project.character, job.prompt)
-    return jobs
-
-
 def make(project: Project, folder: Path, job: Job, model: Draws) -> Path:
-    """Return the path of a job's picture, drawing it only when it is neither on disk yet nor among those set aside.
-
-    Raises PermissionError for a prompt the character's profile does not allow.
-    """
-    allow(project.character, job.prompt)
+    """Return the path of a job's picture, drawing it only when it is neither on disk yet nor among those set aside."""
     path, aside = folder / job.filename, folder / SET_ASIDE / job.filename
     if not finished(path, job) and finished(aside, job):  # the plan is as it was
         forget_copies(folder, job.filename)
@@ -118,15 +108,33 @@ def keep_planned(dataset: Dataset, jobs: Iterable[Job]) -> None:
     dataset.save()
 
 
-def provenance(project: Project, job: Job, models: ModelFacts) -> dict[str, Any]:
-    """Return what a picture carries about itself: who made it, from what, and for whom."""
-    consent = project.character.consent
+def about(character: Character) -> dict[str, Any]:
+    """Return what every picture of a character carries, whoever makes it: of whom it is, their kind and consent."""
     return {
-        "made_by": models.get("name", "model"),
         "software": f"flenwheel {__version__}",
-        "character": project.character.name,
-        "character_kind": project.character.kind,
-        "consent": consent and consent.model_dump(),
+        "character": character.name,
+        "character_kind": character.kind,
+        "consent": character.consent and character.consent.model_dump(),
+    }
+
+
+def check_person(character: Character, path: Path) -> None:
+    """Raise Refused, naming the file, for a picture marked as one of a real person when the character is none.
+
+    A profile of a real person has their consent on record, which this one lacks.
+    """
+    person = marks.read(path).real_person
+    if person and character.kind != "real":
+        raise Refused(
+            f"refused: {path.name} says that it shows a real person ({person!r}) and the profile of {character.name!r} "
+            "is of nobody real: set kind to real with that person's consent, or take the picture out"
+        )
+
+
+def provenance(project: Project, job: Job, models: ModelFacts) -> dict[str, Any]:
+    """Return what a picture carries about itself: who made it, from what, and of whom."""
+    return about(project.character) | {
+        "made_by": models.get("name", "model"),
         "iteration": project.iteration,
         "prompt": job.prompt,
         "seed": job.seed,
@@ -175,10 +183,16 @@ def seed_of(base: int, *parts: Any) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
-def prompt_jobs(prompts: Iterable[Prompt], seeds_per_prompt: int, base_seed: int, settings: Recipe) -> list[Job]:
-    """Return one job for each prompt and seed; names end in the seed's number so that files sort by prompt."""
+def prompt_jobs(
+    character: Character, prompts: Iterable[Prompt], seeds_per_prompt: int, base_seed: int, settings: Recipe
+) -> list[Job]:
+    """Return one job for each prompt and seed; names end in the seed's number so that files sort by prompt.
+
+    Raises Refused for a prompt that may not be drawn of this character.
+    """
+    asked = [(p, allow(character, p.text)) for p in prompts]
     return [
-        Job(f"{p.name}_{n}.png", p.text, seed_of(base_seed, p.name, n), settings, attributes=p.wanted())
-        for p in prompts
+        Job(f"{p.name}_{n}.png", text, seed_of(base_seed, p.name, n), settings, attributes=p.wanted())
+        for p, text in asked
         for n in range(seeds_per_prompt)
     ]

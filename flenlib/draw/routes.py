@@ -16,13 +16,14 @@ from typing import Any, TypedDict
 import pandas as pd
 from PIL import Image
 
+from flenlib.content import Allowed, allow
 from flenlib.dataset import triplets
 from flenlib.dataset.files import write_json
 from flenlib.dataset.prompts import edit_prompt
 from flenlib.models import community, lora, registry
 from flenlib.models.community import ALWAYS, FINISH, Use
 from flenlib.models.families.base import Family
-from flenlib.params import Models
+from flenlib.params import Character, Models
 from flenlib.project import Project
 from flenlib.words import EDITOR_MODES, EDITS
 
@@ -76,27 +77,32 @@ class Routes:
         prompt = ", ".join([prompt, *(use.prompt(kind, value) for use in finishing)])
         return [Pass(self._stack([*drawing, *finishing, *always]), instead or prompt)]
 
-    def recipe(self, kind: str, value: str, instead: str = "", *, angle: str = "") -> list[dict[str, Any]]:
-        """Return the passes of an edit as what decides pixels: prompts, LoRAs by content, a scheduler of their own."""
+    def recipe(
+        self, character: Character, kind: str, value: str, instead: str = "", *, angle: str = ""
+    ) -> list[dict[str, Any]]:
+        """Return the passes of an edit as what decides pixels: prompts, LoRAs by content, a scheduler of their own.
+
+        Raises Refused for a prompt that may not be asked of this character.
+        """
         scheduler = {"scheduler": self.scheduler} if self.scheduler else {}
         return [
             scheduler
             | {
-                "prompt": each.prompt,
+                "prompt": allow(character, each.prompt, "instruction"),
                 "loras": [{"sha256": lora.fingerprint(path), "weight": w} for path, w in each.stack],
             }
             for each in self.passes(kind, value, instead, angle=angle)
         ]
 
     def draw(
-        self, editor: Family, kind: str, value: str, picture: Image.Image, instead: str = "",
-        *, seed: int, steps: int, guidance: float, angle: str = "",
+        self, editor: Family, kind: str, value: str, picture: Image.Image, prompts: Sequence[Allowed],
+        *, seed: int, steps: int, guidance: float,
     ) -> Image.Image:  # fmt: skip
-        """Return the picture after all passes of an edit, each from the same seed."""
+        """Return the picture after all passes of an edit, each from the same seed; ``prompts`` are the recipe's."""
         with self._sampling(editor):
-            for each in self.passes(kind, value, instead, angle=angle):
+            for each, text in zip(self.passes(kind, value), prompts, strict=True):
                 self.put_on(editor, each.stack)
-                picture = editor.sample(each.prompt, seed=seed, steps=steps, guidance=guidance, references=(picture,))
+                picture = editor.sample(text, seed=seed, steps=steps, guidance=guidance, references=(picture,))
         return picture
 
     @property

@@ -19,7 +19,7 @@ from flenlib.flow.wheel import WHEEL
 from flenlib.models.settings import load
 from flenlib.params import FlowSettings
 from flenlib.project import Project, open_iteration
-from flenlib.steps import Flow, record
+from flenlib.steps import Flow, record, texts
 
 
 def main(arguments: list[str] | None = None, flow: Flow = WHEEL) -> int:
@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None, flow: Flow = WHEEL) -> int:
     options = parser.parse_args(arguments)
     try:
         settings = load(options.params, flow.settings)
+        texts.check(settings)
         project = open_iteration(settings.character, settings.iteration)
         if options.command == "report":
             _report(flow, project, settings)

@@ -11,7 +11,7 @@ from flenlib.flow import lock, stamps
 from flenlib.flow.wheel import WHEEL
 from flenlib.params import Section
 from flenlib.project import Project
-from flenlib.steps import Blocked, Flow, Step, StepResult, criteria_table, record
+from flenlib.steps import Blocked, Flow, Step, StepResult, criteria_table, record, texts
 
 
 class Clock:
@@ -19,7 +19,7 @@ class Clock:
 
     ``sections`` are the settings of the notebook; what else an iteration has does not act on the step. Raises Blocked
     when a step this one reads from has an unmet blocking criterion and ``anyway`` is not set, lock.Busy when another
-    process works in the iteration.
+    process works in the iteration, Refused for words in the settings that may not be drawn or learnt of the character.
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class Clock:
         self.settings = flow.settings(
             character=project.character, iteration=project.iteration, anyway=anyway, **sections
         )
+        texts.check(self.settings)
         self.began = time.monotonic()
         self.started = datetime.now(UTC).isoformat(timespec="seconds")
         record.show_whole_tables()

@@ -14,7 +14,7 @@ from flenlib.dataset.images import contact_sheet, open_image
 from flenlib.dataset.prompts import FACE_ANGLES, PLAIN, model_card
 from flenlib.dataset.records import Dataset
 from flenlib.draw.generator import Generator, open_generator
-from flenlib.draw.pictures import Job, check_jobs, make, prompt_jobs
+from flenlib.draw.pictures import Job, make, prompt_jobs
 from flenlib.measure.face_store import faces_in
 from flenlib.measure.faces import Face
 from flenlib.measure.identity import References, references
@@ -33,17 +33,18 @@ FACTS = ("cell", "seed", "angle", "pose", "expression", "path")
 def jobs(project: Project, settings: Card, generator: Generator | None = None) -> list[Job]:
     """Return the card's jobs; the same settings give the same prompts and seeds whatever the LoRA, so cells pair.
 
-    Without the ``generator`` they are its cells by name, and cannot be drawn.
+    Without the ``generator`` they are its cells by name, and cannot be drawn. Raises Refused, before a model is loaded,
+    for a prompt that may not be drawn of this character.
     """
     recipe = generator.recipe(settings) if generator else {}
-    wording = generator.wording if generator else PLAIN
-    return prompt_jobs(model_card(project.character.subject, wording), settings.seeds_per_cell, settings.seed, recipe)
+    prompts = model_card(project.character.subject, generator.wording if generator else PLAIN)
+    return prompt_jobs(project.character, prompts, settings.seeds_per_cell, settings.seed, recipe)
 
 
 def draw(project: Project, generator: Generator, settings: Card, name: str) -> list[Path]:
     """Draw the card of one LoRA (or of the base model) into ``outputs/.../card_<name>/``; finished pictures stay."""
     folder = project.outputs / f"card_{name}"
-    todo = check_jobs(project, jobs(project, settings, generator))
+    todo = jobs(project, settings, generator)
     return [make(project, folder, job, generator) for job in tqdm(todo, desc=f"model card {name}", unit="picture")]
 
 

@@ -35,7 +35,8 @@ CHOICES = {
 
 def facts(person_seed: int, scene: Scene) -> dict[str, Any]:
     """Return the facts of a rendered picture's provenance from which it can be drawn again."""
-    return {"made_by": "renderer", "software": "flenlib.mini", "person": person_seed, "scene": asdict(scene)}
+    of = {"person": person_seed, "character_kind": "fictional", "scene": asdict(scene)}
+    return {"made_by": "renderer", "software": "flenlib.mini"} | of
 
 
 def known(provenance: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -119,12 +119,17 @@ class ModelFacts(TypedDict):
 
 def model_facts(family: Family) -> ModelFacts:
     """Return what a record keeps of a loaded model."""
+    return facts_of(family.source, family.precision, family.loras)
+
+
+def facts_of(source: str, precision: str, loras: Sequence[lora.Stacked] = ()) -> ModelFacts:
+    """Return what a record keeps of a model that need not be loaded; of a hub id the index must be in the cache."""
     return ModelFacts(
-        name=_name_of(family.source),
-        source=family.source,
-        precision=family.precision,
-        hash=weights_hash(family.source),
-        loras=[asdict(stacked) for stacked in family.loras],
+        name=_name_of(source),
+        source=source,
+        precision=precision,
+        hash=weights_hash(source),
+        loras=[asdict(stacked) for stacked in loras],
     )
 
 

@@ -21,6 +21,7 @@ from flenlib.draw import load
 from flenlib.measure.faces import ReferenceSet, find_many
 from flenlib.models.settings import load_run
 from flenlib.project import from_base, open_iteration
+from flenlib.steps import texts
 from flenlib.train import data, planning
 from flenlib.train.loop import train
 from flenlib.train.watch import Preview
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _train(run: params.TrainRun) -> None:
     first, rank = os.environ.get("RANK", "0") == "0", os.environ.get("LOCAL_RANK")
+    texts.check(run)
     open_iteration(run.character)
     found = data.gather(run)
     previews = _previews(run, found)
@@ -98,13 +100,14 @@ def _previews(run: params.TrainRun, found: data.Data) -> list[Preview]:
     """Return what is drawn while training: the given prompts, or captions of held-out pictures, then of others."""
     options: dict[str, Any] = {"steps": run.preview_steps, "guidance": run.preview_guidance}
     shown = {sample.caption: sample for sample in (*found.held_out, *found.samples)}
-    if not run.prompts:
-        chosen = list(shown.values())[:PREVIEWS]
-        return [Preview(s.caption, run.train.seed + n, s.references, **options) for n, s in enumerate(chosen)]
-    references = tuple(from_base(path) for path in run.references)
-    references = references or next(iter(shown.values())).references
-    texts = [allow(run.character, prompt) for prompt in run.prompts]
-    return [Preview(text, run.train.seed + n, references, **options) for n, text in enumerate(texts)]
+    asked = [(sample.caption, sample.references) for sample in list(shown.values())[:PREVIEWS]]
+    if run.prompts:
+        references = tuple(from_base(path) for path in run.references) or next(iter(shown.values())).references
+        asked = [(allow(run.character, prompt), references) for prompt in run.prompts]
+    return [
+        Preview(text, run.train.seed + n, run.character, references, **options)
+        for n, (text, references) in enumerate(asked)
+    ]
 
 
 if __name__ == "__main__":

@@ -23,9 +23,10 @@ from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
+from flenlib.content import Allowed
 from flenlib.dataset.images import open_image, pixel_hash
 from flenlib.models.batch import Encoded
-from flenlib.models.families.base import Family
+from flenlib.models.families.base import Family, allowed
 from flenlib.train import focus
 from flenlib.train.checkpoints import writing
 
@@ -38,7 +39,7 @@ class Sample:
     """One picture to learn, with its caption; an editor's sample has the reference pictures it is edited from."""
 
     image: Path
-    caption: str
+    caption: Allowed
     repeats: int = 1
     references: tuple[Path, ...] = ()
     name: str = ""
@@ -63,17 +64,18 @@ class Cache:
         key = _digest(pixel_hash(picture), list(picture.size), self._encoders["vae"])
         return self._file("image", key, lambda: self.family.encode(image=picture))
 
-    def text(self, caption: str, references: Sequence[str | Path] = ()) -> Path:
+    def text(self, caption: Allowed, references: Sequence[str | Path] = ()) -> Path:
         """Return the file that holds ``text`` (tokens, dim) and what else the family conditions on.
 
-        An editor's caption is encoded with its reference pictures, and the file holds their latents too.
+        An editor's caption is encoded with its reference pictures, and the file holds their latents too. Raises
+        TypeError for a text the gate has not allowed, also where its file is there.
         """
         pictures = [open_image(path) for path in references]
         return self._file(
             "text", self._text_key(caption, pictures), lambda: self.family.encode(text=caption, references=pictures)
         )
 
-    def conditions(self, text: str, references: Sequence[str | Path] = ()) -> Path:
+    def conditions(self, text: Allowed, references: Sequence[str | Path] = ()) -> Path:
         """Return the file that holds what ``sample`` needs in place of a text."""
         pictures = [open_image(path) for path in references]
         return self._file(
@@ -105,10 +107,10 @@ class Cache:
         picture = self.family.fitted(picture, resolution or self.family.resolution, bool(sample.references))
         return ImageOps.mirror(picture) if flip else picture
 
-    def _text_key(self, text: str, pictures: Sequence[Image.Image]) -> str:
+    def _text_key(self, text: Allowed, pictures: Sequence[Image.Image]) -> str:
         encoders = [self._encoders["text_encoder"], self._encoders["vae"] if pictures else ""]
         settings = self.family.text_settings(bool(pictures))
-        return _digest(text, [pixel_hash(picture) for picture in pictures], encoders, settings)
+        return _digest(allowed(text), [pixel_hash(picture) for picture in pictures], encoders, settings)
 
     def _file(self, kind: str, key: str, encode: Callable[[], Encoded]) -> Path:
         path = self.folder / kind / f"{key}.safetensors"

@@ -14,8 +14,9 @@ import pandas as pd
 from flenlib.content import allow
 from flenlib.dataset import captions, folders, triplets
 from flenlib.dataset.records import METADATA, Dataset
+from flenlib.draw.pictures import check_person
 from flenlib.measure.coverage import value_of
-from flenlib.params import TrainRun
+from flenlib.params import Character, TrainRun
 from flenlib.project import from_base
 from flenlib.train.cache import Sample
 
@@ -35,22 +36,22 @@ def gather(run: TrainRun) -> Data:
     """Read everything the params file names.
 
     Raises FileNotFoundError for a missing folder, ValueError in one sentence for what is wrong inside one (a picture
-    without a caption, a caption without the trigger, a folder without a number), and PermissionError for a caption
-    the character's profile does not allow.
+    without a caption, a caption without the trigger, a folder without a number), and Refused for a caption this
+    character may not be taught by, and for a picture of a real person when the character is none.
     """
-    read = [pair for entry in run.data for pair in _read(from_base(entry), run.character.trigger)]
-    kept = [pair[0] for entry in run.held_out for pair in _read(from_base(entry), run.character.trigger)]
+    read = [pair for entry in run.data for pair in _read(from_base(entry), run.character)]
+    kept = [pair[0] for entry in run.held_out for pair in _read(from_base(entry), run.character)]
     samples = [sample for sample, held_out in read if not held_out]
     held_out = [sample for sample, held_out in read if held_out] + kept
     for entry in run.prior:
         items = folders.read_repeats(from_base(entry), "")
-        samples += [replace(_of_item(item), kind=PRIOR, weight=run.prior_weight) for item in items]
+        samples += [replace(_of_item(run.character, item), kind=PRIOR, weight=run.prior_weight) for item in items]
     references = tuple(from_base(path) for path in run.references)
     samples, held_out = ([_with(s, references) for s in group] for group in (samples, held_out))
+    for path in {path for sample in (*samples, *held_out) for path in (sample.image, *sample.references)}:
+        check_person(run.character, path)
     if run.masks:
         samples = _masked(samples, from_base(run.masks))
-    for sample in (*samples, *held_out):
-        allow(run.character, sample.caption, "caption")
     return Data(samples, held_out)
 
 
@@ -73,10 +74,10 @@ def mix(samples: Sequence[Sample]) -> pd.DataFrame:
     return folders.mix([folders.Item(s.image, s.caption, s.repeats, s.name.split("/")[0]) for s in samples])
 
 
-def _read(path: Path, trigger: str) -> Iterator[tuple[Sample, bool]]:
+def _read(path: Path, character: Character) -> Iterator[tuple[Sample, bool]]:
     """Yield the samples of one folder, and whether each is held out."""
     if (path / METADATA).is_file():
-        yield from _of_dataset(Dataset.open(path), trigger)
+        yield from _of_dataset(Dataset.open(path), character)
     elif (path / triplets.FILE).is_file():
         found = triplets.read(path)
         triplets.check(path, found, minimum=0)
@@ -84,23 +85,26 @@ def _read(path: Path, trigger: str) -> Iterator[tuple[Sample, bool]]:
             source, target = triplet.paths(path)
             name = f"{path.name}/{target.name}"
             kind = "positive" if triplet.positive else "correction"
-            yield Sample(target, triplet.edit_prompt, references=(source,), name=name, kind=kind), triplet.held_out
+            text = allow(character, triplet.edit_prompt, f"instruction of {target.name}")
+            yield Sample(target, text, references=(source,), name=name, kind=kind), triplet.held_out
     else:
-        for item in folders.read_repeats(path, trigger):
-            yield _of_item(item), False
+        for item in folders.read_repeats(path, character.trigger):
+            yield _of_item(character, item), False
 
 
-def _of_dataset(dataset: Dataset, trigger: str) -> Iterator[tuple[Sample, bool]]:
+def _of_dataset(dataset: Dataset, character: Character) -> Iterator[tuple[Sample, bool]]:
     records = [record for record in dataset.images if not record.label or record.label["label"] == "good"]
-    folders.check_captions([(dataset.path(r), r.caption) for r in records], trigger, "one in metadata.json")
+    folders.check_captions([(dataset.path(r), r.caption) for r in records], character.trigger, "one in metadata.json")
     for record in records:
         name = f"{dataset.folder.name}/{record.filename}"
         framing = value_of(record, "pose") or ""
-        yield Sample(dataset.path(record), record.caption, name=name, kind=framing), record.held_out
+        text = allow(character, record.caption, f"caption of {record.filename}")
+        yield Sample(dataset.path(record), text, name=name, kind=framing), record.held_out
 
 
-def _of_item(item: folders.Item) -> Sample:
-    return Sample(item.image, item.caption, item.repeats, name=f"{item.concept}/{item.image.name}", kind=item.concept)
+def _of_item(character: Character, item: folders.Item) -> Sample:
+    text = allow(character, item.caption, f"caption of {item.image.name}")
+    return Sample(item.image, text, item.repeats, name=f"{item.concept}/{item.image.name}", kind=item.concept)
 
 
 def _with(sample: Sample, references: tuple[Path, ...]) -> Sample:

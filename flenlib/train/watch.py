@@ -17,13 +17,16 @@ import torch
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
+from flenlib.content import Allowed
 from flenlib.dataset.images import open_image, save_picture
+from flenlib.draw.pictures import about, drawn_by
 from flenlib.measure.faces import ReferenceSet
 from flenlib.measure.measures import MEASURES, Measure, applying, of_picture
 from flenlib.measure.seen import Seen
+from flenlib.models import registry
 from flenlib.models.batch import collate
 from flenlib.models.families.base import Family
-from flenlib.params import Train
+from flenlib.params import Character, Train
 from flenlib.train import checkpoints, flow, processes
 from flenlib.train.cache import Cache, Sample, read
 
@@ -37,8 +40,10 @@ OnEvent = Callable[[str, checkpoints.Row], None]
 class Preview:
     """One picture drawn while training, always from the same seed, so that steps can be compared."""
 
-    text: str
+    text: Allowed
     seed: int
+    character: Character
+    """Of whom it is: its file says so, with their kind and consent."""
     references: tuple[Path, ...] = ()
     steps: int = 16
     guidance: float | None = None
@@ -64,6 +69,7 @@ class Watch:
         size = settings.resolution[0] if settings.resolution else 0
         self.conditions = [cache.conditions(preview.text, preview.references) for preview in previews]
         self.held_out = [(cache.image(s, size), cache.text(s.caption, s.references)) for s in held_out]
+        self.models = drawn_by(registry.model_facts(cache.family))
         self.writer: SummaryWriter | None = None
 
     @property
@@ -146,7 +152,11 @@ class Watch:
                 conditions=read(conditions),
             )
             path = self.folder / "samples" / f"step_{step:06d}_{number}.png"
-            facts = {"made_by": family.name, "prompt": preview.text, "seed": preview.seed, "step": step}
+            how = {"steps": preview.steps, "guidance": preview.guidance}
+            facts = about(preview.character) | {
+                "made_by": self.models["name"], "prompt": preview.text, "seed": preview.seed, "settings": how,
+                "models": self.models, "step": step,
+            }  # fmt: skip
             with checkpoints.writing(f"preview {number}", path):
                 path.parent.mkdir(exist_ok=True)
                 save_picture(picture, path, facts)

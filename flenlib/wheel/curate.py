@@ -11,10 +11,12 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-from flenlib.dataset import captions, imports
+from flenlib.content import allow
+from flenlib.dataset import captions, imports, marks
 from flenlib.dataset.images import contact_sheet, open_image, read_provenance, save_picture, sha256
 from flenlib.dataset.prompts import FACE_ANGLES
 from flenlib.dataset.records import Dataset, ImageRecord
+from flenlib.draw.pictures import about, check_person
 from flenlib.measure.face_store import keep
 from flenlib.measure.measures import FACES_FOUND, MEASURES, Measure, of_picture, recorded
 from flenlib.measure.seen import Seen
@@ -55,6 +57,8 @@ def curate(
     """Import the usable pictures into ``source/<version>`` and give the reasons against the others.
 
     The raw folder is only read. Captions and attributes a person has edited in an existing ``metadata.json`` are kept.
+    A picture marked as generated stays so. Raises Refused, naming the file, for a caption this character may not be
+    taught by, and for a picture marked as one of a real person when the character is none.
     """
     folder = gather(project, settings, hand)
     pictures = imports.list_pictures(folder)
@@ -66,6 +70,8 @@ def curate(
         candidates.check(candidate, settings)
     candidates.reject_duplicates(found)
     usable = [candidate for candidate in found if not candidate.reasons]
+    for candidate in usable:
+        check_person(project.character, candidate.path)
     apart = candidates.find_strangers(usable)
     dataset = _write(project, usable, settings, measures)
     unread = [
@@ -80,9 +86,11 @@ def _write(project: Project, usable: list[Candidate], settings: Curate, measures
     before = {r.filename: r for r in dataset.images}
     dataset.images = []
     for candidate in usable:
-        kept = _import(dataset.folder / candidate.filename, candidate)
+        marked = marks.read(candidate.path)
+        kept = _import(project.character, dataset.folder / candidate.filename, candidate, marked)
         known = before.get(candidate.filename) if kept else None
         record = known or _record(candidate, sha256(dataset.folder / candidate.filename))
+        record.kind, record.depth = _origin(candidate.path, marked)
         record.quality = candidate.quality
         keep(dataset.path(record), candidate.faces)
         record.measurements |= recorded(of_picture(Seen(open_image(candidate.path), candidate.faces), measures))
@@ -118,6 +126,7 @@ def _settle_words(project: Project, path: Path, record: ImageRecord, candidate: 
     elif "caption_of" in record.extra:
         record.caption = captions.renamed(record.caption, record.extra["caption_of"], project.character)
     _settle_trigger(project.character, record, candidate)
+    allow(project.character, record.caption, f"caption of {record.filename}")
     captions.write_txt(path, record.caption)
     record.extra |= {"caption_written": record.caption, "caption_of": project.character.subject}
     record.extra |= {} if edited else {"caption_made": record.caption}
@@ -136,13 +145,21 @@ def estimated(record: ImageRecord) -> bool:
     return record.angle is not None and record.extra.get("angle_estimated") == record.angle
 
 
-def _import(target: Path, candidate: Candidate) -> bool:
+def _origin(path: Path, marked: marks.Marks) -> tuple[str, int]:
+    """Return the kind and the depth of a raw picture: what a model drew is at least one generation from a real one."""
+    beside = imports.record_beside(path)
+    depth = max(beside.depth if beside else 0, int(bool(marked.generated_by)))
+    return ("generated" if depth else "source"), depth
+
+
+def _import(character: Character, target: Path, candidate: Candidate, marked: marks.Marks) -> bool:
     """Save a picture as PNG with its provenance; return whether the same picture was there already."""
     digest = sha256(candidate.path)
     if _original(target) == digest:
         return True
-    before = read_provenance(candidate.path)
-    facts = {"made_by": before.get("made_by", "import"), "original": candidate.name, "original_sha256": digest}
+    before = marked.provenance
+    facts = about(character) | {"original": candidate.name, "original_sha256": digest}
+    facts |= {"made_by": marked.generated_by or before.get("made_by") or "import"}
     facts |= {name: before[name] for name in ("person", "scene") if name in before}  # of the mini studio's own pictures
     save_picture(open_image(candidate.path), target, facts)
     return False

@@ -19,7 +19,7 @@ from flenlib.dataset.label_folders import forget_copies
 from flenlib.dataset.prompts import FACE_ANGLES, edits_offered, enrichment_plan
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.draw.editor import Editor, open_editor
-from flenlib.draw.pictures import Job, check_jobs, finished, keep_planned, make, put_record, seed_of
+from flenlib.draw.pictures import Job, finished, keep_planned, make, put_record, seed_of
 from flenlib.draw.routes import open_routes
 from flenlib.measure.face_store import faces_in, keep
 from flenlib.measure.faces import ReferenceSet
@@ -91,7 +91,10 @@ def plan_sentence(source: Dataset, settings: Enrich) -> str:
 
 
 def plan(project: Project, source: Dataset, settings: Enrich, editor: Editor) -> list[Job]:
-    """Return the first-try jobs: `edits_a_source` for every source picture that is not held out."""
+    """Return the first-try jobs: `edits_a_source` for every source picture that is not held out.
+
+    Raises Refused, before a model is loaded, for an instruction that may not be drawn of this character.
+    """
     jobs, recipe, each = [], editor.recipe(settings), edits_a_source(source, settings)
     for record in (r for r in source.images if not r.held_out):
         stem = record.filename.rsplit(".", 1)[0]
@@ -99,7 +102,7 @@ def plan(project: Project, source: Dataset, settings: Enrich, editor: Editor) ->
         for kind, value in edits:
             name = f"{stem}__{kind}_{value.replace(' ', '-')}.png"
             shown = after(record, kind, value)
-            route = editor.routes.recipe(kind, value, angle=shown.get("angle", ""))
+            route = editor.routes.recipe(project.character, kind, value, angle=shown.get("angle", ""))
             seed, options = seed_of(settings.seed, name, 0), recipe | {"passes": route}
             jobs.append(Job(name, route[0]["prompt"], seed, options, record, shown, source.path(record)))
     return sorted(jobs, key=lambda job: str([each["loras"] for each in job.settings["passes"]]))
@@ -125,7 +128,7 @@ def enrich(
         print(said)
     reference = references(source).training
     thresholds: dict[str, float] = {kind: reference.threshold(settings.slack, kind) for kind in settings.kinds}
-    jobs = check_jobs(project, plan(project, source, settings, editor))
+    jobs = plan(project, source, settings, editor)
     dataset = Dataset.open(project.data("enriched"), create=True)
     keep_planned(dataset, jobs)
     for job in tqdm(jobs, desc="editing", unit="edit"):

@@ -9,7 +9,7 @@ from flenlib.dataset.images import read_provenance
 from flenlib.dataset.prompts import novel_prompts
 from flenlib.dataset.records import Dataset
 from flenlib.draw.generator import Generator, open_generator
-from flenlib.draw.pictures import Job, check_jobs, keep_planned, make, prompt_jobs, put_record
+from flenlib.draw.pictures import Job, keep_planned, make, prompt_jobs, put_record
 from flenlib.params import Generate, Iteration
 from flenlib.project import Project
 from flenlib.steps import Criterion, Facts
@@ -17,9 +17,13 @@ from flenlib.wheel import guards, results
 
 
 def plan(project: Project, settings: Generate, generator: Generator) -> list[Job]:
-    """Return the jobs of step 1.5: every novel prompt at several seeds."""
-    prompts = novel_prompts(project.character.subject, settings.prompts, settings.seed, generator.wording)
-    return prompt_jobs(prompts, settings.seeds_per_prompt, settings.seed, generator.recipe(settings))
+    """Return the jobs of step 1.5: every novel prompt at several seeds.
+
+    Raises Refused, before a model is loaded, for a prompt that may not be drawn of this character.
+    """
+    character, seed = project.character, settings.seed
+    prompts = novel_prompts(character.subject, settings.prompts, seed, generator.wording)
+    return prompt_jobs(character, prompts, settings.seeds_per_prompt, seed, generator.recipe(settings))
 
 
 def generate(project: Project, generator: Generator, settings: Generate, depth: int = 1) -> Dataset:
@@ -27,7 +31,7 @@ def generate(project: Project, generator: Generator, settings: Generate, depth: 
 
     ``depth`` is the lineage depth of what is drawn: one more than the deepest picture the LoRA learned from.
     """
-    jobs = check_jobs(project, plan(project, settings, generator))
+    jobs = plan(project, settings, generator)
     dataset = Dataset.open(project.data("synthetic"), create=True)
     keep_planned(dataset, jobs)
     for job in tqdm(jobs, desc="generating", unit="picture"):

@@ -81,13 +81,17 @@ def training_set(
     guards: Guards,
     pristine: Dataset | None = None,
 ) -> TrainingSet:
-    """Return what an iteration's LoRA learns from: sources, good edits, inherited pictures, its own ``pristine``."""
+    """Return what an iteration's LoRA learns from: sources, good edits, inherited pictures, its own ``pristine``.
+
+    Raises Refused for a caption this character may not be taught by.
+    """
     inherited = inherit(project, guards)
     extra = [("enriched", enriched, enriched.labelled("good")), *inherited.pictures]
     if pristine is not None:
         extra.append(("pristine", pristine, pristine.images))
-    samples = mixture(source, extra, settings, guards.real_share)
-    depth = max((record.depth for _, _, records in extra for record in records), default=0)
+    samples = mixture(project.character, source, extra, settings, guards.real_share)
+    learnt = [r for r in source.images if not r.held_out] + [r for _, _, records in extra for r in records]
+    depth = max((record.depth for record in learnt), default=0)
     return TrainingSet(samples, depth, _criteria(project, source, samples, inherited, depth, guards))
 
 
@@ -103,7 +107,7 @@ def _criteria(
     project: Project, source: Dataset, samples: list[Sample], inherited: Inherited, depth: int, guards: Guards
 ) -> list[Criterion]:
     table = mixture_table(samples)
-    share = float(table.loc["source", "share"])
+    share = float(table["share"].get("source", 0.0))
     names = ", ".join(f"{len(records)} of {name}" for name, _, records in inherited.pictures) or "none"
     found = "; ".join([f"{names} learnt from", *inherited.left_out])
     rules = [

@@ -45,6 +45,7 @@ def result(
 
 def run(project: Project, settings: Iteration, learned: TrainingSet | None = None) -> results.RetrainAndCompare:
     """Do step 1.8: train on step 1.4's pictures and the pristine ones, or on ``learned``, and compare on the card."""
+    card.jobs(project, settings.card)  # what may not be drawn is refused before a model is loaded
     source = Dataset.open(project.data("source"))
     learned = learned or training_set(project, source, settings.retrain, settings.guards)
     now, then = project.iteration, results.refined(project.iteration)

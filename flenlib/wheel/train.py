@@ -11,6 +11,7 @@ import pandas as pd
 from IPython.display import display
 from PIL import Image
 
+from flenlib.content import allow
 from flenlib.dataset.folders import check_captions
 from flenlib.dataset.images import contact_sheet
 from flenlib.dataset.prompts import caption
@@ -42,7 +43,8 @@ def previews(project: Project, seed: int) -> list[Preview]:
         caption(subject, angle="front", expression="angry", background="spaceship", light="nighttime"),
         caption(subject, angle="front", pose="standing", background="clean"),
     )
-    return [Preview(text, seed + number) for number, text in enumerate(texts)]
+    allowed = [allow(project.character, text) for text in texts]
+    return [Preview(text, seed + number, project.character) for number, text in enumerate(allowed)]
 
 
 def train_character(
@@ -68,7 +70,7 @@ def train_character(
         "cache_folder": project.outputs / "cache",
     }
     if source is not None:
-        kept = held_out(source)
+        kept = held_out(project.character, source)
         options |= {
             "held_out": kept,
             "faces": ReferenceSet.if_any(faces_in([s.image for s in kept]), [s.name for s in kept]),

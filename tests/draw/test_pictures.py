@@ -6,7 +6,9 @@ import pytest
 from PIL import Image
 
 from flenlib import params
+from flenlib.content import Refused
 from flenlib.dataset.images import read_provenance
+from flenlib.dataset.prompts import Prompt
 from flenlib.dataset.records import Dataset
 from flenlib.draw import pictures
 from flenlib.draw.pictures import Job
@@ -55,14 +57,10 @@ def test_provenance_says_who_made_it_without_folders_of_this_machine(project, tm
     assert "/home/me" not in str(facts)
 
 
-def test_refused_before_anything_is_drawn(project, tmp_path):
-    draw = Drawer()
-    jobs = [Job("a.png", "photo of ohwx_char person", 1, {}), Job("b.png", "nude photo of ohwx_char person", 2, {})]
-    with pytest.raises(PermissionError, match="rating general"):
-        pictures.check_jobs(project, jobs)
-    with pytest.raises(PermissionError, match="refused"):
-        pictures.make(project, tmp_path, jobs[1], draw)
-    assert draw.drawn == []
+def test_what_may_not_be_drawn_never_becomes_a_job(project):
+    asked = [Prompt("photo of ohwx_char person"), Prompt("nude photo of ohwx_char person")]
+    with pytest.raises(Refused, match="adult"):
+        pictures.prompt_jobs(project.character, asked, 1, 0, {})
 
 
 def test_what_the_plan_drops_leaves_the_dataset_and_its_folders_and_comes_back_with_its_label(project, tmp_path):

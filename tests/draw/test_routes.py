@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from flenlib import params
+from flenlib.content import Allowed
 from flenlib.dataset import triplets
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.dataset.triplets import Triplet
@@ -17,6 +18,7 @@ from flenlib.models import community, lora
 from flenlib.project import open_iteration
 from tests.models.common import excite, load, picture
 
+ADULT = params.Character(name="tester", trigger="ohwx_char", kind="fictional", age="adult")
 CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
 
 
@@ -65,22 +67,28 @@ def test_in_sequence_the_specialist_draws_and_the_finisher_follows(files):
     assert len(found.table()) == 8
 
 
+def through(way, editor, kind, value, **how):
+    """Draw an edit as a job does: with the prompts of its recipe."""
+    prompts = [each["prompt"] for each in way.recipe(ADULT, kind, value)]
+    return way.draw(editor, kind, value, picture(5), prompts, **how)
+
+
 def test_drawing_goes_through_the_passes(files, editor):
     recipe = {"seed": 3, "steps": 2, "guidance": 1.0}
-    base = Routes().draw(editor, "camera", "higher", picture(5), **recipe)
-    stacked = opened(files, *ALL).draw(editor, "camera", "higher", picture(5), **recipe)
-    sequence = opened(files, *ALL, mode="sequence").draw(editor, "camera", "higher", picture(5), **recipe)
+    base = through(Routes(), editor, "camera", "higher", **recipe)
+    stacked = through(opened(files, *ALL), editor, "camera", "higher", **recipe)
+    sequence = through(opened(files, *ALL, mode="sequence"), editor, "camera", "higher", **recipe)
     assert [use.file for use in editor.loras] == [str(files["skin"])]
     drawn = [np.asarray(each).astype(int) for each in (base, stacked, sequence)]
     assert abs(drawn[0] - drawn[1]).max() > 5 and abs(drawn[1] - drawn[2]).max() > 5
     lora.unstack(editor)
-    again = Routes().draw(editor, "camera", "higher", picture(5), **recipe)
+    again = through(Routes(), editor, "camera", "higher", **recipe)
     assert np.array_equal(np.asarray(again), drawn[0])
 
 
 def test_what_decides_pixels_is_in_the_recipe(files):
     one, other = opened(files, "{own}:0.8"), opened(files, "{own}:0.7")
-    assert one.recipe("style", "sketch") != other.recipe("style", "sketch")
+    assert one.recipe(ADULT, "style", "sketch") != other.recipe(ADULT, "style", "sketch")
     assert one.facts()[0]["sha256"] == lora.fingerprint(files["own"])
 
 
@@ -88,14 +96,14 @@ def test_lightning_samples_with_a_scheduler_of_its_own(files, editor):
     recipe = {"seed": 3, "steps": 4, "guidance": 1.0}
     fast, plain = opened(files, "lightning-4={own}:0.8"), opened(files, "{own}:0.8")
     own = editor.pipeline.scheduler
-    drawn = [np.asarray(way.draw(editor, "style", "sketch", picture(5), **recipe)) for way in (fast, plain)]
+    drawn = [np.asarray(through(way, editor, "style", "sketch", **recipe)) for way in (fast, plain)]
     assert editor.pipeline.scheduler is own
     assert not np.array_equal(*drawn)  # the very same LoRA, prompt and seed
     assert fast.scheduler["base_shift"] == fast.scheduler["max_shift"] == math.log(3)
-    assert fast.recipe("style", "sketch")[0]["scheduler"] == fast.scheduler
-    assert "scheduler" not in plain.recipe("style", "sketch")[0]
+    assert fast.recipe(ADULT, "style", "sketch")[0]["scheduler"] == fast.scheduler
+    assert "scheduler" not in plain.recipe(ADULT, "style", "sketch")[0]
     with pytest.raises(AttributeError):  # whatever goes wrong while it draws
-        fast.draw(editor, "style", "sketch", None, **recipe)
+        fast.draw(editor, "style", "sketch", None, [Allowed("a sketch")], **recipe)
     assert editor.pipeline.scheduler is own
     lora.unstack(editor)
 
@@ -104,7 +112,10 @@ def test_a_view_is_asked_for_by_the_angle_to_be_shown(files):
     views = opened(files, "multiple-angles-2511={angles}")
     (each,) = views.passes("camera", "slightly left", angle="front")
     assert each.prompt == "<sks> front view eye-level shot medium shot"
-    assert views.recipe("camera", "slightly left", angle="half-left") != views.recipe("camera", "slightly left")[1:]
+    assert (
+        views.recipe(ADULT, "camera", "slightly left", angle="half-left")
+        != views.recipe(ADULT, "camera", "slightly left")[1:]
+    )
 
 
 def test_a_lora_of_another_family_is_refused_by_its_keys(tiny_flux, tiny_qwen_edit, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from flenlib.content import Allowed
 from flenlib.export import kohya
 from flenlib.models import lora, lora_file
 from flenlib.models.batch import Encoded, collate
@@ -102,7 +103,7 @@ def test_kinds_learn_on_lower_precisions(kind, precision, tiny_flux):
         return
     lora.attach(family, 4, 4, "attention", seed=0, kind=kind)
     excite(family)
-    parts = family.encode(text="a person")
+    parts = family.encode(text=Allowed("a person"))
     batch = collate([parts | Encoded(grid=torch.tensor([4, 4]))])
     noisy = torch.randn(1, 16, family.transformer.config.in_channels, generator=torch.Generator().manual_seed(0))
     family.predict(noisy, torch.tensor([0.5]), batch).square().mean().backward()

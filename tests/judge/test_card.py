@@ -51,7 +51,7 @@ def test_the_card_is_asked_in_the_words_of_the_model(tmp_path):
     project = open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}, root=tmp_path)
     settings = params.check("card", {"seeds_per_cell": 1, "steps": 1})
     mini = open_generator(params.check("models", {"generator": "mini-flux", "device": "cpu"}))
-    published = Generator(mini.family, mini.facts)
+    published = Generator(mini.model, mini.facts)
     sitting = {name: card.jobs(project, settings, each)[-1] for name, each in (("mini", mini), ("other", published))}
     assert sitting["mini"].prompt.endswith("sitting on a chair, profile-left view, clean background")
     assert sitting["other"].prompt.endswith("sitting on a chair, side view, clean background")

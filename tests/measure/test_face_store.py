@@ -1,6 +1,7 @@
 """Faces are found once a picture, whatever is measured on it later; one that changes is looked at again."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def test_no_picture_is_looked_at_twice_from_the_raw_folder_to_the_filter(project
     source = fill(project, tmp_path)
     assert looked.total() == 12
     settings = params.check("enrich", {"edits_per_source": 1, "kinds": ["background"], "steps": 1, "tries": 2})
-    editor = Editor(Draughtsman(), MODELS)
+    editor = Editor(SimpleNamespace(family=Draughtsman()), MODELS)
     edits = enrich.enrich(project, source, editor, settings, ReviewEnriched(), Renderer()).dataset
     tries = len(list((edits.folder / "tries").glob("*.png")))
     assert looked.total() == 12 + tries

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from flenlib import params
+from flenlib.content import Allowed
 from flenlib.dataset.images import save_picture
 from flenlib.dataset.journal import Journal
 from flenlib.dataset.records import Dataset, ImageRecord
@@ -18,7 +19,7 @@ from flenlib.review.desk import Desk
 from flenlib.train.loop import Preview, train
 from flenlib.wheel import curate
 from tests.studio import write_raw
-from tests.train.common import draw, open_flux
+from tests.train.common import CHARACTER, draw, open_flux
 
 RED = Measure(
     "redness", "picture", lambda seen: float(np.asarray(seen.image)[..., 0].mean()), unit="of 255", better="lower",
@@ -79,7 +80,11 @@ def test_in_plots_with_its_name_and_unit(project):
 def test_in_watch_csv_and_the_plot_of_a_training(tiny_flux, tmp_path):
     samples = draw(tmp_path / "pictures", 3)
     settings = params.check("train", {"steps": 1, "batch_size": 1, "rank": 2, "warmup": 0, "sample_every": 1})
-    how = {"held_out": samples[:1], "previews": [Preview("ohwx person", seed=3, steps=1)], "measures": ALL}
+    how = {
+        "held_out": samples[:1],
+        "previews": [Preview(Allowed("ohwx person"), 3, CHARACTER, steps=1)],
+        "measures": ALL,
+    }
     result = train(open_flux(tiny_flux, transformer=False), samples[1:], settings, tmp_path / "lora", **how)
     header = (tmp_path / "lora" / "watch.csv").read_text().splitlines()[0].split(",")
     assert {"redness", "weight", "validation_loss"} <= set(header) and "recognised" not in header

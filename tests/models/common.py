@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from flenlib.content import Allowed
 from flenlib.models import lora
 from flenlib.models.registry import FAMILIES
 
@@ -30,7 +31,7 @@ def references(family):
 
 
 def sample(family, seed=1):
-    image = family.sample("a person", seed=seed, steps=2, guidance=2.0, references=references(family.name))
+    image = family.sample(Allowed("a person"), seed=seed, steps=2, guidance=2.0, references=references(family.name))
     return np.asarray(image).astype(int)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from flenlib.content import Allowed
 from flenlib.models.batch import Batch, Encoded, collate
 from flenlib.models.registry import FAMILIES
 from tests.models.common import NAMES, load, open_family, picture, references, sample
@@ -27,7 +28,7 @@ def capture(family, **options):
     hook = family.transformer.register_forward_hook(
         lambda module, args, kwargs, output: calls.append((kwargs, output[0])), with_kwargs=True
     )
-    family.sample("ohwx_char person, smiling", seed=3, steps=2, **options)
+    family.sample(Allowed("ohwx_char person, smiling"), seed=3, steps=2, **options)
     hook.remove()
     return calls[0]
 
@@ -36,7 +37,7 @@ def test_predict_is_the_transformer_call_of_one_sampling_step(family):
     given = [picture(5, 96, 64), picture(6)] if family.name == "qwen_edit" else []
     size = {"width": 96, "height": 64}
     inputs, output = capture(family, references=given, guidance=1.0, **size)
-    encoded = family.encode(text="ohwx_char person, smiling", references=given)
+    encoded = family.encode(text=Allowed("ohwx_char person, smiling"), references=given)
     batch = collate([encoded | Encoded(grid=torch.tensor([4, 6]))])
     noisy = inputs["hidden_states"][:, :24]
     velocity = family.predict(noisy, inputs["timestep"], batch)
@@ -48,7 +49,10 @@ def test_predict_is_the_transformer_call_of_one_sampling_step(family):
 
 def test_a_padded_batch_predicts_what_each_sample_would_alone(family):
     texts = ["a person", "a person in a forest, smiling, half-left view"]
-    parts = [family.encode(image=picture(i), text=t, references=references(family.name)) for i, t in enumerate(texts)]
+    parts = [
+        family.encode(image=picture(i), text=Allowed(t), references=references(family.name))
+        for i, t in enumerate(texts)
+    ]
     batch = collate(parts)
     noisy = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(0))
     times = torch.tensor([0.3, 0.8])
@@ -68,7 +72,7 @@ def test_latents_decode_through_the_pipeline_and_are_deterministic(family):
 
 
 def test_encode_gives_only_what_was_asked(family):
-    parts = family.encode(text="a person", references=references(family.name)).tensors()
+    parts = family.encode(text=Allowed("a person"), references=references(family.name)).tensors()
     pictures = {"reference", "reference_grid"} if family.references else set()
     beside = {"pooled"} if family.name == "flux" else {"text_mask"}
     assert parts.keys() == {"text"} | beside | pictures
@@ -82,21 +86,21 @@ def test_sampling_is_a_function_of_the_seed(family):
 
 def test_the_editors_instruction_is_encoded_with_its_references(tiny_qwen_edit):
     editor = load(tiny_qwen_edit, "qwen_edit")
-    one = editor.encode(text="a person", references=[picture(1)])
-    two = editor.encode(text="a person", references=[picture(1), picture(2)])
+    one = editor.encode(text=Allowed("a person"), references=[picture(1)])
+    two = editor.encode(text=Allowed("a person"), references=[picture(1), picture(2)])
     assert len(two.text) > len(one.text) and two.reference_grid.tolist() == [[4, 4], [4, 4]]
 
 
 def test_references_where_they_do_not_belong(tiny_flux, tiny_qwen_image):
     for family in (load(tiny_flux, "flux"), load(tiny_qwen_image, "qwen_image")):
         with pytest.raises(ValueError, match="takes no reference pictures and 1 were given"):
-            family.sample("a person", seed=0, steps=1, references=[picture()])
+            family.sample(Allowed("a person"), seed=0, steps=1, references=[picture()])
         with pytest.raises(ValueError, match="takes no reference"):
-            family.encode(text="a person", references=[picture()])
+            family.encode(text=Allowed("a person"), references=[picture()])
 
 
 def test_one_batch_is_one_size(family):
-    parts = family.encode(image=picture(), text="x", references=references(family.name))
+    parts = family.encode(image=picture(), text=Allowed("x"), references=references(family.name))
     batch = collate([parts]) | Batch(grid=torch.tensor([[4, 4], [2, 8]]))
     with pytest.raises(ValueError, match="different sizes"):
         family.predict(batch.latents, torch.tensor([0.5]), batch)
@@ -105,24 +109,24 @@ def test_one_batch_is_one_size(family):
 def test_encode_then_free_then_train_and_preview(family):
     """What a small card does, part by part, ends in the same pictures and velocities as having everything at once."""
     given = references(family.name)
-    drawn = family.sample("a person", seed=1, steps=2, guidance=2.0, references=given)
-    whole = family.encode(image=picture(), text="a person", references=given)
+    drawn = family.sample(Allowed("a person"), seed=1, steps=2, guidance=2.0, references=given)
+    whole = family.encode(image=picture(), text=Allowed("a person"), references=given)
     turns = FAMILIES[family.name].load(family.source, device="cpu", transformer=False)
     with pytest.raises(RuntimeError, match="without its transformer; call load_transformer"):
         turns.transformer  # noqa: B018
-    parts = turns.encode(image=picture(), text="a person", references=given)
-    conditions = turns.conditions("a person", references=given)
+    parts = turns.encode(image=picture(), text=Allowed("a person"), references=given)
+    conditions = turns.conditions(Allowed("a person"), references=given)
     assert same(parts, whole)
     encoders = [weakref.ref(getattr(turns.pipeline, name)) for name in turns.encoders]
     for _ in range(2):
         turns.free_encoders()
         turns.load_transformer()
     assert not any(encoder() for encoder in encoders) and turns.pipeline.vae is not None
-    again = turns.sample("not read", seed=1, steps=2, guidance=2.0, references=given, conditions=conditions)
+    again = turns.sample(Allowed("not read"), seed=1, steps=2, guidance=2.0, references=given, conditions=conditions)
     assert np.array_equal(again, drawn)
     for call in (
-        lambda: turns.encode(text="a person", references=given),
-        lambda: turns.sample("a person", seed=1, steps=1, references=given),
+        lambda: turns.encode(text=Allowed("a person"), references=given),
+        lambda: turns.sample(Allowed("a person"), seed=1, steps=1, references=given),
     ):
         with pytest.raises(RuntimeError, match="text encoders were freed; give conditions="):
             call()
@@ -133,9 +137,9 @@ def test_encode_then_free_then_train_and_preview(family):
 
 def test_guidance_off_needs_no_negative_conditions(tiny_qwen_edit):
     editor = load(tiny_qwen_edit, "qwen_edit")
-    encoded = editor.encode(text="a person", references=[picture(5)])
-    one = editor.sample("x", seed=1, steps=2, guidance=1.0, references=[picture(5)], conditions=encoded)
-    other = editor.sample("a person", seed=1, steps=2, guidance=1.0, references=[picture(5)])
+    encoded = editor.encode(text=Allowed("a person"), references=[picture(5)])
+    one = editor.sample(Allowed("x"), seed=1, steps=2, guidance=1.0, references=[picture(5)], conditions=encoded)
+    other = editor.sample(Allowed("a person"), seed=1, steps=2, guidance=1.0, references=[picture(5)])
     assert np.array_equal(one, other)
 
 
@@ -159,7 +163,7 @@ def test_lower_precisions_sample_and_train(precision, family):
     assert kind in {type(module).__name__ for module in large.modules()}
     assert type(blocks[0].attn.to_q).__name__ == kind and type(small.transformer.proj_out).__name__ == "Linear"
     lora.attach(small, 4, 4, "attention", seed=0)
-    parts = small.encode(image=picture(), text="a person", references=references(small.name))
+    parts = small.encode(image=picture(), text=Allowed("a person"), references=references(small.name))
     batch = collate([parts])
     small.predict(batch.latents, torch.tensor([0.5]), batch).square().mean().backward()
     assert all(p.dtype == torch.float32 and p.grad.isfinite().all() for p in lora.trainable(small))

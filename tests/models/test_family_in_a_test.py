@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from transformers import Qwen3Config, Qwen3Model
 
 from flenlib import params
+from flenlib.content import Allowed
 from flenlib.draw.generator import open_generator
 from flenlib.draw.pictures import make
 from flenlib.export import kohya
@@ -39,7 +40,7 @@ from flenlib.train.loop import train
 from flenlib.train.watch import Preview
 from flenlib.wheel import generate
 from tests.models.common import picture
-from tests.train.common import bits, draw
+from tests.train.common import CHARACTER, bits, draw
 
 ATTENTION = tuple(f"attention.to_{name}" for name in ("q", "k", "v", "out.0"))
 
@@ -95,8 +96,7 @@ class ZImage(Family):
     def text_settings(self, references):
         return {"length": 512}
 
-    @torch.no_grad()
-    def encode(self, *, image=None, text=None, references=()):
+    def _encode(self, image, text, references):
         parts = {}
         if image is not None:
             width, height = (side // self.multiple * self.multiple for side in image.size)
@@ -182,7 +182,7 @@ def trained(folder, tmp_path_factory):
     """(what a training in one go made, its samples)."""
     samples, out = draw(tmp_path_factory.mktemp("pictures"), 4), tmp_path_factory.mktemp("unbroken") / "lora"
     generator = open_generator(params.Models(generator=str(folder), precision="fp32", device="cpu"), transformer=False)
-    previews = [Preview("photo of ohwx person", 3, steps=2)]
+    previews = [Preview(Allowed("photo of ohwx person"), 3, CHARACTER, steps=2)]
     return train(generator.family, samples[1:], SETTINGS, out, held_out=samples[:1], previews=previews), samples[1:]
 
 
@@ -233,8 +233,8 @@ def test_it_is_exported_under_kohyas_names(trained, tmp_path):
 def test_it_samples_over_a_picture_and_within_a_mask(models):
     family, before, mask = open_generator(models).family, picture(3), Image.new("L", (64, 64))
     mask.paste(255, (32, 0, 64, 64))
-    over = family.sample("a person", seed=1, steps=4, start=Start(before, 0.5))
-    within = np.asarray(family.sample("a person", seed=1, steps=4, start=Start(before, 1.0, mask)))
+    over = family.sample(Allowed("a person"), seed=1, steps=4, start=Start(before, 0.5))
+    within = np.asarray(family.sample(Allowed("a person"), seed=1, steps=4, start=Start(before, 1.0, mask)))
     assert over.size == (64, 64)
     assert np.array_equal(within[:, :32], np.asarray(before)[:, :32]) and not np.array_equal(within, before)
 
@@ -244,4 +244,4 @@ def test_lower_precisions_load_and_draw(folder):
         family = ZImage.load(folder, precision=precision, device="cpu")
         assert type(family.transformer.layers[0].attention.to_q).__name__ != "Linear"
         assert type(family.transformer.all_x_embedder["2-1"]).__name__ == "Linear"
-        assert family.sample("a person", seed=1, steps=1).size == (64, 64)
+        assert family.sample(Allowed("a person"), seed=1, steps=1).size == (64, 64)

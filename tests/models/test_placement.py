@@ -8,6 +8,7 @@ import torch
 from bitsandbytes.autograd._functions import MatMul8bitLt
 from diffusers.hooks.group_offloading import ModuleGroup
 
+from flenlib.content import Allowed
 from flenlib.models import lora, placement
 from flenlib.models.batch import collate
 from flenlib.models.quantise import kept, quantise, quantised
@@ -141,7 +142,7 @@ def gradients(family, kind="lora"):
     for parameter in lora.trainable(family):
         parameter.data += torch.randn(parameter.shape, generator=generator) * 0.1
     family.transformer.enable_gradient_checkpointing()
-    parts = family.encode(image=picture(), text="a person", references=references(family.name))
+    parts = family.encode(image=picture(), text=Allowed("a person"), references=references(family.name))
     batch = collate([parts])
     noisy = torch.randn(batch.latents.shape, generator=generator)
     for _ in range(2):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from flenlib.content import Allowed
 from flenlib.models import lora
 from flenlib.models.batch import collate
 from flenlib.models.start import Start
@@ -23,7 +24,7 @@ def pixels(image):
 
 
 def drawn(family, **how):
-    return pixels(family.sample("a person", seed=1, steps=STEPS, **how))
+    return pixels(family.sample(Allowed("a person"), seed=1, steps=STEPS, **how))
 
 
 def test_strength_says_how_much_of_a_picture_is_drawn_anew(family):
@@ -44,11 +45,11 @@ def test_what_a_mask_leaves_black_stays_bit_by_bit(family):
 
 
 def test_a_picture_of_any_size_comes_back_at_its_size(family):
-    assert family.sample("x", seed=1, steps=2, start=Start(picture(3, 75, 70), 0.5)).size == (75, 70)
+    assert family.sample(Allowed("x"), seed=1, steps=2, start=Start(picture(3, 75, 70), 0.5)).size == (75, 70)
 
 
 def test_a_lora_and_encoded_conditions_draw_over_a_picture_too(family):
-    start, conditions = Start(picture(3), 0.5), family.conditions("a person")
+    start, conditions = Start(picture(3), 0.5), family.conditions(Allowed("a person"))
     base = drawn(family, start=start)
     assert np.array_equal(drawn(family, start=start, conditions=conditions), base)
     lora.attach(family, 4, 4, "attention", seed=0)
@@ -68,7 +69,7 @@ def test_what_is_not_supported_is_refused_in_one_sentence(family):
 def test_an_editor_takes_references_or_a_start(tiny_qwen_edit):
     editor = load(tiny_qwen_edit, "qwen_edit")
     with pytest.raises(ValueError, match="from references or from a start picture"):
-        editor.sample("x", seed=1, steps=1, references=[picture()], start=Start(picture()))
+        editor.sample(Allowed("x"), seed=1, steps=1, references=[picture()], start=Start(picture()))
 
 
 def test_the_editor_without_references_is_qwen_image(tiny_qwen_edit):
@@ -84,8 +85,8 @@ def test_the_editor_without_references_is_qwen_image(tiny_qwen_edit):
         generator=torch.Generator("cpu").manual_seed(1),
     ).images[0]  # fmt: skip
     assert np.array_equal(drawn(editor), pixels(expected))
-    assert editor.encode(text="a person").reference is None
-    batch = collate([editor.encode(image=picture(), text="a person")])
+    assert editor.encode(text=Allowed("a person")).reference is None
+    batch = collate([editor.encode(image=picture(), text=Allowed("a person"))])
     assert editor.predict(batch.latents, torch.tensor([0.5]), batch).shape == batch.latents.shape
-    conditions = editor.conditions("a person")
+    conditions = editor.conditions(Allowed("a person"))
     assert np.array_equal(drawn(editor, conditions=conditions), drawn(editor))

@@ -14,6 +14,7 @@ import yaml
 
 from flenlib import params
 from flenlib.dataset import triplets
+from flenlib.dataset.images import read_provenance
 from flenlib.dataset.journal import Journal
 from flenlib.dataset.records import Dataset, lineage
 from flenlib.draw.routes import open_routes
@@ -124,6 +125,16 @@ def test_the_second_wheel_turns(iteration):
     later = open_iteration(values.character, "v2")
     uses = open_routes(later, params.check("models", {"editor_loras": ["adopted"]})).uses
     assert [use.path for use in uses] == [project.editor_lora]
+
+
+def test_every_picture_the_kit_made_says_what_made_it_and_of_whom_it_is(iteration):
+    """Previews, scored and tried pictures, model cards and compared edits too."""
+    project, _, _ = iteration
+    made = {p: read_provenance(p) for where in ("data", "outputs") for p in (project.root / where).rglob("*.png")}
+    folders = {p.parent.name for p in made}
+    assert {"v1", "tries", "samples", "scored", "card_v1", "card_base", "ours"} <= folders
+    wanted = {"character": "tester", "character_kind": "fictional", "consent": ""}
+    assert [p for p, facts in made.items() if not facts.get("made_by") or not wanted.items() <= facts.items()] == []
 
 
 def test_no_table_is_cut_and_no_output_is_red(iteration):

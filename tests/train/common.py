@@ -6,8 +6,12 @@ import numpy as np
 from PIL import Image
 from safetensors.torch import load_file
 
+from flenlib.content import Allowed
 from flenlib.models.families.flux import Flux
+from flenlib.params import Character
 from flenlib.train.cache import Sample
+
+CHARACTER = Character(name="tester", trigger="ohwx", kind="fictional", age="adult")
 
 
 def open_flux(folder, **options):
@@ -25,7 +29,7 @@ def draw(folder, count=5, sizes=((64, 64),), kinds=("",)):
     """Write pictures of random colours, and return them as samples of these sizes and kinds in turn."""
     return [
         Sample(
-            picture(folder / f"{n}.png", n, sizes[n % len(sizes)]), f"photo of ohwx person, number {n}",
+            picture(folder / f"{n}.png", n, sizes[n % len(sizes)]), Allowed(f"photo of ohwx person, number {n}"),
             repeats=1 + n % 2, kind=kinds[n % len(kinds)],
         )
         for n in range(count)

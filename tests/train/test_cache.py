@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from flenlib.content import Allowed
 from flenlib.models.families.flux import Flux
 from flenlib.models.families.qwen_edit import QwenEdit
 from flenlib.params import Train
@@ -25,7 +26,7 @@ def picture(path, seed, size=(64, 64)):
 
 
 def of(path):
-    return Sample(path, "photo")
+    return Sample(path, Allowed("photo"))
 
 
 def test_the_key_is_the_content_not_the_name(family, tmp_path):
@@ -35,14 +36,18 @@ def test_the_key_is_the_content_not_the_name(family, tmp_path):
     assert store.image(of(picture(tmp_path / "b.png", 2))) != first
     assert store.image(of(picture(tmp_path / "a.png", 3))) != first, "a picture changed under its name is encoded anew"
     assert store.image(of(tmp_path / "copy.png"), 32) != first
-    assert store.text("photo of ohwx person") == store.text("photo of ohwx person") != store.text("photo of a person")
+    assert (
+        store.text(Allowed("photo of ohwx person"))
+        == store.text(Allowed("photo of ohwx person"))
+        != store.text(Allowed("photo of a person"))
+    )
 
 
 def test_what_is_cached_is_what_is_encoded(family, tmp_path):
     store = Cache(tmp_path / "cache", family)
     path = picture(tmp_path / "a.png", 1)
-    parts = (read(store.image(of(path))) | read(store.text("photo"))).tensors()
-    fresh = family.encode(image=Image.open(path).convert("RGB"), text="photo").tensors()
+    parts = (read(store.image(of(path))) | read(store.text(Allowed("photo")))).tensors()
+    fresh = family.encode(image=Image.open(path).convert("RGB"), text=Allowed("photo")).tensors()
     assert parts.keys() == fresh.keys()
     assert all(torch.equal(parts[name], fresh[name]) for name in parts)
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").rglob("*.safetensors")}
@@ -65,7 +70,7 @@ def test_other_weights_are_another_cache(family, tmp_path):
 
 def test_every_picture_keeps_its_own_caption_when_shuffled(family, tmp_path):
     """The trap of caching by dataloader step: latents of one picture meet the caption of another."""
-    samples = [Sample(picture(tmp_path / f"{n}.png", n), f"picture number {n}") for n in range(7)]
+    samples = [Sample(picture(tmp_path / f"{n}.png", n), Allowed(f"picture number {n}")) for n in range(7)]
     store = Cache(tmp_path / "cache", family)
     want = {}
     for sample in samples:
@@ -85,7 +90,7 @@ def test_every_picture_keeps_its_own_caption_when_shuffled(family, tmp_path):
 
 def test_dropout_takes_the_words_and_keeps_the_picture(family, tmp_path):
     store = Cache(tmp_path / "cache", family)
-    sample = Sample(picture(tmp_path / "a.png", 1), "photo of ohwx person")
+    sample = Sample(picture(tmp_path / "a.png", 1), Allowed("photo of ohwx person"))
     made = Feed(store, [sample], Train(caption_dropout=1.0), lambda done: None)
     batch = made.batch(0, flow.generator(0))
     assert torch.equal(batch.text[0], family.encode(text=family.caption_empty).text)
@@ -95,8 +100,11 @@ def test_an_editor_learns_with_its_references(tiny_qwen_edit, tmp_path):
     family = QwenEdit.load(tiny_qwen_edit, precision="fp32", offload="none", device="cpu")
     store = Cache(tmp_path / "cache", family)
     one, two = picture(tmp_path / "a.png", 1), picture(tmp_path / "b.png", 2)
-    assert store.text("make it smile", [one]) != store.text("make it smile", [two])
-    samples = [Sample(one, "smile", references=(two,)), Sample(two, "make it smile, please", references=(one,))]
+    assert store.text(Allowed("make it smile"), [one]) != store.text(Allowed("make it smile"), [two])
+    samples = [
+        Sample(one, Allowed("smile"), references=(two,)),
+        Sample(two, Allowed("make it smile, please"), references=(one,)),
+    ]
     made = Feed(store, samples, Train(batch_size=2, caption_dropout=0.0), lambda done: None)
     batch = made.batch(0, flow.generator(0))
     assert len(batch.latents) == len(batch.reference) == len(batch.text) == 2
@@ -118,10 +126,10 @@ def test_an_edited_picture_lies_on_its_reference_whatever_their_shape(tiny_qwen_
     family = QwenEdit.load(tiny_qwen_edit, precision="fp32", offload="none", device="cpu")
     assert family.reference_area == family.resolution**2
     store, path = Cache(tmp_path / "cache", family), picture(tmp_path / "a.png", 1, (96, 288))
-    same = Sample(path, "keep it", references=(path,))
+    same = Sample(path, Allowed("keep it"), references=(path,))
     parts = read(store.image(same)) | read(store.text(same.caption, same.references))
     assert torch.equal(parts.latents, parts.reference) and parts.grid.tolist() == parts.reference_grid[0].tolist()
-    drawn = family.sample("keep it", seed=1, steps=1, guidance=1.0, references=(Image.open(path),))
+    drawn = family.sample(Allowed("keep it"), seed=1, steps=1, guidance=1.0, references=(Image.open(path),))
     assert drawn.size == tuple(16 * side for side in reversed(parts.grid.tolist()))
     assert family.fitted(Image.new("RGB", (768, 1024)), 1024, True).size == (896, 1184)
 
@@ -129,16 +137,16 @@ def test_an_edited_picture_lies_on_its_reference_whatever_their_shape(tiny_qwen_
 def test_a_text_is_encoded_anew_when_the_template_or_a_size_changes(family, tiny_qwen_edit, tmp_path):
     editor = QwenEdit.load(tiny_qwen_edit, precision="fp32", offload="none", device="cpu")
     references, store = [picture(tmp_path / "a.png", 1)], Cache(tmp_path / "cache", editor)
-    seen = {store.text("smile", references)}
+    seen = {store.text(Allowed("smile"), references)}
     editor.reference_area //= 4
-    seen.add(store.text("smile", references))
+    seen.add(store.text(Allowed("smile"), references))
     editor.pipeline.prompt_template_encode = editor.pipeline.prompt_template_encode.replace("user", "person")
-    seen.add(store.text("smile", references))
+    seen.add(store.text(Allowed("smile"), references))
     assert len(seen) == 3
     store = Cache(tmp_path / "cache", family)
-    before, length = store.text("photo"), family.text_length
+    before, length = store.text(Allowed("photo")), family.text_length
     family.text_length = length // 2
     try:
-        assert store.text("photo") != before
+        assert store.text(Allowed("photo")) != before
     finally:
         family.text_length = length

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
+from flenlib.content import Allowed
 from flenlib.params import Train
 from flenlib.train import feed, flow
 from flenlib.train.cache import Cache, Sample, read
@@ -28,7 +29,7 @@ def drawn(made, numbers):
 
 def test_several_resolutions_are_drawn_equally_often_and_small_pictures_are_not_enlarged(family, tmp_path):
     large, small = picture(tmp_path / "large.png", 1, (128, 128)), picture(tmp_path / "small.png", 2, (64, 64))
-    samples = [Sample(large, "a", repeats=2), Sample(small, "b", repeats=2)]
+    samples = [Sample(large, Allowed("a"), repeats=2), Sample(small, Allowed("b"), repeats=2)]
     made = make(family, tmp_path, samples, resolution=[32, 64, 128], batch_size=1)
     grids = [tuple(batch.grid[0].tolist()) for batch in drawn(made, range(12))]
     assert Counter(grids) == {(2, 2): 2 + 4, (4, 4): 2 + 2, (8, 8): 2}
@@ -54,7 +55,7 @@ def test_mirrored_pictures_only_when_asked(family, tmp_path):
 
 
 def test_an_edit_is_not_mirrored_without_its_reference(family, tmp_path):
-    sample = Sample(picture(tmp_path / "a.png", 1), "smile", references=(picture(tmp_path / "b.png", 2),))
+    sample = Sample(picture(tmp_path / "a.png", 1), Allowed("smile"), references=(picture(tmp_path / "b.png", 2),))
     with pytest.raises(ValueError, match=r"flip mirrors .*a\.png and not the reference pictures"):
         make(family, tmp_path, [sample], flip=True)
 
@@ -80,7 +81,7 @@ def test_a_changed_caption_encodes_only_itself(family, tmp_path):
     samples = draw(tmp_path / "pictures", 4)
     make(family, tmp_path, samples)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")}
-    samples[2] = Sample(samples[2].image, "another caption", samples[2].repeats)
+    samples[2] = Sample(samples[2].image, Allowed("another caption"), samples[2].repeats)
     make(family, tmp_path, samples)
     after = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")}
     new = after.keys() - before.keys()
@@ -103,6 +104,6 @@ def test_a_cache_written_by_another_autoencoder_is_not_used(tiny_flux, tmp_path)
 def test_weights_reach_the_batch_only_where_they_differ(family, tmp_path):
     samples = draw(tmp_path / "pictures", 2)
     assert "weight" not in drawn(make(family, tmp_path, samples), [0])[0]
-    prior = Sample(samples[0].image, "photo of a person", weight=0.5, kind="prior")
+    prior = Sample(samples[0].image, Allowed("photo of a person"), weight=0.5, kind="prior")
     weights = [w for b in drawn(make(family, tmp_path, [*samples, prior], batch_size=4), [0]) for w in b.weight]
     assert sorted(map(float, weights)) == [0.5, 1.0, 1.0, 1.0]

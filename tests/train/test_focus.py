@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from flenlib.content import Allowed
 from flenlib.params import Train
 from flenlib.train import flow, focus
 from flenlib.train.cache import Cache, Sample
@@ -62,7 +63,7 @@ def test_a_mask_is_cropped_and_mirrored_as_its_picture(family, tmp_path):
     mask = np.zeros((192, 64, 3), np.uint8)
     mask[:96, :32] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    sample = Sample(path, "photo", mask=tmp_path / "mask.png")
+    sample = Sample(path, Allowed("photo"), mask=tmp_path / "mask.png")
     settings = Train(focus="mask", unfocused=0.0, flip=True, caption_dropout=0, batch_size=1)
     made = Feed(Cache(tmp_path / "cache", family), [sample], settings, lambda done: None)
     batches = [made.batch(number, flow.generator(number)) for number in range(2)]
@@ -74,6 +75,6 @@ def test_a_mask_is_cropped_and_mirrored_as_its_picture(family, tmp_path):
 
 
 def test_a_mask_of_another_size_is_refused(family, tmp_path):
-    sample = Sample(picture(tmp_path / "a.png", 1), "photo", mask=picture(tmp_path / "mask.png", 2, (32, 32)))
+    sample = Sample(picture(tmp_path / "a.png", 1), Allowed("photo"), mask=picture(tmp_path / "mask.png", 2, (32, 32)))
     with pytest.raises(ValueError, match=r"mask\.png is \(32, 32\) pixels and its picture .*a\.png \(64, 64\)"):
         Cache(tmp_path / "cache", family).focus(sample, "mask")

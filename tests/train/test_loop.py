@@ -11,19 +11,20 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file
 
+from flenlib.content import Allowed
 from flenlib.models import lora
 from flenlib.models.families.flux import Flux
 from flenlib.models.families.qwen_edit import QwenEdit
 from flenlib.params import Train
 from flenlib.train import checkpoints, loop, optimizers
 from flenlib.train.loop import Preview, Sample, train
-from tests.train.common import bits, draw, open_flux
+from tests.train.common import CHARACTER, bits, draw, open_flux
 
 SETTINGS = Train(
     steps=8, batch_size=2, accumulate=2, rank=2, alpha=4, warmup=2, schedule="cosine", learning_rate=1e-2, ema=0.9,
     caption_dropout=0.3, checkpoint_every=3, sample_every=4,
 )  # fmt: skip
-PREVIEWS = [Preview("photo of ohwx person", seed=3, steps=1)]
+PREVIEWS = [Preview(Allowed("photo of ohwx person"), 3, CHARACTER, steps=1)]
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +75,12 @@ def test_stopped_and_resumed_equals_unbroken(unbroken, tiny_flux, tmp_path, stop
 def test_one_family_object_serves_many_runs(tiny_flux, tmp_path, precision, optimizer):
     samples, settings = draw(tmp_path / "pictures"), SETTINGS.model_copy(update={"optimizer": optimizer, "rank": 64})
     family = Flux.load(tiny_flux, precision=precision, offload="none", device="cpu")
-    before = family.sample("photo", seed=1, steps=1).tobytes()
+    before = family.sample(Allowed("photo"), seed=1, steps=1).tobytes()
     whole = train(family, samples, settings, tmp_path / "whole")
     train(family, samples, settings, tmp_path / "parts", stop_after=5)
     assert bits(train(family, samples, settings, tmp_path / "parts").lora) == bits(whole.lora)
     assert np.isfinite(whole.log["loss"]).all()
-    assert family.sample("photo", seed=1, steps=1).tobytes() == before, "the base model is left as it was"
+    assert family.sample(Allowed("photo"), seed=1, steps=1).tobytes() == before, "the base model is left as it was"
 
 
 def test_the_average_is_in_the_place_of_the_weights_only_when_something_looks(tiny_flux, tmp_path, monkeypatch):
@@ -100,10 +101,11 @@ import json, os, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(int(sys.argv[4]))
+from flenlib.content import Allowed
 from flenlib.models.families.flux import Flux
 from flenlib.params import Train
 from flenlib.train.loop import Sample, train
-samples = [Sample(Path(path), caption, repeats) for path, caption, repeats in json.loads(sys.argv[2])]
+samples = [Sample(Path(path), Allowed(caption), repeats) for path, caption, repeats in json.loads(sys.argv[2])]
 family = Flux.load(sys.argv[1], precision="fp32", offload="none", device="cpu")
 def tell(kind, facts):
     print(kind, facts.get("step"), flush=True)
@@ -198,7 +200,7 @@ def test_training_lowers_the_loss(tiny_flux, tmp_path):
 def test_the_same_loop_trains_an_editor(tiny_qwen_edit, tmp_path):
     pictures = draw(tmp_path / "pictures", 3)
     samples = [
-        Sample(target.image, f"make it number {n}", references=(pictures[(n + 1) % 3].image,))
+        Sample(target.image, Allowed(f"make it number {n}"), references=(pictures[(n + 1) % 3].image,))
         for n, target in enumerate(pictures)
     ]
     settings = Train(
@@ -207,7 +209,9 @@ def test_the_same_loop_trains_an_editor(tiny_qwen_edit, tmp_path):
 
     def run(folder, stop=None):
         family = QwenEdit.load(tiny_qwen_edit, precision="fp32", offload="none", device="cpu")
-        previews = [Preview("make it red", seed=1, references=(pictures[0].image,), steps=1, guidance=1.0)]
+        previews = [
+            Preview(Allowed("make it red"), 1, CHARACTER, references=(pictures[0].image,), steps=1, guidance=1.0)
+        ]
         return train(family, samples, settings, folder, previews=previews, stop_after=stop)
 
     whole = run(tmp_path / "whole")
@@ -224,9 +228,9 @@ def test_two_processes_cannot_train_in_one_folder(unbroken, tiny_flux):
 def test_a_trained_lora_is_read_back_by_diffusers(unbroken, tiny_flux):
     whole, _, _ = unbroken
     family = open_flux(tiny_flux)
-    before = family.sample("photo", seed=1, steps=1).tobytes()
+    before = family.sample(Allowed("photo"), seed=1, steps=1).tobytes()
     lora.stack(family, [(whole.lora, 1.0)])
-    assert family.sample("photo", seed=1, steps=1).tobytes() != before
+    assert family.sample(Allowed("photo"), seed=1, steps=1).tobytes() != before
     assert lora.header(whole.lora)["modelspec.title"] == "lora"
     assert json.loads(lora.header(whole.lora)["flenwheel.settings"])["rank"] == SETTINGS.rank
 

@@ -10,17 +10,18 @@ import sys
 import pytest
 import torch
 
+from flenlib.content import Allowed
 from flenlib.params import Train
 from flenlib.train import checkpoints
 from flenlib.train.loop import Preview, train
-from tests.train.common import bits, draw, open_flux
+from tests.train.common import CHARACTER, bits, draw, open_flux
 
 SETTINGS = Train(
     steps=12, batch_size=2, accumulate=2, rank=2, alpha=4, warmup=2, schedule="cosine", learning_rate=1.0,
     optimizer="prodigy", ema=0.9, caption_dropout=0.3, checkpoint_every=3, sample_every=4, validate_every=4,
     resolution=[32, 64], phases=[{"kinds": ["head"], "until": 5}, {"kinds": ["head", "body"]}],
 )  # fmt: skip
-PREVIEWS = [Preview("photo of ohwx person", seed=3, steps=1)]
+PREVIEWS = [Preview(Allowed("photo of ohwx person"), 3, CHARACTER, steps=1)]
 
 RUN = """
 import json, os, signal, sys
@@ -28,10 +29,12 @@ from pathlib import Path
 import torch
 given = json.loads(sys.argv[1])
 torch.set_num_threads(given["threads"])
+from flenlib.content import Allowed
 from flenlib.models.families.flux import Flux
 from flenlib.params import Train
 from flenlib.train import checkpoints
 from flenlib.train.loop import Preview, Sample, train
+from tests.train.common import CHARACTER
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -46,8 +49,8 @@ if given["room"]:
     import resource
     resource.setrlimit(resource.RLIMIT_FSIZE, (given["room"], given["room"]))
 family = Flux.load(given["model"], precision="fp32", device="cpu", transformer=False)
-samples = [Sample(Path(p), caption, repeats, kind=kind) for p, caption, repeats, kind in given["samples"]]
-previews = [Preview("photo of ohwx person", seed=3, steps=1)]
+samples = [Sample(Path(p), Allowed(caption), repeats, kind=kind) for p, caption, repeats, kind in given["samples"]]
+previews = [Preview(Allowed("photo of ohwx person"), 3, CHARACTER, steps=1)]
 watched = {"held_out": samples[:1], "previews": previews}
 train(family, samples[1:], Train(**given["settings"]), given["folder"], on_event=tell, **watched)
 """

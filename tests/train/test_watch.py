@@ -7,7 +7,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from flenlib.dataset.images import open_image
+from flenlib.content import Allowed
+from flenlib.dataset.images import open_image, read_provenance
 from flenlib.measure.face_store import faces_in
 from flenlib.measure.faces import ReferenceSet
 from flenlib.measure.measures import HELD_OUT_FACE_DISTANCE, MEASURES, Measure
@@ -19,10 +20,13 @@ from flenlib.train.cache import Cache
 from flenlib.train.loop import Preview, train
 from flenlib.train.watch import Watch
 from tests.studio import write_raw
-from tests.train.common import draw, open_flux
+from tests.train.common import CHARACTER, draw, open_flux
 
 SETTINGS = Train(steps=4, batch_size=2, rank=4, warmup=0, learning_rate=3e-2, sample_every=2, validate_every=1)
-PREVIEWS = [Preview("photo of ohwx person", seed=3, steps=1), Preview("ohwx person", seed=4, steps=1)]
+PREVIEWS = [
+    Preview(Allowed("photo of ohwx person"), 3, CHARACTER, steps=1),
+    Preview(Allowed("ohwx person"), 4, CHARACTER, steps=1),
+]
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +60,13 @@ def test_the_held_out_loss_is_measured_from_the_start_on_fixed_noise(watched, ti
     assert looks.validation(family) == looks.validation(family) == pytest.approx(values[0], rel=1e-5)
     lora.stack(family, [(result.lora, 1.0)])
     assert looks.validation(family) == pytest.approx(values[4], rel=1e-3)
+
+
+def test_a_preview_says_of_whom_it_is_and_what_drew_it(watched):
+    facts = read_provenance(watched[1] / "samples" / "step_000004_0.png")
+    assert (facts["character"], facts["character_kind"], facts["consent"]) == ("tester", "fictional", "")
+    assert facts["made_by"] == facts["models"]["name"] == "tiny-flux" and facts["step"] == 4
+    assert facts["settings"]["steps"] == 1 and facts["prompt"] == PREVIEWS[0].text
 
 
 def test_tensorboard_has_scalars_and_previews(watched):

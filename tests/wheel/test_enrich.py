@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image, ImageFilter
@@ -52,7 +53,7 @@ def run(project, editor, review=None, **more):
     return enrich.enrich(
         project,
         Dataset.open(project.data("source")),
-        Editor(editor, MODELS),
+        Editor(SimpleNamespace(family=editor), MODELS),
         settings,
         params.check("review_enriched", review or {}),
     )
@@ -155,7 +156,7 @@ def sources(count, held_out=2):
 )
 def test_as_many_edits_are_planned_as_make_fifty_or_it_is_said(count, settings, each, sentence):
     settings, source = params.check("enrich", settings), sources(count)
-    jobs = enrich.plan(None, source, settings, Editor(None, MODELS))
+    jobs = enrich.plan(project, source, settings, Editor(None, MODELS))
     assert len(jobs) == each * (count - 2)
     assert sentence in enrich.plan_sentence(source, settings)
 

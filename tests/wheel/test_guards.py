@@ -105,3 +105,16 @@ def test_own_pictures_too_far_from_a_real_one_do_not_pass(project):
 def test_strict_review_counts_what_earlier_iterations_handed_down(project):
     have = select.training_records(project, params.check("guards", {}))
     assert sorted(r.depth for r in have) == [0] * 4 + [1] * 10 + [3] * 6
+
+
+def test_sources_a_model_drew_are_counted_as_generated(project):
+    source = Dataset.open(project.data("source"))
+    for record in source.images:
+        record.depth, record.kind = 5, "generated"
+    source.save()
+    found = trained(project)
+    assert found.depth == 5 and "source" not in guards.mixture_table(found.samples).index
+    assert {c.name.split(":")[1].split()[0]: c.holds for c in found.criteria if c.name.startswith("guard")}[
+        "real"
+    ] is False
+    assert any("the deepest picture is 5 from a real one" in c.found for c in found.criteria)

@@ -1,6 +1,7 @@
 """Step 1.4's training: what it refuses, and what it does with a folder that holds another run."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,9 @@ def test_a_caption_that_is_empty_or_without_the_trigger_is_not_learnt(tiny_flux,
     for caption, said in (("", "0.png without a caption"), ("photo of somebody", "without the trigger 'ohwx'")):
         wrong = [replace(samples[0], caption=caption), samples[1]]
         with pytest.raises(ValueError, match=said):
-            character.train_character(project, Generator(open_flux(tiny_flux), {}), wrong, SETTINGS, "v1")
+            character.train_character(
+                project, Generator(SimpleNamespace(family=open_flux(tiny_flux)), {}), wrong, SETTINGS, "v1"
+            )
     assert not project.lora("v1").parent.exists()
 
 

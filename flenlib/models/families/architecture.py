@@ -13,6 +13,7 @@ import torch
 from diffusers import DiffusionPipeline, ModelMixin
 from torch import nn
 
+from flenlib.content import Allowed
 from flenlib.words import Role
 
 Inputs = dict[str, Any]
@@ -35,7 +36,7 @@ class Architecture:
     """What ``sample`` takes besides a text, of ``start``, ``mask`` and ``control``, and the pipeline that does it."""
     guidance: ClassVar[float]
     """What its published models are sampled at."""
-    caption_empty: ClassVar[str] = ""
+    caption_empty: ClassVar[Allowed] = Allowed("")
     """What it is given in place of a caption that is dropped, and in place of a negative prompt."""
 
     blocks: ClassVar[tuple[str, ...]]

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, final
 
 import diffusers
 import torch
@@ -20,6 +20,7 @@ from huggingface_hub import errors
 from PIL import Image
 from safetensors import SafetensorError
 
+from flenlib.content import Allowed
 from flenlib.dataset.images import fit
 from flenlib.models import lora, lora_file, placement
 from flenlib.models.batch import Batch, Encoded
@@ -30,8 +31,9 @@ from flenlib.models.start import Start
 class Family(Architecture):
     """One loaded pipeline with five verbs: load, encode, predict, sample, save.
 
-    A subclass fills in its `Architecture`; of the verbs it has encode and predict, and ``_draw``, which samples with a
-    pipeline. ``conditions`` are what ``sample`` takes in place of a text.
+    A subclass fills in its `Architecture`; of the verbs it has predict, ``_encode``, and ``_draw``, which samples with
+    a pipeline. ``conditions`` are what ``sample`` takes in place of a text. Every text is one that `flenlib.content`
+    has allowed; ``encode`` and ``sample`` refuse any other.
     """
 
     def __init__(self, pipeline: Any, source: str, precision: str, offload: str, device: torch.device) -> None:
@@ -100,10 +102,20 @@ class Family(Architecture):
         self.pipeline.register_modules(transformer=model)
         self._place(["transformer"])
 
+    @final
+    @torch.no_grad()
     def encode(
-        self, *, image: Image.Image | None = None, text: str | None = None, references: Sequence[Image.Image] = ()
+        self, *, image: Image.Image | None = None, text: Allowed | None = None, references: Sequence[Image.Image] = ()
     ) -> Encoded:
-        """Encode a picture, a text with its reference pictures, or both, into what ``predict`` reads."""
+        """Encode a picture, a text with its reference pictures, or both, into what ``predict`` reads, on the CPU.
+
+        Raises TypeError for a text the gate has not allowed, ValueError for references this family cannot take, and
+        RuntimeError for a text after ``free_encoders``.
+        """
+        return self._encode(image, None if text is None else allowed(text), references)
+
+    def _encode(self, image: Image.Image | None, text: Allowed | None, references: Sequence[Image.Image]) -> Encoded:
+        """Return what ``encode`` does."""
         raise NotImplementedError
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -113,7 +125,7 @@ class Family(Architecture):
         """
         raise NotImplementedError
 
-    def conditions(self, text: str, references: Sequence[Image.Image] = ()) -> Encoded:
+    def conditions(self, text: Allowed, references: Sequence[Image.Image] = ()) -> Encoded:
         """Encode what ``sample`` needs in place of a text once the text encoders are freed."""
         return self.encode(text=text, references=references)
 
@@ -121,9 +133,10 @@ class Family(Architecture):
         """Return what decides, beside its encoders, what a text is encoded to; ``references`` says if it has any."""
         raise NotImplementedError
 
+    @final
     def sample(
         self,
-        text: str,
+        text: Allowed,
         *,
         seed: int,
         steps: int,
@@ -139,8 +152,10 @@ class Family(Architecture):
 
         ``references`` are what an editor changes. ``conditions`` replace the text, which is then not read. With
         ``start`` it is drawn over a picture, or within a mask; ``control`` is a picture of edges, depth or a pose.
-        Raises ValueError for what this family does not support, RuntimeError for a text after ``free_encoders``.
+        Raises TypeError for a text the gate has not allowed, ValueError for what this family does not support,
+        RuntimeError for a text after ``free_encoders``.
         """
+        allowed(text)
         self._check(references, start, control)
         if start is not None and not start.strength:
             return start.picture
@@ -160,7 +175,7 @@ class Family(Architecture):
     def _draw(
         self,
         pipeline: diffusers.DiffusionPipeline,
-        text: str,
+        text: Allowed,
         guidance: float,
         references: Sequence[Image.Image],
         conditions: Encoded | None,
@@ -240,6 +255,16 @@ class Family(Architecture):
 
     def _place(self, parts: Sequence[str]) -> None:
         placement.place(self.pipeline, parts, type(self), self.precision, self.offload, self.device)
+
+
+def allowed(text: Allowed) -> Allowed:
+    """Return a text that `flenlib.content.allow` has passed. Raises TypeError for any other, without repeating it."""
+    if not isinstance(text, Allowed):
+        raise TypeError(
+            f"a text reaches a model only through the content gate and this one is a {type(text).__name__}; give what "
+            "flenlib.content.allow(character, text) returns"
+        )
+    return text
 
 
 def collect() -> None:

@@ -24,6 +24,7 @@ from PIL import Image
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
+from flenlib.content import Allowed
 from flenlib.models.batch import Batch, Encoded, one_grid
 from flenlib.models.families.architecture import Inputs
 from flenlib.models.families.base import Family
@@ -157,15 +158,11 @@ class Flux(Family):
         """Return what decides, beside its encoders, what a text is encoded to."""
         return {"length": self.text_length}
 
-    @torch.no_grad()
-    def encode(
-        self, *, image: Image.Image | None = None, text: str | None = None, references: Sequence[Image.Image] = ()
-    ) -> Encoded:
+    def _encode(self, image: Image.Image | None, text: Allowed | None, references: Sequence[Image.Image]) -> Encoded:
         """Encode a picture, a text, or both, into what ``predict`` reads: float32 tensors on the CPU.
 
         A picture gives ``latents``, deterministic, and ``grid``; it is encoded at its own size, rounded down to a
-        multiple of 16. A text gives ``text`` and ``pooled``. Raises ValueError for references, which this family cannot
-        take, and RuntimeError for a text after ``free_encoders``.
+        multiple of 16. A text gives ``text`` and ``pooled``.
         """
         _refuse(references)
         parts: dict[str, torch.Tensor] = {}
@@ -206,7 +203,7 @@ class Flux(Family):
     def _draw(
         self,
         pipeline: DiffusionPipeline,
-        text: str,
+        text: Allowed,
         guidance: float,
         references: Sequence[Image.Image],
         conditions: Encoded | None,

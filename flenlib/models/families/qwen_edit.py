@@ -20,6 +20,7 @@ from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import (
 )
 from PIL import Image
 
+from flenlib.content import Allowed
 from flenlib.models.batch import Encoded
 from flenlib.models.families.architecture import Inputs
 from flenlib.models.families.qwen_image import QwenImage
@@ -90,17 +91,14 @@ class QwenEdit(QwenImage):
         """The edit pipeline itself has no call without a picture."""
         return self._of_same_parts(QwenImagePipeline)
 
-    @torch.no_grad()
-    def encode(
-        self, *, image: Image.Image | None = None, text: str | None = None, references: Sequence[Image.Image] = ()
-    ) -> Encoded:
+    def _encode(self, image: Image.Image | None, text: Allowed | None, references: Sequence[Image.Image]) -> Encoded:
         """Encode a target picture, an instruction, references, or all, into what ``predict`` reads, on the CPU.
 
         References give ``reference`` (tokens of all, channels) and ``reference_grid``, resized to the model's reference
-        area; the text encoder sees them with the instruction. All else is as `QwenImage.encode` has it.
+        area; the text encoder sees them with the instruction. All else is as in `QwenImage`.
         """
         if not len(references):
-            return super().encode(image=image, text=text)
+            return super()._encode(image, text, ())
         sizes = [calculate_dimensions(self.reference_area, r.width / r.height) for r in references]
         encoded = [self._latents(r, *size) for r, size in zip(references, sizes, strict=True)]
         parts = {
@@ -110,12 +108,12 @@ class QwenEdit(QwenImage):
         if text is not None:
             self._need_encoders()
             parts |= self._embedded(*self.pipeline.encode_prompt(text, image=self._seen(references)))
-        return super().encode(image=image) | Encoded(**parts)
+        return super()._encode(image, None, ()) | Encoded(**parts)
 
     def _draw(
         self,
         pipeline: DiffusionPipeline,
-        text: str,
+        text: Allowed,
         guidance: float,
         references: Sequence[Image.Image],
         conditions: Encoded | None,

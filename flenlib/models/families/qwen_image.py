@@ -24,6 +24,7 @@ from PIL import Image
 from torch import nn
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+from flenlib.content import Allowed
 from flenlib.models.batch import Batch, Encoded, one_grid
 from flenlib.models.families.architecture import Inputs
 from flenlib.models.families.base import Family
@@ -61,7 +62,7 @@ class QwenImage(Family):
     encoders = ("text_encoder",)
     supports: ClassVar = {"start": QwenImageImg2ImgPipeline, "mask": QwenImageInpaintPipeline}
     guidance = SAMPLING["guidance"]
-    caption_empty = " "  # without a negative prompt the pipelines ignore their guidance
+    caption_empty = Allowed(" ")  # without a negative prompt the pipelines ignore their guidance
     blocks = ("transformer_blocks",)
     # at rank 16 of the published models 23.6 M, 106 M and 147 M parameters
     targets: ClassVar = {
@@ -109,15 +110,11 @@ class QwenImage(Family):
         """The pipeline that encodes a text, and draws, without references."""
         return self.pipeline
 
-    @torch.no_grad()
-    def encode(
-        self, *, image: Image.Image | None = None, text: str | None = None, references: Sequence[Image.Image] = ()
-    ) -> Encoded:
+    def _encode(self, image: Image.Image | None, text: Allowed | None, references: Sequence[Image.Image]) -> Encoded:
         """Encode a picture, a text, or both, into what ``predict`` reads: float32 tensors on the CPU.
 
         A picture gives ``latents`` and ``grid``; it is encoded at its own size, rounded down to a multiple of 16. A
-        text gives ``text`` and ``text_mask``. Raises ValueError for references, which this family cannot take, and
-        RuntimeError for a text after ``free_encoders``.
+        text gives ``text`` and ``text_mask``.
         """
         self._check(references, None, None)
         parts: dict[str, torch.Tensor] = {}
@@ -150,7 +147,7 @@ class QwenImage(Family):
         )[0]
         return velocity[:, : noisy.shape[1]].float()
 
-    def conditions(self, text: str, references: Sequence[Image.Image] = ()) -> Encoded:
+    def conditions(self, text: Allowed, references: Sequence[Image.Image] = ()) -> Encoded:
         """Encode what ``sample`` needs in place of a text: it, and the empty one that guidance leads away from."""
         inputs = self.encode(text=text, references=references)
         negative = self.encode(text=self.caption_empty, references=references)
@@ -164,7 +161,7 @@ class QwenImage(Family):
     def _draw(
         self,
         pipeline: DiffusionPipeline,
-        text: str,
+        text: Allowed,
         guidance: float,
         references: Sequence[Image.Image],
         conditions: Encoded | None,

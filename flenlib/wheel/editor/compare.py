@@ -9,13 +9,14 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
+from flenlib.content import allow
 from flenlib.dataset import triplets
 from flenlib.dataset.prompts import edit_prompt, edits_offered, enrichment_plan
 from flenlib.dataset.records import NOT_MEASURED, Dataset
 from flenlib.dataset.triplets import Triplet
 from flenlib.draw import routes
 from flenlib.draw.editor import Editor, open_editor
-from flenlib.draw.pictures import Job, check_jobs, make, seed_of
+from flenlib.draw.pictures import Job, make, seed_of
 from flenlib.draw.routes import Routes
 from flenlib.measure.identity import references
 from flenlib.measure.measures import EDIT_DONE, FACE_DISTANCE, UNCHANGED, Measure
@@ -82,7 +83,7 @@ def plan(
 
     Triplets that were learnt and those a checkpoint was chosen by are compared by the source's pixels and the
     instruction. A source has fewer than ``edits_per_source`` when no more are left. Raises ValueError when more are
-    asked for than the kinds offer.
+    asked for than the kinds offer, Refused for an instruction that may not be drawn of this character.
     """
     folder, kinds = project.data("corrections"), tuple(settings.kinds)
     known, jobs = set(triplets.keys(folder, pairs)), []
@@ -96,7 +97,8 @@ def plan(
             name = f"{Path(record.filename).stem}__{kind}_{value.replace(' ', '-')}.png"
             seed, options = seed_of(settings.seed, name), editor.recipe(settings) | {"passes": []}
             shown, picture = after(record, kind, value), source.path(record)
-            jobs.append(Job(name, edit_prompt(kind, value), seed, options, record, shown, picture))
+            asked = allow(project.character, edit_prompt(kind, value), "instruction")
+            jobs.append(Job(name, asked, seed, options, record, shown, picture))
     return jobs
 
 
@@ -106,10 +108,10 @@ def draw(
     """Draw every job with every editor into ``outputs/.../editors/<name>/``; finished pictures stay.
 
     A LoRA that another one's page asks for, and that is not there, is printed. Raises ValueError for a LoRA distilled
-    to other steps.
+    to other steps, and Refused for words of a LoRA's that may not be asked, both before a model is loaded.
     """
     drawn: dict[str, list[Path]] = {}
-    check_jobs(project, jobs)
+    planned = {name: [_through(project, way, job) for job in jobs] for name, way in found.items()}
     for name, way in found.items():
         for said in community.check_sampling(way.uses, settings.steps, settings.guidance):
             print(f"{name}: {said}")
@@ -117,15 +119,15 @@ def draw(
         if editor.family.loras:
             lora.unstack(editor.family)
         other, folder = editor.using(way), project.outputs / "editors" / name
-        todo = tqdm([_through(way, job) for job in jobs], desc=f"editing: {name}", unit="edit")
+        todo = tqdm(planned[name], desc=f"editing: {name}", unit="edit")
         drawn[name] = [make(project, folder, job, other) for job in todo]
     return drawn
 
 
-def _through(way: Routes, job: Job) -> Job:
+def _through(project: Project, way: Routes, job: Job) -> Job:
     """Return a job as it is drawn by the LoRAs of an editor."""
     edit, angle = (job.attributes["edit"], job.attributes["edit_value"]), job.attributes.get("angle", "")
-    route = way.recipe(*edit, angle=angle)
+    route = way.recipe(project.character, *edit, angle=angle)
     return replace(job, prompt=route[0]["prompt"], settings={**job.settings, "passes": route})
 
 

@@ -16,6 +16,7 @@ from flenlib.dataset.journal import Decision, in_force
 from flenlib.dataset.prompts import edit_prompt
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.dataset.triplets import Triplet
+from flenlib.draw.pictures import about
 from flenlib.measure.face_store import faces_in
 from flenlib.measure.faces import ReferenceSet
 from flenlib.measure.measures import (
@@ -83,8 +84,8 @@ def by_hand(
             picture = hand.correct(source.path(parent), record.attributes, open_image(enriched.path(record)).width)
             if picture is None:
                 raise ValueError(f"the {hand.name} does not know {parent.filename}; set corrections.hand to 'person'")
-            about = {"parent": parent.sha256, "corrects": record.sha256, "prompt": record.prompt}
-            save_picture(picture, target, {"made_by": hand.name} | about)
+            facts = {"made_by": hand.name, "parent": parent.sha256, "corrects": record.sha256, "prompt": record.prompt}
+            save_picture(picture, target, about(project.character) | facts)
             who, how = hand.name, f"the {hand.name} drew what was asked of this character"
         else:
             continue

@@ -22,7 +22,11 @@ def draw_tries(
     project: Project, source: Dataset, enriched: Dataset, cases: Sequence[ImageRecord], settings: Corrections,
     models: Models, reference: ReferenceSet, hand: Hand | None = None,
 ) -> Dataset:  # fmt: skip
-    """Try the cases again with the editor and the LoRAs that drew the edits; return the tries as a dataset."""
+    """Try the cases again with the editor and the LoRAs that drew the edits; return the tries as a dataset.
+
+    Raises Refused, before a model is loaded, for what may not be asked or learnt, imported pairs among it.
+    """
+    triplets.imported(project, settings)
     editor = open_editor(models, open_routes(project, models))
     drawn = tries.draw(project, source, enriched, cases, editor, settings, reference, hand)
     editor.free()

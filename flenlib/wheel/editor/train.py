@@ -11,13 +11,14 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
+from flenlib.content import allow
 from flenlib.dataset import triplets
 from flenlib.dataset.files import link_or_copy
-from flenlib.dataset.images import contact_sheet, open_image, save_picture
+from flenlib.dataset.images import contact_sheet, open_image, save_picture, sha256
 from flenlib.dataset.records import NOT_MEASURED, Dataset
 from flenlib.dataset.triplets import Triplet
 from flenlib.draw.editor import Editor, open_editor
-from flenlib.draw.pictures import seed_of
+from flenlib.draw.pictures import about, drawn_by, seed_of
 from flenlib.measure.faces import ReferenceSet
 from flenlib.measure.identity import references
 from flenlib.measure.measures import (
@@ -32,8 +33,8 @@ from flenlib.measure.measures import (
     applying,
     of_picture,
 )
-from flenlib.models import lora
-from flenlib.params import Iteration, TrainEditor
+from flenlib.models import lora, registry
+from flenlib.params import Character, Iteration, TrainEditor
 from flenlib.project import Project
 from flenlib.steps import Criterion, Facts, Hand
 from flenlib.train.cache import Sample
@@ -50,10 +51,13 @@ NEARNESS = (FACE_DISTANCE, COLOUR_DIFFERENCE)
 """What `nearness` is made of."""
 
 
-def samples(folder: Path, pairs: Sequence[Triplet], held_out: bool = False) -> list[Sample]:
+def samples(
+    character: Character, folder: Path, pairs: Sequence[Triplet], held_out: bool = False
+) -> list[Sample]:  # fmt: skip
     """Return the triplets as samples: the target is learnt, the instruction its caption, the source its reference.
 
-    Held-out triplets are never among those trained on; ``held_out`` returns them instead.
+    Held-out triplets are never among those trained on; ``held_out`` returns them instead. Raises Refused for an
+    instruction that may not be learnt or drawn of this character.
     """
     made = []
     for pair in pairs:
@@ -61,7 +65,8 @@ def samples(folder: Path, pairs: Sequence[Triplet], held_out: bool = False) -> l
             source, target = pair.paths(folder)
             kind = "good edit" if pair.positive else "correction"
             name = f"{kind}/{pair.iteration}/{target.name}"
-            made.append(Sample(target, pair.edit_prompt, references=(source,), name=name, kind=pair.kind))
+            text = allow(character, pair.edit_prompt, f"instruction of {target.name}")
+            made.append(Sample(target, text, references=(source,), name=name, kind=pair.kind))
     return made
 
 
@@ -78,10 +83,10 @@ def train_editor(
     Dropped captions keep their reference picture. Loss is also measured on the held-out triplets. An ``editor`` loaded
     without its transformer lets its text encoders go while it trains.
     """
-    options = {"held_out": samples(folder, pairs, held_out=True), "on_event": on_event}
-    options |= {"cache_folder": project.outputs / "cache"}
+    learnt, held = (samples(project.character, folder, pairs, held_out=held) for held in (False, True))
+    options = {"held_out": held, "on_event": on_event, "cache_folder": project.outputs / "cache"}
     where = project.outputs / "editor_training"
-    return train_or_set_aside(editor.family, samples(folder, pairs), settings, where, **options)
+    return train_or_set_aside(editor.family, learnt, settings, where, **options)
 
 
 def checkpoints(result: Result) -> dict[int, Path | None]:
@@ -109,13 +114,13 @@ def score(
 
     Parts of the editor that were freed for training are loaded again when there is something to draw.
     """
-    rows, family = [], editor.family
-    held = [pair for pair in pairs if pair.held_out]
-    work = [(step, path, pair) for step, path in checkpoints(result).items() for pair in held]
-    for step, path, pair in tqdm(work, desc="scoring checkpoints", unit="picture"):
+    rows, held = [], [(p, allow(project.character, p.edit_prompt, "instruction")) for p in pairs if p.held_out]
+    work = [(step, path, *each) for step, path in checkpoints(result).items() for each in held]
+    for step, path, pair, text in tqdm(work, desc="scoring checkpoints", unit="picture"):
         source, target = pair.paths(folder)
         drawn = result.lora.parent / "scored" / f"step_{step:06d}_{target.stem}.png"
         if not drawn.is_file():
+            family = editor.family
             if not family.can_encode_text:
                 family.reload()
             family.load_transformer()
@@ -124,9 +129,11 @@ def score(
                 lora.stack(family, wanted)
             seed = seed_of(settings.seed, target.name)
             how: dict[str, Any] = {"steps": settings.sampling_steps, "guidance": settings.guidance}
-            picture = family.sample(pair.edit_prompt, seed=seed, **how, references=(open_image(source),))
-            facts = {"made_by": "editor", "prompt": pair.edit_prompt, "seed": seed, "step": step}
-            save_picture(picture, drawn, facts | {"character": project.character.name})
+            picture = family.sample(text, seed=seed, **how, references=(open_image(source),))
+            models = drawn_by(registry.model_facts(family))
+            facts = {"made_by": models["name"], "prompt": text, "seed": seed, "settings": how, "models": models}
+            facts |= {"parent": sha256(source), "step": step}
+            save_picture(picture, drawn, about(project.character) | facts)
         facts = {"step": step, "source": source.name, "target": target.name, "path": str(drawn)}
         seen = see(pair, source, drawn, reference, hand, target=open_image(target))
         rows.append(facts | of_picture(seen, measures))

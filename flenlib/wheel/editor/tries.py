@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.draw.editor import Editor
-from flenlib.draw.pictures import Job, check_jobs, keep_planned, make, put_record, seed_of
+from flenlib.draw.pictures import Job, keep_planned, make, put_record, seed_of
 from flenlib.measure.faces import ReferenceSet
 from flenlib.measure.identity import KEPT, verdict
 from flenlib.measure.measures import FACE_DISTANCE
@@ -28,11 +28,17 @@ IMPROVED = (
 
 
 def jobs(
-    source: Dataset, enriched: Dataset, cases: Sequence[ImageRecord], settings: Corrections, editor: Editor
+    project: Project,
+    source: Dataset,
+    enriched: Dataset,
+    cases: Sequence[ImageRecord],
+    settings: Corrections,
+    editor: Editor,
 ) -> list[Job]:
     """Return the tries of every case: a reviewer's prompt, or the improved ones in turn, each at its own seed.
 
-    They go through the editor's LoRAs; a reviewer's prompt is asked as it was written.
+    They go through the editor's LoRAs; a reviewer's prompt is asked as it was written. Raises Refused, before a model
+    is loaded, for one that may not be drawn of this character.
     """
     recipe, decided, planned = editor.recipe(settings), decisions_on(enriched), []
     for record in cases:
@@ -42,8 +48,9 @@ def jobs(
         for number in range(settings.tries):
             name = f"{Path(record.filename).stem}__{number}.png"
             seed, prompt = seed_of(settings.seed, record.filename, number), prompts[number % len(prompts)]
-            how = recipe | {"passes": editor.routes.recipe(*edit, prompt)}
-            planned.append(Job(name, prompt, seed, how, parent, record.attributes, source.path(parent)))
+            route = editor.routes.recipe(project.character, *edit, prompt)
+            how = recipe | {"passes": route}
+            planned.append(Job(name, route[0]["prompt"], seed, how, parent, record.attributes, source.path(parent)))
     return planned
 
 
@@ -62,7 +69,7 @@ def draw(
     The editor's routes are step 1.2's, so that an adopted editor tries again with what it drew with.
     """
     tries = Dataset.open(project.data("corrections") / "tries", create=True)
-    planned = check_jobs(project, jobs(source, enriched, cases, settings, editor))
+    planned = jobs(project, source, enriched, cases, settings, editor)
     keep_planned(tries, planned)
     for job in tqdm(planned, desc="trying again", unit="picture"):
         path = make(project, tries.folder, job, editor)

@@ -11,10 +11,12 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
+from flenlib.content import allow
 from flenlib.dataset import layouts, triplets
 from flenlib.dataset.images import contact_sheet, open_image
 from flenlib.dataset.records import Dataset
 from flenlib.dataset.triplets import Triplet
+from flenlib.draw.pictures import check_person
 from flenlib.measure.measures import COLOUR_DIFFERENCE, FACE_DISTANCE
 from flenlib.measure.quality import unchanged
 from flenlib.params import Corrections
@@ -45,15 +47,32 @@ def assemble(project: Project, made: Sequence[Triplet], settings: Corrections) -
     cannot be read.
     """
     folder, last = project.data("corrections"), project.before()
-    pairs = list(made)
-    for given in settings.pairs:
-        pairs += [triplets.moved(pair, Path(), folder) for pair in layouts.read(given)]
+    pairs = [*made, *imported(project, settings)]
     if settings.earlier and last and (last.data("corrections") / triplets.FILE).is_file():
         old = last.data("corrections")
         pairs = triplets.merge(triplets.read(old), pairs, folder, old)
     pairs = triplets.hold_out(folder, pairs, settings.held_out_share, settings.seed)
     spare = [pair for pair in pairs if pair.positive][_wanted(pairs, settings) :]
     return [pair for pair in pairs if pair not in spare]
+
+
+def imported(project: Project, settings: Corrections) -> list[Triplet]:
+    """Return the pairs of the folders the settings name, as this iteration's triplets file has them.
+
+    Raises as `assemble`, and Refused naming the file for an instruction that may not be learnt of this character, or
+    for a picture of a real person when it is none.
+    """
+    folder = project.data("corrections")
+    pairs = [triplets.moved(pair, Path(), folder) for given in settings.pairs for pair in layouts.read(given)]
+    _allow(project, pairs)
+    for path in {path for pair in pairs for path in pair.paths(folder)}:
+        check_person(project.character, path)
+    return pairs
+
+
+def _allow(project: Project, pairs: Sequence[Triplet]) -> None:
+    for pair in pairs:
+        allow(project.character, pair.edit_prompt, f"instruction of {Path(pair.target_image).name}")
 
 
 def positives(
@@ -92,9 +111,11 @@ def positives(
 def finish(project: Project, pairs: Sequence[Triplet], settings: Corrections) -> Corrected:
     """Check everything, write ``triplets.json``, and export what is to be learnt where an export differs from it.
 
-    Raises ValueError naming the file for whatever is wrong with a triplet.
+    Raises ValueError naming the file for whatever is wrong with a triplet, and Refused for an instruction that may not
+    be learnt of this character.
     """
     folder = project.data("corrections")
+    _allow(project, pairs)
     triplets.check(folder, pairs, minimum=0)
     triplets.write(folder, pairs)
     for layout in settings.export:

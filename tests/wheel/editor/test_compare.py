@@ -1,5 +1,7 @@
 """Step 2.3: editors are compared on the same edits, and the choice is said with its reason."""
 
+from types import SimpleNamespace
+
 import pytest
 from PIL import Image
 
@@ -198,7 +200,7 @@ def trained(project, tiny_qwen_edit):
     excite(editor)
     editor.save(project.editor_lora, metadata={})
     lora.unstack(editor)
-    return project, Editor(editor, MODELS)
+    return project, Editor(SimpleNamespace(family=editor, model=SimpleNamespace(family=type(editor))), MODELS)
 
 
 def test_the_four_strategies(trained):

@@ -1,5 +1,7 @@
 """Step 2.1: what review sent back becomes triplets, by a person, by the renderer, or by trying again."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
@@ -120,7 +122,7 @@ def test_a_person_who_has_not_corrected_enough_is_asked_in_one_sentence(project)
     journal.append(record.filename, "needs_correction", reviewer="human", sha256=record.sha256, prompt="better words")
     cases = corrections.open_cases(enriched, wanted(hand="person"), made)
     assert [r.filename for r in cases] == [record.filename]
-    jobs = retry.jobs(source, enriched, cases, wanted(hand="person", tries=2), Editor(None, MODELS))
+    jobs = retry.jobs(project, source, enriched, cases, wanted(hand="person", tries=2), Editor(None, MODELS))
     assert [j.prompt for j in jobs] == ["better words"] * 2 and jobs[0].seed != jobs[1].seed
 
 
@@ -270,7 +272,9 @@ def tried(project):
     asked = wanted(hand="tries", tries=3)
     cases = corrections.open_cases(enriched, asked, [])[:3]
     reference = references(source).training
-    tries = retry.draw(project, source, enriched, cases, Editor(Stubborn(), MODELS), asked, reference)
+    tries = retry.draw(
+        project, source, enriched, cases, Editor(SimpleNamespace(family=Stubborn()), MODELS), asked, reference
+    )
     for record in tries.images:
         record.measurements["edit_done"] = NOT_MEASURED
     return source, enriched, asked, tries
@@ -307,11 +311,11 @@ class Deep:
 
     depth = 3
 
-    def recipe(self, kind, value, instead=""):
-        return [{"prompt": f"{kind} {value} {instead}", "loras": ["own"]}]
+    def recipe(self, character, kind, value, instead=""):
+        return [{"prompt": f"{kind} {value}: {instead}", "loras": ["own"]}]
 
-    def draw(self, editor, kind, value, picture, instead="", **how):
-        return editor.sample(f"{kind} {value}: {instead}", references=(picture,), **how)
+    def draw(self, editor, kind, value, picture, prompts, **how):
+        return editor.sample(*prompts, references=(picture,), **how)
 
 
 def test_tries_are_drawn_through_the_routes_of_step_12_and_know_their_depth(project):
@@ -319,7 +323,7 @@ def test_tries_are_drawn_through_the_routes_of_step_12_and_know_their_depth(proj
     asked = wanted(hand="tries", tries=1)
     cases = corrections.open_cases(enriched, asked, [])[:1]
     stubborn = Stubborn()
-    editor, reference = Editor(stubborn, MODELS, Deep()), references(source).training
+    editor, reference = Editor(SimpleNamespace(family=stubborn), MODELS, Deep()), references(source).training
     tries = retry.draw(project, source, enriched, cases, editor, asked, reference)
     assert stubborn.asked == ["background forest: do it. Do not change the face"]
     assert [r.depth for r in tries.images] == [4]

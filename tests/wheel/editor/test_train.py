@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from flenlib import params
+from flenlib.content import Allowed
 from flenlib.dataset import triplets
-from flenlib.dataset.images import save_picture
+from flenlib.dataset.images import read_provenance, save_picture
 from flenlib.dataset.triplets import Triplet
 from flenlib.draw.editor import open_editor
 from flenlib.measure.faces import ReferenceSet
@@ -46,7 +47,7 @@ def test_held_out_triplets_are_never_learnt_and_references_always_are(trained):
     recorded = json.loads((project.outputs / "editor_training" / "training.json").read_text())
     assert editor.family.caption_empty == " ", "the empty prompt of the pipeline"
     assert len(recorded["samples"]) == 4 and all(len(s["references"]) == 1 for s in recorded["samples"])
-    assert [s.image.name for s in train.samples(folder, pairs, held_out=True)] == ["t4.png"]
+    assert [s.image.name for s in train.samples(project.character, folder, pairs, held_out=True)] == ["t4.png"]
     assert result.watched["validation_loss"].notna().any()
 
 
@@ -57,6 +58,9 @@ def test_checkpoints_are_scored_on_what_was_held_out_and_the_best_is_kept(traine
     assert list(scored["step"]) == [0, 2, 4] and set(scored["target"]) == {"t4.png"}
     assert scored["colour_difference"].notna().all() and scored["edit_done"].isna().all()
     drawn = sorted((result.lora.parent / "scored").glob("*.png"))
+    facts = read_provenance(drawn[-1])
+    assert (facts["character"], facts["character_kind"], facts["consent"]) == ("tester", "fictional", "")
+    assert facts["made_by"] == facts["models"]["name"] == "tiny-qwen-edit" and len(facts["models"]["loras"]) == 1
     stamps = [path.stat().st_mtime_ns for path in drawn]
     again = train.score(project, editor, result, folder, pairs, settings, NOBODY)
     assert again.equals(scored) and stamps == [path.stat().st_mtime_ns for path in drawn]
@@ -74,9 +78,9 @@ def test_the_lora_loads_and_changes_what_is_drawn(trained):
     train.keep(project, result, 4)
     family.reload()
     recipe = {"seed": 1, "steps": 2, "guidance": 1.0, "references": (picture(9),)}
-    base = np.asarray(family.sample("Change background to forest", **recipe)).astype(int)
+    base = np.asarray(family.sample(Allowed("Change background to forest"), **recipe)).astype(int)
     lora.stack(family, [(project.editor_lora, 1.0)])
-    assert abs(np.asarray(family.sample("Change background to forest", **recipe)).astype(int) - base).max() > 0
+    assert abs(np.asarray(family.sample(Allowed("Change background to forest"), **recipe)).astype(int) - base).max() > 0
     lora.unstack(family)
 
 
