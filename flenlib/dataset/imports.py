@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from flenlib.dataset import prompts
@@ -152,7 +153,14 @@ def caption_beside(path: str | Path) -> str:
 def _record_beside(path: Path) -> ImageRecord | None:
     if not (path.parent / METADATA).is_file():
         return None
-    return next((record for record in Dataset.open(path.parent).images if record.filename == path.name), None)
+    file = (path.parent / METADATA).stat()
+    return _dataset(path.parent, file.st_ino, file.st_mtime_ns).find(path.name)
+
+
+@lru_cache(maxsize=1)
+def _dataset(folder: Path, *version: int) -> Dataset:
+    """Read a dataset once for all pictures beside it; ``version`` tells one state of its file from another."""
+    return Dataset.open(folder)
 
 
 def _from_words(text: str) -> dict[str, str]:

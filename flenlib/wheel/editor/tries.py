@@ -29,8 +29,8 @@ IMPROVED = (
 
 def jobs(
     source: Dataset, enriched: Dataset, cases: Sequence[ImageRecord], settings: Corrections, editor: Editor
-) -> list[Job]:
-    """Return the tries of every case: a reviewer's prompt, or the improved ones in turn, each at its own seed.
+) -> list[tuple[Job, ImageRecord]]:
+    """Return the tries, each with the case it is of: a reviewer's prompt or the improved ones in turn, at its own seed.
 
     They go through the editor's LoRAs; a reviewer's prompt is asked as it was written.
     """
@@ -43,7 +43,7 @@ def jobs(
             name = f"{Path(record.filename).stem}__{number}.png"
             seed, prompt = seed_of(settings.seed, record.filename, number), prompts[number % len(prompts)]
             how = recipe | {"passes": editor.routes.recipe(*edit, prompt)}
-            planned.append(Job(name, prompt, seed, how, parent, record.attributes, source.path(parent)))
+            planned.append((Job(name, prompt, seed, how, parent, record.attributes, source.path(parent)), record))
     return planned
 
 
@@ -62,14 +62,14 @@ def draw(
     The editor's routes are step 1.2's, so that an adopted editor tries again with what it drew with.
     """
     tries = Dataset.open(project.data("corrections") / "tries", create=True)
-    planned = check_jobs(project, jobs(source, enriched, cases, settings, editor))
-    keep_planned(tries, planned)
-    for job in tqdm(planned, desc="trying again", unit="picture"):
+    planned = jobs(source, enriched, cases, settings, editor)
+    keep_planned(tries, check_jobs(project, [job for job, _ in planned]))
+    for job, case in tqdm(planned, desc="trying again", unit="picture"):
         path = make(project, tries.folder, job, editor)
-        case = next(r for r in cases if job.filename.startswith(f"{Path(r.filename).stem}__"))
         record = put_record(tries, job, path, "edit", editor.facts, case.caption, editor.routes.depth)
-        record.extra["corrects"] = case.filename
+        record.extra["corrects"] = case.sha256
         record.measurements |= look(see(job, path, reference, FACE_DISTANCE.limit_in(case.measurements), hand))
+        tries.keep(record)
     tries.save()
     return tries
 

@@ -18,7 +18,7 @@ from flenlib.dataset.triplets import Triplet
 from flenlib.measure.measures import COLOUR_DIFFERENCE, FACE_DISTANCE
 from flenlib.measure.quality import unchanged
 from flenlib.params import Corrections
-from flenlib.project import Project
+from flenlib.project import Project, from_base
 from flenlib.steps import Criterion
 from flenlib.wheel.editor.corrections import before, pair_of, source_of
 from flenlib.wheel.labels import edit_failed
@@ -40,17 +40,20 @@ class Corrected:
 def assemble(project: Project, made: Sequence[Triplet], settings: Corrections) -> list[Triplet]:
     """Return this iteration's corrections, imported pairs and earlier ones together, some of them held out by source.
 
+    Pictures of imported pairs must lie in the folders that the settings name, or in the project; they are linked into
+    it.
     A newer correction replaces an older one of the same source and instruction. Of the good edits among them no more
     stay than ``positive_share`` allows. Raises ValueError or FileNotFoundError naming the file for imported pairs that
     cannot be read.
     """
     folder, last = project.data("corrections"), project.before()
     pairs = list(made)
+    places = [*project.places, *map(from_base, settings.pictures)]
     for given in settings.pairs:
-        pairs += [triplets.moved(pair, Path(), folder) for pair in layouts.read(given)]
+        pairs += [triplets.taken_in(pair, folder) for pair in layouts.read(given, places)]
     if settings.earlier and last and (last.data("corrections") / triplets.FILE).is_file():
         old = last.data("corrections")
-        pairs = triplets.merge(triplets.read(old), pairs, folder, old)
+        pairs = triplets.merge(triplets.read(old, project.places), pairs, folder, old)
     pairs = triplets.hold_out(folder, pairs, settings.held_out_share, settings.seed)
     spare = [pair for pair in pairs if pair.positive][_wanted(pairs, settings) :]
     return [pair for pair in pairs if pair not in spare]
@@ -95,6 +98,7 @@ def finish(project: Project, pairs: Sequence[Triplet], settings: Corrections) ->
     Raises ValueError naming the file for whatever is wrong with a triplet.
     """
     folder = project.data("corrections")
+    triplets.check_places(folder, pairs, project.places)
     triplets.check(folder, pairs, minimum=0)
     triplets.write(folder, pairs)
     for layout in settings.export:
