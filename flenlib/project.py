@@ -46,6 +46,11 @@ class Project:
         """The folder of this iteration's executed notebooks, LoRAs and reports."""
         return self.root / "outputs" / self.character.name / self.iteration
 
+    @property
+    def places(self) -> tuple[Path, Path]:
+        """The folders of all iterations of this character: what its records and triplets name lies in them."""
+        return self.root / "data" / self.character.name, self.root / "outputs" / self.character.name
+
     def lora(self, version: str) -> Path:
         """Return where the character LoRA of a version is written."""
         return self.outputs / f"char_lora_{version}" / f"char_lora_{version}.safetensors"

@@ -21,6 +21,9 @@ from flenlib.dataset.files import printable, write_atomic
 WIDEST = 2.0
 """The longest side over the shorter one that `fit` leaves; what lies beyond is cropped."""
 
+PAGE = 200
+"""About as many pictures as a contact sheet shows at once."""
+
 NOT_MODELS = ("", "camera", "import", "person", "renderer")
 """Values of ``provenance["made_by"]`` that are not a trained model; every other value is a model's name."""
 
@@ -132,14 +135,24 @@ def contact_sheet(
     titles: Sequence[str] | None = None,
     columns: int = 8,
     cell: int = 128,
+    page: int = 1,
 ) -> Sheet:
-    """Return one picture with all pictures in a labelled grid, ``cell`` pixels each.
+    """Return a page of the pictures as one picture, in a labelled grid, and print how many it leaves out.
 
+    A page is whole rows of about `PAGE` cells of ``cell`` pixels, so a sheet of thousands costs no more.
     A title takes at most two lines and is cut with an ellipsis; a file that cannot be opened shows as a crossed-out
-    cell. Raises ValueError when there are more or fewer titles than pictures.
+    cell. Raises ValueError when there are more or fewer titles than pictures, and for a page that does not exist.
     """
     if titles is not None and len(titles) != len(pictures):
         raise ValueError(f"{len(pictures)} pictures were given {len(titles)} titles; give one title a picture")
+    size = max(1, PAGE // columns) * columns
+    pages, begin = max(1, -(-len(pictures) // size)), (page - 1) * size
+    if not 1 <= page <= pages:
+        raise ValueError(f"page is {page}; there are pages 1 to {pages}")
+    if pages > 1:
+        end = min(begin + size, len(pictures))
+        print(f"pictures {begin + 1} to {end} of {len(pictures)}: page {page} of {pages} of this contact sheet")
+    pictures, titles = pictures[begin : begin + size], titles and titles[begin : begin + size]
     font = ImageFont.load_default(max(9, cell // 11))
     line = round(max(9, cell // 11) * 1.3)
     gap, text_height = max(4, cell // 24), 2 * line if titles else 0

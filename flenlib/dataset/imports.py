@@ -163,7 +163,7 @@ def _plain(stem: str) -> str:
 
 def check_beside(folder: str | Path) -> None:
     """Raise ValueError for a damaged ``metadata.json`` in a folder of pictures, which may describe all of them."""
-    _described(Path(folder))
+    _dataset_in(Path(folder))
 
 
 def attributes_from_name(path: str | Path) -> dict[str, str]:
@@ -208,18 +208,22 @@ def caption_beside(path: str | Path) -> str:
 
 def record_beside(path: Path) -> ImageRecord | None:
     """Return the record of a picture in the ``metadata.json`` beside it. Raises ValueError for a damaged one."""
-    return _described(path.parent).get(path.name)
+    dataset = _dataset_in(path.parent)
+    return dataset.find(path.name) if dataset else None
 
 
-def _described(folder: Path) -> dict[str, ImageRecord]:
+def _dataset_in(folder: Path) -> Dataset | None:
     file = folder / METADATA
-    return _read_once(folder, file.stat().st_mtime_ns, file.stat().st_size) if file.is_file() else {}
+    if not file.is_file():
+        return None
+    state = file.stat()
+    return _read_once(folder, state.st_ino, state.st_mtime_ns, state.st_size)
 
 
 @lru_cache(maxsize=1)
-def _read_once(folder: Path, changed: int, size: int) -> dict[str, ImageRecord]:
-    """Read a ``metadata.json`` once while it stays as it is, and not once a picture."""
-    return {record.filename: record for record in Dataset.open(folder).images}
+def _read_once(folder: Path, *version: int) -> Dataset:
+    """Read a dataset once for all pictures beside it; ``version`` tells one state of its file from another."""
+    return Dataset.open(folder)
 
 
 def _from_words(text: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Review decisions: an append-only journal, one JSON line a decision, fsynced.
+"""Review decisions: an append-only journal, one fsynced JSON line a write: a decision, or a list of those made at once.
 
 The journal is the truth: a record's label and the folders of the labels are derived from it (see `label_folders`).
 """
@@ -6,12 +6,16 @@ The journal is the truth: a record's label and the folders of the labels are der
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from flenlib.dataset.lines import Lines, parse
 from flenlib.dataset.records import Dataset, check_label
+
+Key = tuple[str, str]
+"""A file's name, and whose second opinion on it ("": the label)."""
 
 _TEXTS = ("reviewer", "when", "note", "sha256", "issue", "prompt", "corrected", "person")
 
@@ -40,8 +44,9 @@ class Journal:
     def __init__(self, path: str | Path) -> None:
         self.file = Lines(path)
         self.path = self.file.path
-        self._read: list[bytes] = []  # the lines read so far, and what they come to
-        self._stacks: dict[tuple[str, str], list[Decision]] = {}
+        self._count = 0  # of the lines read so far, and what they come to
+        self._stacks: dict[Key, list[Decision]] = {}
+        self._changed: list[Key] = []  # what each line read was on; it only grows
 
     def append(
         self,
@@ -66,14 +71,20 @@ class Journal:
         )
         return self.extend([said])[0]
 
-    def extend(self, decisions: Sequence[Decision]) -> list[Decision]:
-        """Write several decisions in one fsynced write and return them, all with one date that no other write has.
+    def extend(
+        self, decisions: Sequence[Decision], stays: Callable[[Decision | None, Decision], bool] | None = None
+    ) -> list[Decision]:
+        """Write several decisions, all of them or (on a full disk) none, and return them with their one date.
 
-        Raises as `append` does.
+        ``stays`` is asked of each, while nobody else can write, with the decision in force on that picture (None
+        without one) and the new one; where it says yes, the new one is not written. Raises as `append` does.
         """
         for decision in decisions:
             check_label(decision.label, f"{decision.filename!r}: ")
         with self.file.lock():
+            if stays:
+                self._history()
+                decisions = [d for d in decisions if not stays(self.last(d.filename, d.sha256), d)]
             when = self.file.date()
             dated = [replace(decision, when=when) for decision in decisions]
             self.file.write([asdict(decision) for decision in dated])
@@ -119,20 +130,40 @@ class Journal:
         """Return the second opinions, the last of each person on each file. Warns and raises as `decisions` does."""
         return [stack[-1] for (_, opinion_of), stack in self._history().items() if stack and opinion_of]
 
-    def _history(self) -> dict[tuple[str, str], list[Decision]]:
-        """Return the decisions that stand on each key, oldest first; lines read before are not parsed again."""
-        lines, torn = self.file.read()
+    def changes(self, since: int = 0) -> tuple[int, list[Key]]:
+        """Read what is new; return how many changes there were, and what those after the first ``since`` were on.
+
+        Warns and raises as `decisions` does.
+        """
+        self._history()
+        return len(self._changed), self._changed[since:]
+
+    def last(self, filename: str, sha256: str, opinion_of: str = "") -> Decision | None:
+        """Return the last decision read on a picture, or second opinion; None without, or on another of its name."""
+        stack = self._stacks.get((filename, opinion_of))
+        return stack[-1] if stack and stack[-1].sha256 in ("", sha256) else None
+
+    def _history(self) -> dict[Key, list[Decision]]:
+        """Return the decisions that stand on each key, oldest first; lines read before are not read again."""
+        anew, lines, torn = self.file.follow()
         if torn:
             warnings.warn(f"{self.path}: the last line is torn and left out: {torn!r}", stacklevel=3)
-        if lines[: len(self._read)] != self._read:  # edited by hand
-            self._read, self._stacks = [], {}
-        for number, line in enumerate(lines[len(self._read) :], len(self._read) + 1):
-            item = _parse(line, f"{self.path}, line {number}")
+        if anew:
+            self._changed += self._stacks
+            self._count, self._stacks = 0, {}
+        try:
+            read = [_parse(line, f"{self.path}, line {number}") for number, line in enumerate(lines, self._count + 1)]
+        except ValueError:
+            self.file = Lines(self.path)  # the line is met again when this is asked again
+            raise
+        self._count += len(lines)
+        for item in (item for items in read for item in items):
+            key = _key(item) if isinstance(item, Decision) else item
             if isinstance(item, Decision):
-                self._stacks.setdefault(_key(item), []).append(item)
-            elif item and self._stacks.get(item):
-                self._stacks[item].pop()
-            self._read.append(line)
+                self._stacks.setdefault(key, []).append(item)
+            elif self._stacks.get(key):
+                self._stacks[key].pop()
+            self._changed.append(key)
         return self._stacks
 
 
@@ -143,7 +174,7 @@ def in_force(journal: Journal, dataset: Dataset) -> dict[str, Decision]:
     return {name: d for name, d in decisions.items() if d.sha256 in ("", digests.get(name))}
 
 
-def _key(decision: Decision) -> tuple[str, str]:
+def _key(decision: Decision) -> Key:
     """Return which decisions replace each other: those on one file, and second opinions of one person on it."""
     return decision.filename, (decision.person or decision.reviewer) if decision.second else ""
 
@@ -153,15 +184,16 @@ def _undone(filename: str, opinion_of: str, when: str) -> dict[str, str]:
     return {"undo": filename, "when": when} | ({"opinion_of": opinion_of} if opinion_of else {})
 
 
-def _parse(line: bytes, where: str) -> Decision | tuple[str, str] | None:
-    """Return a decision, the key of an undone one, or None for a repaired torn line or an empty one."""
-    item = parse(line, where)
-    if item is None:
-        return None
+def _parse(line: bytes, where: str) -> list[Decision | Key]:
+    """Return what a line says: decisions, and the keys of those that are taken back."""
+    return [_entry(item, where) for item in parse(line, where)]
+
+
+def _entry(item: Any, where: str) -> Decision | Key:
     if isinstance(item, dict) and isinstance(item.get("undo"), str):
         return item["undo"], str(item.get("opinion_of", ""))
     if not isinstance(item, dict) or not isinstance(item.get("filename"), str):
-        raise ValueError(f"{where} is not a decision: {line[:60]!r}; it needs a filename and a label")
+        raise ValueError(f"{where} is not a decision: {str(item)[:60]!r}; it needs a filename and a label")
     check_label(item.get("label"), f"{where}: ")
     reasons = item.get("reasons", [])
     if not isinstance(reasons, list):

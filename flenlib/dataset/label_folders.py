@@ -91,6 +91,7 @@ def sync(dataset: Dataset, journal: Journal, corrections: bool = True) -> SyncRe
     places, strangers = _places(dataset)
     names = {record.filename for record in dataset.images}
     edited: dict[str, Path] = {}
+    moves: list[Decision] = []
     for path in strangers:
         if path.name in names and path.parent.name == FOLDERS["needs_correction"]:
             places.setdefault(path.name, set()).add("needs_correction")
@@ -121,8 +122,13 @@ def sync(dataset: Dataset, journal: Journal, corrections: bool = True) -> SyncRe
             )
         else:
             (label,) = found
-            journal.append(record.filename, label, ("moved by hand",), "folder", sha256=record.sha256)
-            report.moved.append((record.filename, before, label))
+            moves.append(Decision(record.filename, label, ("moved by hand",), "folder", sha256=record.sha256))
+    written = journal.extend(moves, lambda known, new: known != decisions.get(new.filename))
+    for move in written:
+        known_label = dataset.get(move.filename).label
+        report.moved.append((move.filename, known_label["label"] if known_label else None, move.label))
+    since = {move.filename for move in moves} - {move.filename for move in written}
+    report.unmatched += [f"{name} was moved, but was reviewed at that moment; look again" for name in sorted(since)]
     return report
 
 
@@ -135,13 +141,14 @@ def _adopt(
     except (ValueError, OSError) as error:
         report.unmatched.append(str(error))
         return
-    before = known.label if known else None
+    before, current = known.label if known else None, known
     if known is None or before != "needs_correction":
         known = Decision(record.filename, "needs_correction", ("moved by hand",))
         report.moved.append((record.filename, before, "needs_correction"))
     if kept != known.corrected:
-        journal.extend([replace(known, reviewer="folder", corrected=kept, sha256=record.sha256)])
-        report.corrected.append(record.filename)
+        adopted = replace(known, reviewer="folder", corrected=kept, sha256=record.sha256)
+        written = journal.extend([adopted], lambda now, new: now != current)
+        report.corrected += [decision.filename for decision in written]
 
 
 def _label(decision: Decision) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from flenlib.dataset.captions import read_txt, write_txt
 from flenlib.dataset.files import link_or_copy, write_atomic
 from flenlib.dataset.images import sha256
 from flenlib.dataset.imports import EXTENSIONS
+from flenlib.dataset.places import inside
 from flenlib.dataset.triplets import Triplet
 from flenlib.project import from_base
 from flenlib.words import LAYOUTS
@@ -92,23 +93,28 @@ def refresh(folder: str | Path, pairs: Sequence[Triplet], out: str | Path, layou
     return out
 
 
-def read(given: str | Path | Mapping[str, str]) -> list[Triplet]:
+def read(given: str | Path | Mapping[str, str], places: Sequence[Path] = ()) -> list[Triplet]:
     """Return the pairs of a folder in any of the layouts, or of a folder with a triplets.json, with absolute paths.
 
     ``given`` may also be ``{"control": folder, "target": folder}``, as ai-toolkit names them, wherever they lie. A
     relative path begins at the project's base. Of a triplets.json everything is kept. Of several control pictures the
-    first is taken. Raises FileNotFoundError or ValueError naming the file and row.
+    first is taken. Pictures must lie in the folders given, or in one of the other ``places``. Raises FileNotFoundError
+    or ValueError naming the file and row.
     """
     if isinstance(given, Mapping):
-        found = _read_folders(*(from_base(given[side]).absolute() for side in ("control", "target")))
+        control, target = (from_base(given[side]).absolute() for side in ("control", "target"))
+        found = _read_folders(control, target, places)
     else:
         folder = from_base(given).absolute()
         if (folder / triplets.FILE).is_file():
-            return [_whole(pair, folder) for pair in triplets.read(folder)]
+            return [_whole(pair, folder) for pair in triplets.read(folder, places)]
         if not folder.is_dir():
             raise FileNotFoundError(f"folder of pairs {folder} does not exist")
         rows = _rows_of(folder)
-        found = _read_rows(folder, *rows) if rows else _read_folders(folder / "control", folder / "target")
+        if rows:
+            found = _read_rows(folder, *rows, places)
+        else:
+            found = _read_folders(folder / "control", folder / "target", places)
     return [
         Triplet(str(s), prompt, str(t), by="import", source_sha256=sha256(s), target_sha256=sha256(t))
         for s, t, prompt in found
@@ -160,7 +166,7 @@ def _rows_of(folder: Path) -> tuple[str, list[tuple[str, dict[str, Any]]]] | Non
     return either
 
 
-def _read_folders(control: Path, target: Path) -> list[tuple[Path, Path, str]]:
+def _read_folders(control: Path, target: Path, places: Sequence[Path]) -> list[tuple[Path, Path, str]]:
     for folder in (control, target):
         if not folder.is_dir():
             raise FileNotFoundError(f"folder of pairs {folder} does not exist")
@@ -172,13 +178,17 @@ def _read_folders(control: Path, target: Path) -> list[tuple[Path, Path, str]]:
             raise ValueError(f"{path} has no picture of the same name in {control}")
         if not prompt:
             raise ValueError(f"{path} has no instruction; write it into {path.with_suffix('.txt').name} beside it")
+        for picture in (controls[path.stem], path):
+            inside(picture, [control, target, *places], f"the pair {path.stem}")
         found.append((controls[path.stem], path, prompt))
     if not found:
         raise ValueError(f"{target} holds no pictures")
     return found
 
 
-def _read_rows(folder: Path, layout: str, rows: list[tuple[str, dict[str, Any]]]) -> list[tuple[Path, Path, str]]:
+def _read_rows(
+    folder: Path, layout: str, rows: list[tuple[str, dict[str, Any]]], places: Sequence[Path]
+) -> list[tuple[Path, Path, str]]:
     found = []
     for where, row in rows:
         names = [next((n for n in known if row.get(n)), "") for known in _COLUMNS[layout]]
@@ -191,6 +201,7 @@ def _read_rows(folder: Path, layout: str, rows: list[tuple[str, dict[str, Any]]]
                 raise ValueError(f"{where}: {name} is {row[name]!r}; it must be text")
         source, target = (folder / path for path in first)
         for path in (source, target):
+            inside(path, [folder, *places], where)
             if not path.is_file():
                 raise FileNotFoundError(f"{where} names {path}, which does not exist")
         found.append((source, target, row[names[2]]))

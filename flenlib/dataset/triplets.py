@@ -14,10 +14,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from flenlib.dataset.files import write_atomic
+from flenlib.dataset.files import link_or_copy, write_atomic
 from flenlib.dataset.images import open_image, pixel_hash, sha256
+from flenlib.dataset.places import inside
 
 FILE = "triplets.json"
+IMPORTED = "imported"
+"""The folder of the pictures of imported pairs, so that all of a triplets file lies in its project."""
 MINIMUM = 10
 """The fewest corrections of step 2.1 (process document), those held out among them."""
 
@@ -56,8 +59,11 @@ _KNOWN = {item.name: str(item.type) for item in fields(Triplet)}
 _TYPES = {"str": str, "bool": bool, "int": int, "dict[str, float | str]": dict, "dict[str, str]": dict}
 
 
-def read(folder: str | Path) -> list[Triplet]:
-    """Return the triplets of a folder. Raises FileNotFoundError, or ValueError naming file, entry and key."""
+def read(folder: str | Path, places: Sequence[Path] = ()) -> list[Triplet]:
+    """Return the triplets of a folder. Their pictures must lie in it, or in one of the other ``places``.
+
+    Raises FileNotFoundError, or ValueError naming file, entry and key.
+    """
     path = Path(folder) / FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; run step 2.1 (notebook 21) first")
@@ -68,7 +74,16 @@ def read(folder: str | Path) -> list[Triplet]:
     items = content.get("triplets") if isinstance(content, dict) else content
     if not isinstance(items, list):
         raise ValueError(f"{path} holds no list of triplets; each needs source_image, edit_prompt and target_image")
-    return [_parse(item, f"{path}, triplet {number}") for number, item in enumerate(items, 1)]
+    found = [_parse(item, f"{path}, triplet {number}") for number, item in enumerate(items, 1)]
+    check_places(path.parent, found, places)
+    return found
+
+
+def check_places(folder: Path, triplets: Sequence[Triplet], places: Sequence[Path]) -> None:
+    """Raise ValueError naming a picture of a triplet that lies neither in the folder nor in one of the ``places``."""
+    for number, triplet in enumerate(triplets, 1):
+        for name in filter(None, (triplet.source_image, triplet.target_image, triplet.before_image)):
+            inside(folder / name, [folder, *places], f"{folder / FILE}, triplet {number}")
 
 
 def write(folder: str | Path, triplets: Sequence[Triplet]) -> Path:
@@ -174,6 +189,22 @@ def moved(triplet: Triplet, old_folder: Path, folder: Path) -> Triplet:
         return relative(old_folder / name, folder) if name else ""
 
     source, target, before = map(anew, (triplet.source_image, triplet.target_image, triplet.before_image))
+    return replace(triplet, source_image=source, target_image=target, before_image=before)
+
+
+def taken_in(triplet: Triplet, folder: Path) -> Triplet:
+    """Return a triplet with absolute paths as one of a folder; its pictures are linked into ``imported/`` there."""
+
+    def linked(path: str) -> str:
+        if not path:
+            return ""
+        digest = sha256(path)
+        place = folder / IMPORTED / f"{Path(path).stem[:50]}_{digest[:8]}{Path(path).suffix}"
+        if not place.is_file() or sha256(place) != digest:
+            link_or_copy(Path(path), place)
+        return relative(place, folder)
+
+    source, target, before = map(linked, (triplet.source_image, triplet.target_image, triplet.before_image))
     return replace(triplet, source_image=source, target_image=target, before_image=before)
 
 

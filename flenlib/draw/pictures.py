@@ -99,12 +99,12 @@ def keep_planned(dataset: Dataset, jobs: Iterable[Job]) -> None:
     Nothing is lost: the pictures go to ``set_aside/``, with copies a person edited, and labels stay in the journal.
     """
     names, aside = {job.filename for job in jobs}, dataset.folder / SET_ASIDE
-    for record in [r for r in dataset.images if r.filename not in names]:
+    for record in (r for r in dataset.images if r.filename not in names):
         aside.mkdir(exist_ok=True)
         forget_copies(dataset.folder, record.filename)
         if dataset.path(record).is_file():
             os.replace(dataset.path(record), aside / record.filename)
-        dataset.images.remove(record)
+    dataset.images = [record for record in dataset.images if record.filename in names]
     dataset.save()
 
 
@@ -154,7 +154,8 @@ def put_record(
     It is one generation deeper than its parent, and than what the LoRA that drew it learnt from (``learnt_depth``).
     """
     digest = sha256(path)
-    known = next((r for r in dataset.images if r.filename == path.name and r.sha256 == digest), None)
+    known = dataset.find(path.name)
+    known = known if known and known.sha256 == digest else None
     record = ImageRecord(
         filename=path.name,
         sha256=digest,

@@ -212,7 +212,7 @@ def _learnt_depth(project: Project, uses: Sequence[Use]) -> int:
     while each is not None:
         if each.editor_lora.resolve() in files:
             folder = each.data("corrections")
-            known = triplets.read(folder) if (folder / triplets.FILE).is_file() else []
+            known = triplets.read(folder, project.places) if (folder / triplets.FILE).is_file() else []
             depth = max([depth, 1, *(t.depth for t in known if not t.held_out)])
         each = each.before()
     return depth

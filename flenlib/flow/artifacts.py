@@ -129,7 +129,7 @@ def _triplets(project: Project, settings: Iteration) -> Any:
     folder = project.data("corrections")
     if not (folder / triplets.FILE).is_file():
         return None
-    pairs = triplets.read(folder)
+    pairs = triplets.read(folder, project.places)
     if not all(path.is_file() for pair in pairs for path in pair.paths(folder)):
         return None
     return [(p.source_sha256, p.edit_prompt, p.target_sha256, p.held_out) for p in pairs]

@@ -300,6 +300,7 @@ class Corrections(Section):
     pairs: list[str | dict[str, str]] = Field(
         default=[], description="folders of pairs to add, or {control: ..., target: ...} (docs/second-wheel.md)"
     )
+    pictures: list[str] = Field(default=[], description="other folders that the pictures of pairs may lie in")
     export: list[words.Layout] = Field(default=[], description="layouts to write the pairs in, for other trainers")
     seed: int = 41
 

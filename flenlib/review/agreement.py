@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from flenlib.dataset.journal import Decision, Journal, in_force
+from flenlib.dataset.journal import Decision, Journal
 from flenlib.dataset.records import Dataset
 
 SECOND_LOOK = 0.1
@@ -49,12 +49,11 @@ def agreement(dataset: Dataset, journal: Journal) -> pd.DataFrame:
 
     Second opinions on a picture that has since been replaced do not count.
     """
-    digests = {record.filename: record.sha256 for record in dataset.images}
-    labels = {n: d for n, d in in_force(journal, dataset).items() if n in digests and d.reviewer in ("human", "folder")}
     pairs: dict[str, list[tuple[str, str, str]]] = {}
     for opinion in journal.opinions():
-        first = labels.get(opinion.filename)
-        if first is not None and opinion.sha256 in ("", digests[opinion.filename]):
+        record = dataset.find(opinion.filename)
+        first = journal.last(record.filename, record.sha256) if record else None
+        if first and first.reviewer in ("human", "folder") and opinion.sha256 in ("", record.sha256):
             who, other = first.person or first.reviewer, opinion.person or opinion.reviewer
             name = f"{who}, looking twice" if who == other else f"{who} and {other}"
             pairs.setdefault(name, []).append((opinion.filename, first.label, opinion.label))

@@ -1,17 +1,19 @@
 """What a review knows and does, whatever shows it: the pictures, the decisions on them, undo, corrections, progress.
 
-The journal is read again before and after every change, because another window, kernel or run may have written to it.
+What is new in the journal is read before and after every change, because another window, kernel or run may have
+written to it; what a decision costs does not grow with the number of pictures.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flenlib.dataset import corrected, journal
+from flenlib.dataset import corrected
 from flenlib.dataset.images import sha256
 from flenlib.dataset.journal import Decision, Journal
 from flenlib.dataset.records import Dataset, ImageRecord
@@ -52,6 +54,7 @@ class Desk:
         self.dataset, self.journal, self.person, self.seed = dataset, journal, person, seed
         self.measures = measures
         self.have, self.target = have, target
+        self.had = gaps.counts(have or ())
         self.records = {r.filename: r for r in (dataset.images if records is None else records)}
         self.parents = {p.sha256: (s, p) for s in sources for p in s.images}
         digests = {name: record.sha256 for name, record in self.records.items()}
@@ -59,6 +62,9 @@ class Desk:
         self.decided: dict[str, Decision] = {}
         self.suggested: dict[str, Decision] = {}
         self.opinions: dict[str, Decision] = {}
+        self._counts, self._new = Counter[str](), Counter[gaps.Place]()  # of the labels, and of what is picked
+        self._paces = {False: progress.Pace(), True: progress.Pace()}
+        self._read = 0  # changes of the journal seen so far
         self.refresh()
         self.steps = {
             False: Steps(journal, filter(self._is_mine, self.decided.values())),
@@ -70,20 +76,24 @@ class Desk:
 
         Raises ValueError naming file and line for a damaged journal. A line torn by a crash is left out with a message.
         """
-        before = [self.decided, self.opinions]
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            found = journal.in_force(self.journal, self.dataset)
-            opinions = self.journal.opinions()
-        shown = {name: d for name, d in found.items() if name in self.records}
-        self.decided = {name: d for name, d in shown.items() if d.reviewer != "auto"}
-        self.suggested = {name: d for name, d in shown.items() if d.reviewer == "auto"}
-        self.opinions = {d.filename: d for d in opinions if d.person == self.person and d.filename in self.records}
-        self.there = gaps.counts([*self.have, *self._picked()]) if self.have is not None else {}
-        changed: dict[str, None] = {}
-        for then, now in zip(before, [self.decided, self.opinions], strict=True):
-            changed |= dict.fromkeys(name for name in [*then, *now] if then.get(name) != now.get(name))
-        return Answer(list(changed), str(caught[0].message) if caught else "")
+            self._read, keys = self.journal.changes(self._read)
+        changed = []
+        for name, opinion_of in dict.fromkeys(keys):
+            if name not in self.records:
+                continue
+            now = self.journal.last(name, self.records[name].sha256, opinion_of)
+            if not opinion_of:
+                automatic = now is not None and now.reviewer == "auto"
+                self.suggested |= {name: now} if automatic else {}
+                if not automatic:
+                    self.suggested.pop(name, None)
+                said = self._settle(False, name, None if automatic else now)
+            else:
+                said = opinion_of == (self.person or "human") and self._settle(True, name, now)
+            changed += [name] if said else []
+        return Answer(list(dict.fromkeys(changed)), str(caught[0].message) if caught else "")
 
     def names(self, view: View) -> list[str]:
         """Return the filenames a view shows, in its order."""
@@ -128,7 +138,7 @@ class Desk:
         decision made in between is reported. Giving the same label again writes nothing. Raises ValueError for an
         unknown label or a damaged journal.
         """
-        last = {name: d.when for name, d in self.decided.items()}
+        last = {name: self.decided[name].when for name in names if name in self.decided}
         changed = self.refresh().names
         decisions, answer, met = [], Answer(), []
         for name in dict.fromkeys(names):
@@ -221,8 +231,10 @@ class Desk:
 
         ``second`` are the pictures of a blind second look, when that is what is going on.
         """
-        known = self._known(bool(second))
-        found = progress.of(list(second) or list(self.records), known, filter(self._is_mine, known.values()))
+        counts, total = self._counts, len(second) or len(self.records)
+        if second:
+            counts = Counter(self.opinions[name].label for name in second if name in self.opinions)
+        found = progress.of(total, counts, self._paces[bool(second)].each)
         said = agreement.sentence(agreement.agreement(self.dataset, self.journal)) if second else ""
         return found | {"said": said}
 
@@ -241,10 +253,10 @@ class Desk:
         """
         if self.have is None:
             return None
-        picked = self._picked()
+        picked = self._counts["good"]
         return {
-            "rows": gaps.table(self.have, picked), "picked": len(picked), "target": list(self.target),
-            "words": gaps.words(len(picked), self.target),
+            "rows": gaps.table(self.had, self._new), "picked": picked, "target": list(self.target),
+            "words": gaps.words(picked, self.target),
         }  # fmt: skip
 
     def next_pair(self) -> Answer:
@@ -301,11 +313,25 @@ class Desk:
     def _is_mine(self, decision: Decision) -> bool:
         return decision.reviewer == "human" and decision.person == self.person
 
-    def _picked(self) -> list[ImageRecord]:
-        return [self.records[name] for name, d in self.decided.items() if d.label == "good"]
+    def _settle(self, second: bool, name: str, now: Decision | None) -> bool:
+        """Take in the decision now in force on a picture and return whether it is another than before."""
+        known = self._known(second)
+        before = known.pop(name, None)
+        known |= {name: now} if now else {}
+        for decision, sign in ((before, -1), (now, 1)):
+            if decision is None:
+                continue
+            if self._is_mine(decision):
+                (self._paces[second].add if sign == 1 else self._paces[second].drop)(decision)
+            if not second:
+                self._counts[decision.label] += sign
+            if not second and decision.label == "good":
+                for place in gaps.counts([self.records[name]]):
+                    self._new[place] += sign
+        return before != now
 
     def _fills(self, record: ImageRecord) -> list[str]:
         if self.have is None:
             return []
         decision = self.decided.get(record.filename)
-        return gaps.fills(record, self.there, decision is not None and decision.label == "good")
+        return gaps.fills(record, self.had, self._new, decision is not None and decision.label == "good")

@@ -12,13 +12,19 @@ Place = tuple[str, str]
 """A field and one of its values."""
 
 
-def table(have: Sequence[Described], picked: Sequence[Described]) -> list[dict[str, Any]]:
-    """Return a row for each value of angle, expression and pose: how many there are, and how many are picked."""
+def table(had: Mapping[Place, int], new: Mapping[Place, int]) -> list[dict[str, Any]]:
+    """Return a row for each value of angle, expression and pose: how many there are, and how many are picked.
+
+    Both are given as `counts`.
+    """
     rows = []
     for field in FIELDS:
-        had, new = (Counter(value_of(record, field) for record in records) for records in (have, picked))
-        values = all_values(field, [value for value in had | new if value])
-        rows += [{"field": field, "value": v, "have": had[v], "picked": new[v]} for v in values if v != "unknown"]
+        values = all_values(field, [v for counted in (had, new) for (of, v), n in counted.items() if of == field and n])
+        rows += [
+            {"field": field, "value": v, "have": had.get((field, v), 0), "picked": new.get((field, v), 0)}
+            for v in values
+            if v != "unknown"
+        ]
     return rows
 
 
@@ -27,12 +33,12 @@ def counts(records: Sequence[Described]) -> Counter[Place]:
     return Counter(place for record in records for place in _places(record))
 
 
-def fills(record: Described, there: Mapping[Place, int], counted: bool) -> list[str]:
+def fills(record: Described, had: Mapping[Place, int], new: Mapping[Place, int], counted: bool) -> list[str]:
     """Return the values of a picture that none of the others has, such as ``["half-left", "angry"]``.
 
-    ``there`` are the `counts` of what there is, this picture among them if ``counted``.
+    ``had`` and ``new`` are the `counts` of what there is, this picture among the new ones if ``counted``.
     """
-    return [place[1] for place in _places(record) if there.get(place, 0) == counted]
+    return [place[1] for place in _places(record) if had.get(place, 0) + new.get(place, 0) == counted]
 
 
 def words(picked: int, target: tuple[int, int]) -> str:

@@ -108,13 +108,12 @@ def arrange(view: View, records: Sequence[ImageRecord], ranks: Mapping[str, int]
 def worst_first(records: Sequence[ImageRecord], seed: int) -> list[ImageRecord]:
     """Return the worst face distance first, what was not measured last, and a tenth of them at random places."""
     ordered = sorted(records, key=lambda r: (_goodness(r, math.inf), r.filename))
-    chance = random.Random(seed)
-    drawn = chance.sample(ordered, round(SHUFFLED * len(ordered)))
-    names = {record.filename for record in drawn}
-    ordered = [record for record in ordered if record.filename not in names]
-    for record in drawn:
-        ordered.insert(chance.randint(0, len(ordered)), record)
-    return ordered
+    chance, count = random.Random(seed), round(SHUFFLED * len(ordered))
+    drawn, places = (chance.sample(range(len(ordered)), count) for _ in range(2))
+    moved = {place: ordered[number] for place, number in zip(places, drawn, strict=True)}
+    taken = set(drawn)
+    others = (record for number, record in enumerate(ordered) if number not in taken)
+    return [moved[place] if place in moved else next(others) for place in range(len(ordered))]
 
 
 def _goodness(record: ImageRecord, otherwise: float = -math.inf) -> float:

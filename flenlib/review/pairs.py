@@ -85,18 +85,18 @@ class Comparisons:
         answers: list[Answer] = []
         for number, line in enumerate(self.file.read()[0], 1):
             where = f"{self.file.path}, line {number}"
-            item = parse(line, where)
-            if item is None:
-                continue
             try:
-                if "undo" in item:  # the date of the answer; True, the last one, in files of older versions
-                    places = [n for n, answer in enumerate(answers) if item["undo"] in (True, answer.when)]
-                    del answers[places[-1]]
-                else:
-                    (first, second), (one, other) = item["pair"], item.get("sha256", ("", ""))
-                    given = float(item["won"]), str(item.get("person", "")), str(item.get("when", ""))
-                    answers.append(Answer(first, second, *given, (one, other)))
-            except (ValueError, KeyError, TypeError, IndexError):
+                for item in parse(line, where):
+                    if "undo" in item:  # the date of the answer; True, the last one, in files of older versions
+                        places = [n for n, answer in enumerate(answers) if item["undo"] in (True, answer.when)]
+                        del answers[places[-1]]
+                    else:
+                        (first, second), (one, other) = item["pair"], item.get("sha256", ("", ""))
+                        given = float(item["won"]), str(item.get("person", "")), str(item.get("when", ""))
+                        answers.append(Answer(first, second, *given, (one, other)))
+            except (KeyError, TypeError, IndexError, ValueError) as error:
+                if str(error).startswith(where):
+                    raise
                 raise ValueError(f"{where} is no answer on a pair: {line[:60]!r}; remove it") from None
         return answers
 

@@ -17,7 +17,7 @@ from flenlib.dataset.records import METADATA, Dataset
 from flenlib.draw.pictures import check_person
 from flenlib.measure.coverage import value_of
 from flenlib.params import Character, TrainRun
-from flenlib.project import from_base
+from flenlib.project import base, from_base
 from flenlib.train.cache import Sample
 
 PRIOR = "prior"
@@ -39,8 +39,9 @@ def gather(run: TrainRun) -> Data:
     without a caption, a caption without the trigger, a folder without a number), and Refused for a caption this
     character may not be taught by, and for a picture of a real person when the character is none.
     """
-    read = [pair for entry in run.data for pair in _read(from_base(entry), run.character)]
-    kept = [pair[0] for entry in run.held_out for pair in _read(from_base(entry), run.character)]
+    named = [base() / "data" / run.character.name, *map(from_base, (*run.data, *run.held_out, *run.prior))]
+    read = [pair for entry in run.data for pair in _read(from_base(entry), run.character, named)]
+    kept = [pair[0] for entry in run.held_out for pair in _read(from_base(entry), run.character, named)]
     samples = [sample for sample, held_out in read if not held_out]
     held_out = [sample for sample, held_out in read if held_out] + kept
     for entry in run.prior:
@@ -74,12 +75,15 @@ def mix(samples: Sequence[Sample]) -> pd.DataFrame:
     return folders.mix([folders.Item(s.image, s.caption, s.repeats, s.name.split("/")[0]) for s in samples])
 
 
-def _read(path: Path, character: Character) -> Iterator[tuple[Sample, bool]]:
-    """Yield the samples of one folder, and whether each is held out."""
+def _read(path: Path, character: Character, named: Sequence[Path]) -> Iterator[tuple[Sample, bool]]:
+    """Yield the samples of one folder, and whether each is held out.
+
+    Pictures of triplets lie in the folders that were ``named``.
+    """
     if (path / METADATA).is_file():
         yield from _of_dataset(Dataset.open(path), character)
     elif (path / triplets.FILE).is_file():
-        found = triplets.read(path)
+        found = triplets.read(path, named)
         triplets.check(path, found, minimum=0)
         for triplet in found:
             source, target = triplet.paths(path)

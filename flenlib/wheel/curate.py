@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,11 +206,12 @@ def _choose_held_out(dataset: Dataset, settings: Curate) -> list[ImageRecord]:
     if len(fit) < settings.held_out and not settings.expect_face:
         fit = list(dataset.images)
     random.Random(settings.seed).shuffle(fit)
+    left = Counter(r.angle for r in dataset.images)
     chosen: list[ImageRecord] = []
     for record in fit:
-        rest = [r for r in dataset.images if r is not record and r not in chosen]
-        if len(chosen) < settings.held_out and any(r.angle == record.angle for r in rest):
+        if len(chosen) < settings.held_out and left[record.angle] > 1:
             chosen.append(record)
+            left[record.angle] -= 1
     return chosen if len(chosen) > 1 else []
 
 

@@ -150,7 +150,8 @@ def enrich(
         record = put_record(dataset, best, target, "edit", editor.facts, caption, editor.routes.depth)
         keep(target, faces_in([path])[0])
         record.measurements |= found | {"tries": len(tries)}
-        dataset.save()
+        dataset.keep(record)
+    dataset.save()
     return Enriched(dataset, thresholds, _criteria(dataset, source, settings))
 
 
@@ -228,10 +229,11 @@ def question(attributes: Mapping[str, str]) -> str:
 
 def edit_sheet(source: Dataset, dataset: Dataset) -> Image.Image:
     """Return a contact sheet with one row a source picture: itself, then its edits with their face distances."""
-    rows = [[(source.path(r), r.filename)] for r in source.images if not r.held_out]
-    for row, record in zip(rows, (r for r in source.images if not r.held_out), strict=True):
-        edits = [r for r in dataset.images if r.parent == record.sha256]
-        row += [(dataset.path(r), f"{r.attributes['edit_value']} {FACE_DISTANCE.shown(r.measurements)}") for r in edits]
+    found = {r.sha256: [(source.path(r), r.filename)] for r in source.images if not r.held_out}
+    for r in dataset.images:
+        title = f"{r.attributes['edit_value']} {FACE_DISTANCE.shown(r.measurements)}"
+        found.get(r.parent, []).append((dataset.path(r), title))
+    rows = list(found.values())
     width = max(map(len, rows))
     blank = (Image.new("RGB", (8, 8), "white"), "")
     cells = [cell for row in rows for cell in row + [blank] * (width - len(row))]

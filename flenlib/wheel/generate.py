@@ -37,8 +37,10 @@ def generate(project: Project, generator: Generator, settings: Generate, depth: 
     for job in tqdm(jobs, desc="generating", unit="picture"):
         path = make(project, dataset.folder, job, generator)
         caption = captions.build(project.character, job.attributes)
-        put_record(dataset, job, path, "generated", generator.facts, caption).depth = depth
-        dataset.save()
+        record = put_record(dataset, job, path, "generated", generator.facts, caption)
+        record.depth = depth
+        dataset.keep(record)
+    dataset.save()
     return dataset
 
 

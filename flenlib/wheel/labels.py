@@ -5,7 +5,7 @@ A label is written to the journal by whoever made it and is only then applied to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -102,11 +102,7 @@ def collect(dataset: Dataset, settings: Review, policy: Policy, corrections: boo
         verdicts = [(record, *policy(record)) for record in dataset.images]
     else:
         verdicts = []
-    decided = in_force(journal, dataset)
-    for record, label, reasons in verdicts:
-        known = decided.get(record.filename)
-        if known is None or known.reviewer not in PEOPLE:
-            note(journal, known, record, label, reasons, settings.reviewer)
+    note(journal, verdicts, settings.reviewer)
     return journal
 
 
@@ -197,9 +193,16 @@ def labels_file(settings: Review) -> Path:
     return from_base(settings.file)
 
 
-def note(
-    journal: Journal, known: Decision | None, record: ImageRecord, label: str, reasons: tuple[str, ...], reviewer: str
-) -> None:
-    """Write a decision to the journal unless the one ``known`` says the same already."""
-    if known is None or (known.label, tuple(known.reasons), known.reviewer) != (label, reasons, reviewer):
-        journal.append(record.filename, label, reasons, reviewer, sha256=record.sha256)
+def note(journal: Journal, verdicts: Iterable[tuple[ImageRecord, str, tuple[str, ...]]], reviewer: str) -> None:
+    """Write labels of a file or a policy into the journal, together, but over no person's and none that says the same.
+
+    A person may decide until the moment they are written: what is in force is looked up under the journal's lock.
+    """
+
+    def stays(known: Decision | None, new: Decision) -> bool:
+        if known is None or known.reviewer in PEOPLE:
+            return known is not None
+        return (known.label, known.reasons, known.reviewer) == (new.label, new.reasons, new.reviewer)
+
+    made = [Decision(r.filename, label, reasons, reviewer, sha256=r.sha256) for r, label, reasons in verdicts]
+    journal.extend(made, stays)

@@ -103,7 +103,7 @@ def learnt(project: Project) -> set[Key]:
     while before is not None:
         folder = before.data("corrections")
         if before.editor_lora.is_file() and sha256(before.editor_lora) in used and (folder / triplets.FILE).is_file():
-            found |= set(triplets.keys(folder, triplets.read(folder)))
+            found |= set(triplets.keys(folder, triplets.read(folder, project.places)))
         before = before.before()
     return found
 

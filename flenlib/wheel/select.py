@@ -15,7 +15,7 @@ from flenlib.project import Project
 from flenlib.steps import Criterion
 from flenlib.wheel import labels, results
 from flenlib.wheel.guards import inherit
-from flenlib.wheel.labels import PEOPLE, Policy, note
+from flenlib.wheel.labels import Policy, note
 
 PICKS = (10, 20)
 """Pictures a strict review should come to: fewer add little to the next training, more are no longer the best."""
@@ -39,13 +39,8 @@ def refuse_filtered(synthetic: Dataset, journal: Journal, policy: Policy) -> Non
     Such a label is taken back when the filter keeps the picture after all.
     """
     decided, shown = in_force(journal, synthetic), {r.filename for r in candidates(synthetic)}
-    for record in synthetic.images:
-        known = decided.get(record.filename)
-        if record.filename in shown:
-            if known is not None and known.reviewer == "filter":
-                journal.undo(record.filename)
-        elif known is None or known.reviewer not in PEOPLE:
-            note(journal, known, record, *policy(record), "filter")
+    journal.undo_many([d for name, d in decided.items() if name in shown and d.reviewer == "filter"])
+    note(journal, [(r, *policy(r)) for r in synthetic.images if r.filename not in shown], "filter")
 
 
 def strict_policy(synthetic: Dataset, have: list[ImageRecord], settings: ReviewSynthetic) -> Policy:

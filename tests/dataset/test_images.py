@@ -214,3 +214,16 @@ def test_contact_sheet(tmp_path):
 )
 def test_pictures_keep_their_shape(given, resolution, want):
     assert images.fit(Image.new("RGB", given), resolution).size == want
+
+
+def test_a_contact_sheet_of_thousands_is_a_page(monkeypatch, capsys):
+    monkeypatch.setattr(images, "PAGE", 10)
+    shown = [Image.new("RGB", (8, 8), (n, 0, 0)) for n in range(25)]
+    whole = images.contact_sheet(shown[:9], columns=3, cell=16)
+    assert capsys.readouterr().out == ""
+    first, last = (images.contact_sheet(shown, ["t"] * 25, columns=3, cell=16, page=n) for n in (1, 3))
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "pictures 1 to 9 of 25: page 1 of 3 of this contact sheet" and "19 to 25 of 25" in said[1]
+    assert first.width == whole.width == last.width and first.getpixel((8, 8))[0] < 5 < 15 < last.getpixel((8, 8))[0]
+    with pytest.raises(ValueError, match="page is 4; there are pages 1 to 3"):
+        images.contact_sheet(shown, columns=3, page=4)

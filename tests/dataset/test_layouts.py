@@ -90,14 +90,16 @@ def test_another_triplets_file_is_read_whole(folder, tmp_path):
     facts = {"asked": {"height": "high"}, "by": "person", "iteration": "v1", "depth": 3, "measurements": {"x": 1.5}}
     whole = Triplet(**{**made.__dict__, **more, **facts})
     triplets.write(folder, [whole, Triplet(made.source_image, "do", made.target_image, positive=True)])
-    first, second = layouts.read(folder)
+    with pytest.raises(ValueError, match=r"triplets.json, triplet 1 names .*s0.png, which lies outside of"):
+        layouts.read(folder)
+    first, second = layouts.read(folder, [folder.parents[1]])
     source, target = whole.paths(folder)
     places = {"source_image": str(source), "target_image": str(target), "before_image": str(folder / "b.png")}
     assert first == Triplet(**{**whole.__dict__, **places})
     assert second.positive and second.target_sha256 == made.target_sha256
     target.unlink()
     with pytest.raises(FileNotFoundError, match=r"triplets.json names the target .*t0.png, which does not exist"):
-        layouts.read(folder)
+        layouts.read(folder, [folder.parents[1]])
 
 
 @pytest.mark.parametrize(

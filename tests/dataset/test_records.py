@@ -214,3 +214,84 @@ def test_the_dataset_room_does_not_import_torch():
     modules = "images, records, journal, captions, imports, prompts"
     code = f"import sys; from flenlib.dataset import {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_record_kept_is_there_after_a_kill_and_folded_by_save(tmp_path):
+    dataset = Dataset.open(tmp_path, create=True)
+    for number in range(5):
+        dataset.keep(ImageRecord(f"{number}.png", seed=np.int64(number)))
+    dataset.keep(ImageRecord("1.png", caption="drawn again"))
+    assert len(json.loads((tmp_path / "metadata.json").read_text())["images"]) == 1, "one write, then appends"
+    again = Dataset.open(tmp_path)
+    assert again.images == dataset.images and again.get("1.png").caption == "drawn again"
+    with (tmp_path / ".records.jsonl").open("ab") as file:
+        file.write(b'{"record": {"filena')  # the kill came while it was written
+    assert Dataset.open(tmp_path).images == dataset.images
+    again.keep(ImageRecord("5.png"))
+    assert not (tmp_path / ".records.jsonl").exists(), "what a killed run kept is folded first"
+    assert len(json.loads((tmp_path / "metadata.json").read_text())["images"]) == 6
+
+
+def test_a_kill_between_folding_and_removing_brings_nothing_old_back(tmp_path, monkeypatch):
+    dataset = Dataset.open(tmp_path, create=True)
+    for name in ("a.png", "b.png", "c.png"):
+        dataset.keep(ImageRecord(name))
+    dataset.images = [dataset.get("a.png"), ImageRecord("b.png", caption="new")]
+    monkeypatch.setattr("pathlib.Path.unlink", lambda *_, **__: None)
+    dataset.save()
+    monkeypatch.undo()
+    assert (tmp_path / ".records.jsonl").exists() and Dataset.open(tmp_path).images == dataset.images
+
+
+def test_a_full_disk_while_folding_keeps_what_was_kept(tmp_path, monkeypatch):
+    dataset = Dataset.open(tmp_path, create=True)
+    dataset.keep(ImageRecord("a.png"))
+    dataset.keep(ImageRecord("b.png"))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(records, "write_atomic", full)
+    with pytest.raises(OSError, match="No space left"):
+        dataset.save()
+    monkeypatch.undo()
+    dataset.keep(ImageRecord("c.png"))
+    assert [r.filename for r in Dataset.open(tmp_path).images] == ["a.png", "b.png", "c.png"]
+
+
+@pytest.mark.parametrize("line", ["[1]", '{"filename": "a.png"}', '{"record": {}}', '{"record": {"filename": "../x"}}'])
+def test_a_line_of_kept_records_that_is_none_is_named(tmp_path, line):
+    Dataset.open(tmp_path, create=True).keep(ImageRecord("a.png"))
+    (tmp_path / ".records.jsonl").write_text(line + '\n{"record": {"filename": "b.png"}}\n')
+    with pytest.raises(ValueError, match=r"\.records\.jsonl, line 1"):
+        Dataset.open(tmp_path)
+
+
+NAMES = ["journal.jsonl", "metadata.json", "Metadata.JSON", "pairs.jsonl", "views.json", ".hidden.png",
+         ".records.jsonl", "good", "corrected", "tries", "maya.txt"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_the_kits_own_files_are_refused(tmp_path, name):
+    dataset = Dataset.open(tmp_path, create=True)
+    for put in (dataset.add, dataset.put, dataset.keep):
+        with pytest.raises(ValueError, match=r"is a name of the kit's own files; give the picture another"):
+            put(ImageRecord(name))
+    write(tmp_path, {"images": [{"filename": name}]})
+    with pytest.raises(ValueError, match=r"metadata\.json: image 1: .* is a name of the kit's own files"):
+        Dataset.open(tmp_path)
+
+
+def test_records_are_found_after_the_list_was_changed_by_hand(tmp_path):
+    dataset = Dataset(tmp_path, "v1", [ImageRecord(f"{n}.png", f"{n}") for n in range(9)])
+    assert dataset.get("3.png").sha256 == "3" and dataset.of_hash("4").filename == "4.png"
+    dataset.images.reverse()
+    assert dataset.get("3.png").sha256 == "3" and dataset.of_hash("4").filename == "4.png"
+    dataset.images.remove(dataset.get("3.png"))
+    assert dataset.find("3.png") is None and dataset.of_hash("3") is None
+    dataset.images = [ImageRecord("x.png")]
+    assert dataset.find("x.png") and dataset.find("4.png") is None
+    dataset.images[0] = ImageRecord("y.png")
+    dataset.add(ImageRecord("y.png"))  # set behind its back: nothing is written then
+    with pytest.raises(ValueError, match=r"'y\.png' is there twice"):
+        dataset.save()

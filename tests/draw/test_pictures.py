@@ -78,7 +78,7 @@ def test_what_the_plan_drops_leaves_the_dataset_and_its_folders_and_comes_back_w
 
     journal = turn(jobs)
     for name, label in (("a.png", "good"), ("b.png", "needs_correction"), ("c.png", "needs_correction")):
-        labels.note(journal, None, dataset.get(name), label, (), "human")
+        labels.note(journal, [(dataset.get(name), label, ())], "human")
     labels.apply(dataset, journal, review, tmp_path)
     Image.new("RGB", (16, 16), "white").save(dataset.folder / "corrections" / "c.png")  # edited, and not read back yet
 

@@ -43,4 +43,4 @@ def test_a_person_picks_among_tries_and_any_cell_can_be_run_again(project, tmp_p
         tmp_path / "twice.ipynb", tmp_path / "done.ipynb", {**values, "iteration": "v1", "anyway": True}, cwd=str(ROOT),
         progress_bar=False, store_widget_state=False,
     )  # fmt: skip
-    assert [pair.by for pair in triplets.read(project.data("corrections"))] == ["tries"] * 6
+    assert [pair.by for pair in triplets.read(project.data("corrections"), project.places)] == ["tries"] * 6

@@ -104,7 +104,7 @@ def test_the_wheel_turns(iteration):
 def test_the_second_wheel_turns(iteration):
     project, values, _ = iteration
     folder = project.data("corrections")
-    pairs = triplets.read(folder)
+    pairs = triplets.read(folder, project.places)
     triplets.check(folder, pairs, minimum=4)
     assert results(project, "21_curate_corrections")["by"].keys() <= {"renderer", "editor"}
     source = Dataset.open(project.data("source"))

@@ -1,6 +1,7 @@
 """The desk: decisions are on disk before they are shown, others' are seen, and nothing is lost or guessed."""
 
 import json
+import random
 
 import pytest
 from filelock import FileLock
@@ -148,8 +149,8 @@ def test_the_undo_of_many_is_one_write(desk, journal):
     desk.decide(list(desk.records), "good")
     before = journal.path.read_bytes()
     desk.undo()
-    lines = [json.loads(line) for line in journal.path.read_bytes()[len(before) :].splitlines()]
-    assert len(lines) == 20 and len({line["when"] for line in lines}) == 1 and labels(journal) == {}
+    (entries,) = [json.loads(line) for line in journal.path.read_bytes()[len(before) :].splitlines()]
+    assert len(entries) == 20 and len({entry["when"] for entry in entries}) == 1 and labels(journal) == {}
 
 
 def test_what_another_kernel_decided_comes_with_the_next_answer(dataset, journal):
@@ -381,3 +382,36 @@ def test_no_pictures(tmp_path):
     dataset = Dataset.open(tmp_path / "v1", create=True)
     desk = Desk(dataset, Journal(tmp_path / "v1" / "journal.jsonl"))
     assert desk.names(View()) == [] and desk.progress()["words"][0] == "0/0" and desk.second_look() == []
+
+
+@pytest.mark.parametrize("when", ["9999-12-31T23:59:59.999999+00:00", "2026-01-01T00:00:00", "yesterday", ""])
+def test_an_odd_date_in_the_journal_does_not_lock_a_review(dataset, journal, when):
+    line = {"filename": "p00.png", "label": "good", "reviewer": "human", "when": when}
+    journal.path.write_text(json.dumps(line) + "\n")
+    desk = Desk(dataset, journal)
+    desk.decide(["p01.png"], "reject")
+    desk.decide(["p00.png"], "reject")
+    assert desk.progress()["counts"]["reject"] == 2 and desk.progress()["done"] == 2
+    desk.undo()
+    assert desk.decided["p00.png"].label == "good" and desk.progress()["counts"] == {
+        "good": 1, "needs_correction": 0, "reject": 1,
+    }  # fmt: skip
+
+
+def test_progress_kept_up_is_progress_counted_anew(dataset, journal):
+    """Labels, other labels, undo, redo and another person's: what the desk keeps up equals what a new one finds."""
+    desk, chance = Desk(dataset, journal), random.Random(4)
+    for _ in range(60):
+        what, names = chance.random(), chance.sample(sorted(desk.records), chance.randint(1, 3))
+        if what < 0.5:
+            desk.decide(names, chance.choice(["good", "reject", "needs_correction"]))
+        elif what < 0.7:
+            desk.undo()
+        elif what < 0.8:
+            desk.redo()
+        else:
+            journal.append(names[0], "good", reviewer=chance.choice(["human", "auto"]), person="bob")
+        desk.refresh()
+        anew = Desk(dataset, Journal(journal.path))
+        assert (anew.decided, anew.suggested) == (desk.decided, desk.suggested)
+        assert anew.progress() == desk.progress()

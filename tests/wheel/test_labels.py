@@ -1,5 +1,7 @@
 """Steps 1.3 and 1.7: policies are stated and marked, people never overruled, nothing guessed while pictures wait."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,7 +90,7 @@ def test_a_label_on_a_picture_since_replaced_does_not_count(dataset):
     human = auto(reviewer="human")
     journal = labels.collect(dataset, human, labels.identity_policy(human))
     for record in dataset.images:
-        labels.note(journal, None, record, "good", (), "human")
+        labels.note(journal, [(record, "good", ())], "human")
     assert labels.apply(dataset, journal, human, NOTEBOOK)["good"] == 5
     record = dataset.get("near.png")
     save_picture(Image.new("RGB", (32, 32), "red"), dataset.path(record), {"made_by": "mini"})
@@ -236,3 +238,38 @@ def test_pristine_keeps_lineage_and_measurements(tmp_path):
     pristine = select.write_pristine(project, dataset)
     assert len(pristine.images) == 2 == len(list(pristine.folder.glob("*.png")))
     assert all(r.measurements["face_distance"] <= 0.3 for r in Dataset.open(pristine.folder).images)
+
+
+def test_what_a_person_says_while_the_policy_runs_is_never_written_over(dataset):
+    """A person labels in the widget after the policy has looked, and before its labels are written."""
+    settings, policy = auto(), labels.identity_policy(auto())
+
+    def slow(record):
+        if record.filename == "lost.png":
+            for name in ("near.png", "lost.png"):
+                labels.open_journal(dataset).append(name, "reject", ["hands"], sha256=dataset.get(name).sha256)
+        return policy(record)
+
+    journal = labels.collect(dataset, settings, slow)
+    found = journal.decisions()
+    assert [(found[name].label, found[name].reviewer) for name in ("near.png", "lost.png")] == [("reject", "human")] * 2
+    assert {name for name, d in found.items() if d.reviewer == "auto"} == {"drifted.png", "far.png", "style.png"}
+    assert len(journal.path.read_text().splitlines()) == 3, "the policy's labels are one write"
+
+
+def test_a_person_and_the_policy_at_once(dataset):
+    code = f"""
+from flenlib.dataset.records import Dataset
+from flenlib.wheel import labels
+dataset = Dataset.open({str(dataset.folder)!r})
+for record in dataset.images * 20:
+    labels.open_journal(dataset).append(record.filename, "reject", ["mine"], sha256=record.sha256)
+"""
+    person = subprocess.Popen([sys.executable, "-c", code])
+    settings = [auto(), auto(accept_unmeasured=False)]
+    number = 0
+    while person.poll() is None:
+        labels.collect(dataset, settings[number % 2], labels.identity_policy(settings[number % 2]))
+        number += 1
+    assert person.returncode == 0 and number > 1
+    assert {d.reviewer for d in labels.open_journal(dataset).decisions().values()} == {"human"}

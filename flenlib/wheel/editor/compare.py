@@ -229,7 +229,7 @@ def result(choice: Choice, tables: Mapping[str, pd.DataFrame], models: Facts) ->
 def run(project: Project, settings: Iteration, hand: Hand | None = None) -> results.CompareEditors:
     """Do step 2.3: draw the same edits with every editor, measure, and adopt one for the next iteration."""
     wanted = settings.compare_editors
-    source, pairs = Dataset.open(project.data("source")), triplets.read(project.data("corrections"))
+    source, pairs = Dataset.open(project.data("source")), triplets.read(project.data("corrections"), project.places)
     found = candidates(project, settings.models, wanted)
     editor = open_editor(settings.models)
     jobs = plan(project, source, pairs, wanted, editor)

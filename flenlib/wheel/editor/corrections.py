@@ -13,6 +13,7 @@ from flenlib.dataset import triplets
 from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.images import open_image, save_picture
 from flenlib.dataset.journal import Decision, in_force
+from flenlib.dataset.places import inside
 from flenlib.dataset.prompts import edit_prompt
 from flenlib.dataset.records import Dataset, ImageRecord
 from flenlib.dataset.triplets import Triplet
@@ -78,7 +79,7 @@ def by_hand(
         target = dataset.folder / f"{Path(record.filename).stem}.png"
         parent = source_of(source, record)
         if said and said.corrected:
-            link_or_copy(_given(enriched, said), target)
+            link_or_copy(_given(project, enriched, said), target)
             who, how = "person", said.note or "corrected by hand"
         elif hand and settings.hand == hand.name:
             picture = hand.correct(source.path(parent), record.attributes, open_image(enriched.path(record)).width)
@@ -123,12 +124,14 @@ def picked(
     A try that equals its source comes after all others.
     """
     dataset, decided = _targets(project), decisions_on(enriched)
+    good: dict[str, list[ImageRecord]] = {}
+    for each in tries.labelled("good"):
+        good.setdefault(each.extra["corrects"], []).append(each)
     made = []
     for record in sent_back(enriched, settings):
-        good = [t for t in tries.labelled("good") if t.extra.get("corrects") == record.filename]
-        if not good:
+        if record.sha256 not in good:
             continue
-        best = min(good, key=_nearest)
+        best = min(good[record.sha256], key=_nearest)
         target = dataset.folder / f"{Path(record.filename).stem}.png"
         link_or_copy(tries.path(best), target)
         who = "person" if best.label["reviewer"] in PEOPLE else best.label["reviewer"]
@@ -180,7 +183,7 @@ def see(
 
 def source_of(source: Dataset, record: ImageRecord) -> ImageRecord:
     """Return the source picture an edit was made from. Raises ValueError naming the edit when it was deleted."""
-    parent = next((r for r in source.images if r.sha256 == record.parent), None)
+    parent = source.of_hash(record.parent)
     if parent is None or not source.path(parent).is_file():
         name = parent.filename if parent else f"{record.parent}"[:12]
         raise ValueError(
@@ -190,8 +193,8 @@ def source_of(source: Dataset, record: ImageRecord) -> ImageRecord:
     return parent
 
 
-def _given(enriched: Dataset, said: Decision) -> Path:
-    path = enriched.folder / said.corrected
+def _given(project: Project, enriched: Dataset, said: Decision) -> Path:
+    path = inside(enriched.folder / said.corrected, project.places, f"the journal of {enriched.folder}")
     if not path.is_file():
         raise ValueError(f"the corrected picture {path} of {said.filename} does not exist; give it again in the review")
     return path

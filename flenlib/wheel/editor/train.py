@@ -239,7 +239,7 @@ def _shown(table: pd.DataFrame, step: int, measure: Measure) -> str:
 def read_triplets(project: Project) -> list[Triplet]:
     """Return the triplets step 2.1 wrote, checked. Raises ValueError naming what is wrong with one."""
     folder = project.data("corrections")
-    pairs = triplets.read(folder)
+    pairs = triplets.read(folder, project.places)
     triplets.check(folder, pairs, minimum=1)
     return pairs
 

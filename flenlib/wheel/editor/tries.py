@@ -34,8 +34,8 @@ def jobs(
     cases: Sequence[ImageRecord],
     settings: Corrections,
     editor: Editor,
-) -> list[Job]:
-    """Return the tries of every case: a reviewer's prompt, or the improved ones in turn, each at its own seed.
+) -> list[tuple[Job, ImageRecord]]:
+    """Return the tries, each with the case it is of: a reviewer's prompt or the improved ones in turn, at its own seed.
 
     They go through the editor's LoRAs; a reviewer's prompt is asked as it was written. Raises Refused, before a model
     is loaded, for one that may not be drawn of this character.
@@ -50,7 +50,8 @@ def jobs(
             seed, prompt = seed_of(settings.seed, record.filename, number), prompts[number % len(prompts)]
             route = editor.routes.recipe(project.character, *edit, prompt)
             how = recipe | {"passes": route}
-            planned.append(Job(name, route[0]["prompt"], seed, how, parent, record.attributes, source.path(parent)))
+            parts = (name, route[0]["prompt"], seed, how, parent, record.attributes, source.path(parent))
+            planned.append((Job(*parts), record))
     return planned
 
 
@@ -70,13 +71,13 @@ def draw(
     """
     tries = Dataset.open(project.data("corrections") / "tries", create=True)
     planned = jobs(project, source, enriched, cases, settings, editor)
-    keep_planned(tries, planned)
-    for job in tqdm(planned, desc="trying again", unit="picture"):
+    keep_planned(tries, [job for job, _ in planned])
+    for job, case in tqdm(planned, desc="trying again", unit="picture"):
         path = make(project, tries.folder, job, editor)
-        case = next(r for r in cases if job.filename.startswith(f"{Path(r.filename).stem}__"))
         record = put_record(tries, job, path, "edit", editor.facts, case.caption, editor.routes.depth)
-        record.extra["corrects"] = case.filename
+        record.extra["corrects"] = case.sha256
         record.measurements |= look(see(job, path, reference, FACE_DISTANCE.limit_in(case.measurements), hand))
+        tries.keep(record)
     tries.save()
     return tries
 

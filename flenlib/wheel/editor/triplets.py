@@ -20,7 +20,7 @@ from flenlib.draw.pictures import check_person
 from flenlib.measure.measures import COLOUR_DIFFERENCE, FACE_DISTANCE
 from flenlib.measure.quality import unchanged
 from flenlib.params import Corrections
-from flenlib.project import Project
+from flenlib.project import Project, from_base
 from flenlib.steps import Criterion
 from flenlib.wheel.editor.corrections import before, pair_of, source_of
 from flenlib.wheel.labels import edit_failed
@@ -42,15 +42,16 @@ class Corrected:
 def assemble(project: Project, made: Sequence[Triplet], settings: Corrections) -> list[Triplet]:
     """Return this iteration's corrections, imported pairs and earlier ones together, some of them held out by source.
 
-    A newer correction replaces an older one of the same source and instruction. Of the good edits among them no more
-    stay than ``positive_share`` allows. Raises ValueError or FileNotFoundError naming the file for imported pairs that
-    cannot be read.
+    Pictures of imported pairs must lie in the folders that the settings name, or in the project, into which they are
+    linked. A newer correction replaces an older one of the same source and instruction. Of the good edits among them no
+    more stay than ``positive_share`` allows. Raises ValueError or FileNotFoundError naming the file for imported pairs
+    that cannot be read.
     """
     folder, last = project.data("corrections"), project.before()
     pairs = [*made, *imported(project, settings)]
     if settings.earlier and last and (last.data("corrections") / triplets.FILE).is_file():
         old = last.data("corrections")
-        pairs = triplets.merge(triplets.read(old), pairs, folder, old)
+        pairs = triplets.merge(triplets.read(old, project.places), pairs, folder, old)
     pairs = triplets.hold_out(folder, pairs, settings.held_out_share, settings.seed)
     spare = [pair for pair in pairs if pair.positive][_wanted(pairs, settings) :]
     return [pair for pair in pairs if pair not in spare]
@@ -63,11 +64,12 @@ def imported(project: Project, settings: Corrections) -> list[Triplet]:
     for a picture of a real person when it is none.
     """
     folder = project.data("corrections")
-    pairs = [triplets.moved(pair, Path(), folder) for given in settings.pairs for pair in layouts.read(given)]
+    places = [*project.places, *map(from_base, settings.pictures)]
+    pairs = [pair for given in settings.pairs for pair in layouts.read(given, places)]
     _allow(project, pairs)
-    for path in {path for pair in pairs for path in pair.paths(folder)}:
+    for path in {path for pair in pairs for path in pair.paths(Path())}:
         check_person(project.character, path)
-    return pairs
+    return [triplets.taken_in(pair, folder) for pair in pairs]
 
 
 def _allow(project: Project, pairs: Sequence[Triplet]) -> None:
@@ -116,6 +118,7 @@ def finish(project: Project, pairs: Sequence[Triplet], settings: Corrections) ->
     """
     folder = project.data("corrections")
     _allow(project, pairs)
+    triplets.check_places(folder, pairs, project.places)
     triplets.check(folder, pairs, minimum=0)
     triplets.write(folder, pairs)
     for layout in settings.export:

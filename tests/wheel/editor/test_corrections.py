@@ -18,7 +18,7 @@ from flenlib.mini.hand import Renderer
 from flenlib.project import open_iteration
 from flenlib.steps import Blocked
 from flenlib.wheel import labels
-from flenlib.wheel.editor import corrections, curate
+from flenlib.wheel.editor import corrections, curate, train
 from flenlib.wheel.editor import tries as retry
 from flenlib.wheel.editor import triplets as pairs
 from tests.studio import SHOTS, write_raw
@@ -94,7 +94,7 @@ def test_before_and_after_are_measured_and_shown(project):
     assert set(found.table["face_distance_before"]) == {NOT_MEASURED}
     assert all(c.holds for c in found.criteria), found.criteria
     assert pairs.sheet(found).width > 500
-    assert triplets.read(found.folder) == found.triplets
+    assert triplets.read(found.folder, project.places) == found.triplets
 
 
 def test_a_persons_picture_issue_and_prompt_come_first(project):
@@ -123,7 +123,8 @@ def test_a_person_who_has_not_corrected_enough_is_asked_in_one_sentence(project)
     cases = corrections.open_cases(enriched, wanted(hand="person"), made)
     assert [r.filename for r in cases] == [record.filename]
     jobs = retry.jobs(project, source, enriched, cases, wanted(hand="person", tries=2), Editor(None, MODELS))
-    assert [j.prompt for j in jobs] == ["better words"] * 2 and jobs[0].seed != jobs[1].seed
+    assert [(j.prompt, case) for j, case in jobs] == [("better words", cases[0])] * 2
+    assert jobs[0][0].seed != jobs[1][0].seed
 
 
 def test_a_source_that_was_deleted_is_named(project):
@@ -333,3 +334,69 @@ def test_tries_are_drawn_through_the_routes_of_step_12_and_know_their_depth(proj
     tries.images[0].label = {"label": "good", "reasons": [], "reviewer": "human"}
     (made,) = corrections.picked(project, source, enriched, tries, asked)
     assert made.depth == 4 and Dataset.open(project.data("corrections")).images[0].depth == 4
+
+
+def test_a_try_is_tied_to_its_edit_whatever_the_sources_are_called(tmp_path):
+    """The edit of one source bears the name of another source: maya.png at sunset, and maya__lighting_sunset.png."""
+    project = open_iteration(CHARACTER, root=tmp_path)
+    source = Dataset.open(project.data("source"), create=True)
+    enriched = Dataset.open(project.data("enriched"), create=True)
+    for number, name in enumerate(("maya.png", "maya__lighting_sunset.png")):
+        save_picture(Image.new("RGB", (96, 96), (90 * number, 9, 9)), source.folder / name, {"made_by": "camera"})
+        source.add(ImageRecord(name))
+        edit = f"{name.removesuffix('.png')}__lighting_sunset.png"
+        save_picture(Image.new("RGB", (96, 96), (9, 90 * number, 90)), enriched.folder / edit, {"made_by": "mini"})
+        asked = {"edit": "lighting", "edit_value": "sunset", "light": "sunset"}
+        label = {"label": "needs_correction", "reasons": ["x"], "reviewer": "human"}
+        record = ImageRecord(edit, parent=source.images[-1].sha256, prompt="do", caption=name, label=label)
+        record.attributes, record.measurements = asked, {"threshold": 0.4, "face_expected": 0}
+        enriched.add(record)
+    source.save(), enriched.save()
+    asked = wanted(hand="tries", tries=2)
+    cases = corrections.open_cases(enriched, asked, [])
+    tries = retry.draw(project, source, enriched, cases, Editor(Stubborn(), MODELS), asked, references(source).training)
+    assert len(tries.images) == 4
+    for record in tries.images:
+        case = enriched.of_hash(record.extra["corrects"])
+        assert record.parent == case.parent and record.caption == case.caption
+        assert record.filename.startswith(case.filename.removesuffix(".png"))
+        record.label = {"label": "good", "reasons": [], "reviewer": "human"}
+    for triplet, case in zip(corrections.picked(project, source, enriched, tries, asked), cases, strict=True):
+        original, _ = triplet.paths(project.data("corrections"))
+        assert original == source.path(source.of_hash(case.parent)) and case.filename in triplet.before_image
+    assert {r.extra["corrects"] for r in Dataset.open(tries.folder).images} == {r.sha256 for r in cases}
+
+
+@pytest.mark.parametrize("corrected", ["../../../../../secret.png", "{root}/secret.png", "link.png"])
+def test_a_corrected_picture_outside_the_project_is_refused(project, tmp_path, corrected):
+    save_picture(Image.new("RGB", (96, 96), "white"), tmp_path / "secret.png", {"made_by": "person"})
+    source, enriched = sets(project)
+    (enriched.folder / "link.png").symlink_to(tmp_path / "secret.png")
+    first = corrections.sent_back(enriched, wanted())[0]
+    said = {"corrected": corrected.format(root=tmp_path)}
+    labels.open_journal(enriched).append(first.filename, "needs_correction", sha256=first.sha256, **said)
+    with pytest.raises(ValueError, match=r"the journal of .*enriched/v1 names .*, which lies outside of"):
+        corrections.by_hand(project, source, enriched, wanted(hand="person"), HAND)
+
+
+def test_pictures_of_triplets_lie_in_the_project_or_in_folders_that_were_named(project, tmp_path, monkeypatch):
+    monkeypatch.setenv("FLENWHEEL_HOME", str(tmp_path))
+    for name in ("given/a.png", "others/b.png"):
+        save_picture(Image.new("RGB", (96, 96), "red" if "a" in name else "blue"), tmp_path / name, {})
+    given = triplets.Triplet("a.png", "do it", str(tmp_path / "others" / "b.png"))
+    triplets.write(tmp_path / "given", [given])
+    with pytest.raises(ValueError, match=r"given/triplets\.json, triplet 1 names .*others/b\.png, which lies outside"):
+        pairs.assemble(project, [], wanted(pairs=["given"]))
+    rows = tmp_path / "rows" / "rows.jsonl"
+    rows.parent.mkdir()
+    rows.write_text('{"image_path": "../given/a.png", "control_path": "../others/b.png", "caption": "do it"}\n')
+    with pytest.raises(ValueError, match=r"rows\.jsonl, row 1 names .*others/b\.png, which lies outside"):
+        pairs.assemble(project, [], wanted(pairs=["rows"]))
+    asked = wanted(pairs=["given"], pictures=["others"], held_out_share=0.0)
+    (pair,) = pairs.finish(project, pairs.assemble(project, [], asked), asked).triplets
+    folder = project.data("corrections")
+    assert all(path.is_relative_to(folder / "imported") for path in pair.paths(folder))
+    assert triplets.read(folder, project.places) == [pair]
+    triplets.write(folder, [given])
+    with pytest.raises(ValueError, match=r"triplet 1 names .*others/b\.png, which lies outside"):
+        train.read_triplets(project)
