@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pandas as pd
 
-from flenlib.flow import lock, stamps
+from flenlib.flow import copies, lock, stamps
 from flenlib.flow.wheel import WHEEL
 from flenlib.params import Section
 from flenlib.project import Project
-from flenlib.steps import Blocked, Flow, Step, StepResult, criteria_table, record, texts
+from flenlib.steps import Blocked, Flow, Hand, Step, StepResult, criteria_table, record, texts
 
 
 class Clock:
@@ -36,6 +37,16 @@ class Clock:
         _check_earlier(project, flow, self.step, anyway)
         lock.take(project, self.step.name)
         self.given = stamps.given(project, self.step, self.settings)
+
+    @property
+    def hand(self) -> Hand | None:
+        """Who draws sources, corrects and judges edits for this step; None where it asks nobody."""
+        return self.step.hand
+
+    @property
+    def notebook(self) -> Path:
+        """Where the iteration's own copy of the step's notebook is, which a person is sent to."""
+        return copies.copy_path(self.project, self.step)
 
     def finish(self, result: StepResult) -> pd.DataFrame:
         """Write the record and return the criteria as a table; a step without a record has not finished.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,11 @@ def jobs(project: Project, settings: Card, generator: Generator | None = None) -
     recipe = generator.recipe(settings) if generator else {}
     prompts = model_card(project.character.subject, generator.wording if generator else PLAIN)
     return prompt_jobs(project.character, prompts, settings.seeds_per_cell, settings.seed, recipe)
+
+
+def plan_sentence(project: Project, settings: Card, names: Iterable[str]) -> str:
+    """Return how many pictures the card of each LoRA has. Raises as `jobs`."""
+    return f"model card of {', '.join(names)}: {len(jobs(project, settings))} pictures each"
 
 
 def draw(project: Project, generator: Generator, settings: Card, name: str) -> list[Path]:

@@ -52,6 +52,12 @@ def gather(project: Project, settings: Curate, hand: Hand | None = None) -> Path
     return raw
 
 
+def folder_sentence(project: Project, settings: Curate, hand: Hand | None = None) -> str:
+    """Return how many pictures there are of whom, and where. Raises what `gather` raises."""
+    folder = gather(project, settings, hand)
+    return f"{len(imports.list_pictures(folder))} pictures of {project.character.subject} in {folder}"
+
+
 def curate(
     project: Project, settings: Curate, hand: Hand | None = None, measures: Sequence[Measure] = MEASURES
 ) -> Curated:

@@ -152,6 +152,7 @@ def enrich(
         record.measurements |= found | {"tries": len(tries)}
         dataset.keep(record)
     dataset.save()
+    editor.free()
     return Enriched(dataset, thresholds, _criteria(dataset, source, settings))
 
 
@@ -302,5 +303,4 @@ def run(project: Project, settings: Iteration, hand: Hand | None = None) -> resu
     print(plan_sentence(source, settings.enrich))
     editor = open_editor(settings.models, open_routes(project, settings.models))
     enriched = enrich(project, source, editor, settings.enrich, settings.review_enriched, hand)
-    editor.free()
     return result(enriched, editor.facts)

@@ -41,7 +41,14 @@ def generate(project: Project, generator: Generator, settings: Generate, depth: 
         record.depth = depth
         dataset.keep(record)
     dataset.save()
+    generator.free()
     return dataset
+
+
+def plan_sentence(project: Project, settings: Generate) -> str:
+    """Return how many pictures will be drawn of how many prompts, and with which LoRA."""
+    count, each = settings.prompts, settings.seeds_per_prompt
+    return f"{count} prompts x {each} seeds: {count * each} pictures with {project.lora(project.iteration).name}"
 
 
 def criteria(dataset: Dataset) -> list[Criterion]:
@@ -77,5 +84,4 @@ def run(project: Project, settings: Iteration) -> results.GenerateSynthetic:
     lora = project.lora(project.iteration)
     generator = open_generator(settings.models, [f"{lora}:{settings.generate.lora_weight}"])
     dataset = generate(project, generator, settings.generate, depth=guards.drawn_depth(project))
-    generator.free()
     return result(dataset, generator.facts)

@@ -147,6 +147,11 @@ def _label(record: ImageRecord) -> str | None:
     return record.label["label"] if record.label else None
 
 
+def pending_sentence(dataset: Dataset, journal: Journal, settings: Review) -> str:
+    """Return how many pictures wait for a label."""
+    return f"{len(pending(dataset, journal, settings))} of {len(dataset.images)} pictures wait for a label"
+
+
 def sheet(dataset: Dataset, records: Sequence[ImageRecord], titles: Sequence[str] | None = None) -> Image.Image:
     """Return a contact sheet of the records; of more than 24 that many, evenly spread, which is then printed.
 

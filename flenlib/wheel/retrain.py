@@ -51,7 +51,6 @@ def run(project: Project, settings: Iteration, learned: TrainingSet | None = Non
     now, then = project.iteration, results.refined(project.iteration)
     generator = open_generator(settings.models, transformer=False)
     train_character(project, generator, learned.samples, settings.retrain, then, source=source)
-    generator.free()
     paths = card.draw_all(project, settings.models, settings.card, loras(project))
     tables = card.measure_all(project, settings.card, source, paths)
     comparison = compare.compare(tables, now, then, least_diversity=settings.guards.diversity)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+from PIL import Image
 
 from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.journal import Journal, in_force
@@ -86,6 +87,12 @@ def write_pristine(project: Project, synthetic: Dataset) -> Dataset:
         pristine.add(record)
     pristine.save()
     return pristine
+
+
+def sheet(pristine: Dataset) -> Image.Image:
+    """Return the pristine pictures, each with its angle, its expression and its face distance."""
+    titles = [f"{r.angle} {r.expression or ''} {FACE_DISTANCE.shown(r.measurements)}" for r in pristine.images]
+    return labels.sheet(pristine, pristine.images, titles)
 
 
 def criteria(pristine: Dataset, have: list[ImageRecord]) -> list[Criterion]:

@@ -17,6 +17,7 @@ from flenlib.dataset.images import contact_sheet
 from flenlib.dataset.prompts import caption
 from flenlib.dataset.records import Dataset
 from flenlib.draw.generator import Generator, open_generator
+from flenlib.draw.load import Waiting
 from flenlib.measure import plots
 from flenlib.measure.face_store import faces_in
 from flenlib.measure.faces import ReferenceSet
@@ -25,6 +26,7 @@ from flenlib.models.families.base import Family
 from flenlib.params import Iteration, Train
 from flenlib.project import Project
 from flenlib.steps import Criterion, Facts
+from flenlib.train import planning
 from flenlib.train.cache import Sample
 from flenlib.train.checkpoints import OtherRun, Row
 from flenlib.train.loop import Result, train
@@ -63,6 +65,7 @@ def train_character(
     ``char_lora_<version>.<number>``. Raises ValueError for a caption that is empty or without the trigger.
     """
     check_captions([(s.image, s.caption) for s in samples], project.character.trigger, "one in metadata.json")
+    check_fits(generator.model, settings, references=0)
     path = project.lora(version)
     options = {
         "previews": previews(project, settings.seed),
@@ -76,9 +79,18 @@ def train_character(
             "faces": ReferenceSet.if_any(faces_in([s.image for s in kept]), [s.name for s in kept]),
         }
     result = train_or_set_aside(generator.family, samples, settings, path.parent, **options)
+    generator.free()
     if result.lora != path:
         raise RuntimeError(f"training wrote {result.lora}, expected {path}")
     return result
+
+
+def check_fits(model: Waiting, settings: Train, references: int | None = None) -> None:
+    """Raise RuntimeError, with the nearest settings that fit, for a model that cannot be trained here; loads nothing.
+
+    ``references`` are the pictures a sample is edited from: 0 for a generator, the family's own number when not given.
+    """
+    planning.expected(model.model.name, model.precision, model.offload, settings, model.device, references)
 
 
 def train_or_set_aside(
@@ -213,5 +225,4 @@ def run(project: Project, settings: Iteration, learned: TrainingSet | None = Non
         learned = guards.training_set(project, source, enriched, settings.train, settings.guards)
     generator = open_generator(settings.models, transformer=False)  # it comes once the text encoders are gone
     trained = train_character(project, generator, learned.samples, settings.train, project.iteration, source=source)
-    generator.free()
     return result(trained, learned, settings.train, generator.facts)

@@ -121,7 +121,14 @@ def draw(
         other, folder = editor.using(way), project.outputs / "editors" / name
         todo = tqdm(planned[name], desc=f"editing: {name}", unit="edit")
         drawn[name] = [make(project, folder, job, other) for job in todo]
+    editor.free()
     return drawn
+
+
+def plan_sentence(found: Mapping[str, Routes], jobs: Sequence[Job]) -> str:
+    """Return which editors draw how many edits of how many sources."""
+    sources = len({job.parent.filename for job in jobs})
+    return f"{', '.join(found)} draw {len(jobs)} edits of {sources} sources each, none among the triplets"
 
 
 def _through(project: Project, way: Routes, job: Job) -> Job:
@@ -234,7 +241,6 @@ def run(project: Project, settings: Iteration, hand: Hand | None = None) -> resu
     editor = open_editor(settings.models)
     jobs = plan(project, source, pairs, wanted, editor)
     drawn = draw(project, editor, found, jobs, wanted)
-    editor.free()
     reference = references(source).training
     tables = {
         name: scores.measure(source, jobs, paths, reference, wanted.slack, settings.review_enriched, hand)

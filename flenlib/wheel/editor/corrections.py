@@ -116,6 +116,11 @@ def open_cases(
     return prompted
 
 
+def cases_sentence(made: Sequence[Triplet], cases: Sequence[ImageRecord]) -> str:
+    """Return how many edits a hand corrected and how many are to be tried again."""
+    return f"{len(made)} corrected by a hand, {len(cases)} to be tried again"
+
+
 def picked(
     project: Project, source: Dataset, enriched: Dataset, tries: Dataset, settings: Corrections
 ) -> list[Triplet]:

@@ -42,7 +42,7 @@ from flenlib.train.loop import Result
 from flenlib.train.watch import OnEvent
 from flenlib.wheel import results
 from flenlib.wheel.editor.corrections import see
-from flenlib.wheel.train import loss_ends, train_or_set_aside
+from flenlib.wheel.train import check_fits, loss_ends, train_or_set_aside
 
 BASE = 0
 """The step of the base editor in the table of checkpoints."""
@@ -83,6 +83,7 @@ def train_editor(
     Dropped captions keep their reference picture. Loss is also measured on the held-out triplets. An ``editor`` loaded
     without its transformer lets its text encoders go while it trains.
     """
+    check_fits(editor.model, settings)
     learnt, held = (samples(project.character, folder, pairs, held_out=held) for held in (False, True))
     options = {"held_out": held, "on_event": on_event, "cache_folder": project.outputs / "cache"}
     where = project.outputs / "editor_training"
@@ -137,6 +138,7 @@ def score(
         facts = {"step": step, "source": source.name, "target": target.name, "path": str(drawn)}
         seen = see(pair, source, drawn, reference, hand, target=open_image(target))
         rows.append(facts | of_picture(seen, measures))
+    editor.free()
     taken = [m.name for m in applying(measures, "training", "source", "target")]
     table = pd.DataFrame(rows, columns=["step", "source", "target", "path", *taken])
     return table.astype(dict.fromkeys(taken, float))
@@ -188,6 +190,11 @@ def best_step(scored: pd.DataFrame, result: Result) -> int:
 def evidence(scored: pd.DataFrame) -> str:
     """Return how many held-out triplets of how many sources the choice of a checkpoint stands on."""
     return f"{scored['target'].nunique()} held-out triplets of {scored['source'].nunique()} sources"
+
+
+def kept_sentence(scored: pd.DataFrame, step: int, path: Path) -> str:
+    """Return which checkpoint is kept as which file, and on how much evidence."""
+    return f"checkpoint of step {step} is kept as {path.name}, by {evidence(scored)}"
 
 
 def keep(project: Project, result: Result, step: int) -> Path:
@@ -267,6 +274,5 @@ def run(project: Project, settings: Iteration, hand: Hand | None = None) -> resu
     trained = train_editor(project, editor, folder, pairs, wanted)
     reference = references(Dataset.open(project.data("source"))).training
     scored = score(project, editor, trained, folder, pairs, wanted, reference, hand)
-    editor.free()
     best = best_step(scored, trained)
     return result(trained, pairs, scored, best, keep(project, trained, best), wanted, editor.facts)
