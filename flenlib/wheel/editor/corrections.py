@@ -20,15 +20,7 @@ from flenlib.dataset.triplets import Triplet
 from flenlib.draw.pictures import about
 from flenlib.measure.face_store import faces_in
 from flenlib.measure.faces import ReferenceSet
-from flenlib.measure.measures import (
-    COLOUR_CHANGE,
-    COLOUR_DIFFERENCE,
-    EDIT_DONE,
-    FACE_DISTANCE,
-    Measure,
-    of_picture,
-    recorded,
-)
+from flenlib.measure.measures import COLOUR_CHANGE, FACE_DISTANCE, MEASURES, Measure, of_picture, recorded
 from flenlib.measure.quality import CHANGE_FLOOR
 from flenlib.measure.seen import Seen
 from flenlib.params import Corrections
@@ -36,9 +28,6 @@ from flenlib.project import Project
 from flenlib.steps import Hand
 from flenlib.wheel.enrich import edit_done, question
 from flenlib.wheel.labels import PEOPLE, PendingReview, open_journal
-
-TAKEN = (FACE_DISTANCE, EDIT_DONE, COLOUR_DIFFERENCE)
-"""The measures of a triplet."""
 
 
 def sent_back(enriched: Dataset, settings: Corrections) -> list[ImageRecord]:
@@ -152,7 +141,7 @@ def measured(
     made: Sequence[Triplet],
     reference: ReferenceSet,
     hand: Hand | None = None,
-    measures: Sequence[Measure] = TAKEN,
+    measures: Sequence[Measure] = MEASURES,
 ) -> list[Triplet]:
     """Return the triplets with every measure of their target, and of the picture it replaces (`before`)."""
     folder, out = project.data("corrections"), []
@@ -182,7 +171,8 @@ def see(
     """Return a picture made of a triplet's source as measures see it; whether it was done only where that was asked."""
     picture, asked = open_image(path), {"edit": pair.kind, "edit_value": pair.value, **pair.asked}
     done = edit_done(hand, source, picture, asked) if pair.asked else None
-    (faces,), original = faces_in([path]), Seen(open_image(source))
+    before, faces = faces_in([source, path])
+    original = Seen(open_image(source), before)
     return Seen(picture, faces, reference, source=original, target=target, attributes=asked, done=done)
 
 

@@ -17,7 +17,7 @@ from flenlib.dataset.images import contact_sheet, open_image
 from flenlib.dataset.records import Dataset
 from flenlib.dataset.triplets import Triplet
 from flenlib.draw.pictures import check_person
-from flenlib.measure.measures import COLOUR_DIFFERENCE, FACE_DISTANCE
+from flenlib.measure.measures import COLOUR_DIFFERENCE, EDIT_DONE, FACE_DISTANCE
 from flenlib.measure.quality import unchanged
 from flenlib.params import Corrections
 from flenlib.project import Project, from_base
@@ -145,9 +145,11 @@ def _wanted(pairs: Sequence[Triplet], settings: Corrections) -> int:
 
 
 def _table(pairs: Sequence[Triplet]) -> pd.DataFrame:
+    """Return a row a triplet, with what its criteria are about, of the target and of what it replaces."""
+    shown = [name for m in (FACE_DISTANCE, EDIT_DONE, COLOUR_DIFFERENCE) for name in (m.name, before(m).name)]
     rows = [
         {"target": Path(p.target_image).name, "edit": f"{p.kind} {p.value}".strip() or p.edit_prompt, "by": p.by,
-         "held out": p.held_out, **p.measurements, "issue": p.issue}
+         "held out": p.held_out, **{n: p.measurements[n] for n in shown if n in p.measurements}, "issue": p.issue}
         for p in pairs
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=None if rows else ["target", "edit", "by"]).set_index("target")
