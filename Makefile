@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test test-slow lint lab iterate step report turns studio clean
+.PHONY: help setup demo test test-slow lint lab iterate step report turns studio audit lock clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ setup: $(READY) ## make .venv with every package, pinned (minutes: torch is larg
 $(READY): requirements.lock constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q -c constraints.txt torch
-	$(BIN)/python -m pip install -q --no-deps -r requirements.lock
+	$(BIN)/python -m pip install -q --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -58,6 +58,21 @@ turns: setup ## run N turns of wheel 1 under three policies: make turns N=4
 
 studio: setup ## train the mini studio's models from the start (hours; resumes)
 	$(BIN)/python -m flenlib.mini.build
+
+TOOLS := .venv/tools
+
+audit: ## ask PyPI's list of advisories about every pin (needs the network; fails where it has no answer)
+	@test -x $(TOOLS)/bin/pip-audit || { $(PYTHON) -m venv $(TOOLS) && $(TOOLS)/bin/pip install -q pip-audit; }
+	@failed=0; for file in requirements.lock constraints.txt; do \
+	  $(TOOLS)/bin/pip-audit --strict --disable-pip --no-deps -r $$file || \
+	  { echo "$$file: NOT AUDITED, or something was found: the lines above say which"; failed=1; }; done; exit $$failed
+
+lock: ## write the hashes of requirements.lock again, after a pin in it changed
+	@test -x $(TOOLS)/bin/uv || { $(PYTHON) -m venv $(TOOLS) && $(TOOLS)/bin/pip install -q uv; }
+	@grep '^#' requirements.lock > $(TOOLS)/lock
+	@grep -v '^ *--hash' requirements.lock | sed 's/ \\$$//' > $(TOOLS)/pins.txt
+	@$(TOOLS)/bin/uv pip compile -q --no-deps --generate-hashes --no-header --no-annotate --python $(PYTHON) $(TOOLS)/pins.txt >> $(TOOLS)/lock
+	@mv $(TOOLS)/lock requirements.lock
 
 clean: ## remove .venv and caches; data/ and outputs/ stay
 	rm -rf .venv .pytest_cache .ruff_cache *.egg-info
