@@ -119,11 +119,11 @@ def unleet(word: str) -> set[str]:
 
 
 def squeezed(word: str) -> set[str]:
-    """Return a word with letters drawn out (nooooo) written once, and twice, and double vowels once."""
-    if not (re.search(r"(.)\1\1", word) or (len(word) > 4 and re.search(r"([aeiou])\1", word))):
+    """Return a word with letters drawn out (nooooo) written once, and twice, and the vowels seldom doubled once."""
+    if not (re.search(r"(.)\1\1", word) or (len(word) > 4 and re.search(r"([aiu])\1", word))):
         return set()
     once, twice = re.sub(r"(.)\1{2,}", r"\1", word), re.sub(r"(.)\1{2,}", r"\1\1", word)
-    return {once, twice, re.sub(r"([aeiou])\1+", r"\1", once), re.sub(r"(.)\1+", r"\1", word) if once != word else once}
+    return {once, twice, re.sub(r"([aiu])\1", r"\1", once), re.sub(r"(.)\1+", r"\1", word) if once != word else once}
 
 
 @cache

@@ -14,10 +14,12 @@ from functools import lru_cache
 
 from flenlib.content.normalise import COVERED, LEET, SYLLABIC, fold, latin, native, script, squeezed, unleet
 
+_LESS = re.compile(r"[<＜]=?\s*(?=\d)")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SIGNS = re.compile(f"[{SYLLABIC}]|[\u2190-\u21ff\u2600-\u27bf\U0001f300-\U0001faff]")
-_SLOT = re.compile(r"\d+|[^\W\d_]+|[\u0900-\u0dff\u0e00-\u0e7f]+")
-_PIECE = re.compile(r"[^\W_]+")
+_VOWELS = "\u0900-\u0dff\u0e00-\u0e7f"  # signs of Indic scripts and Thai that are no letters by themselves
+_SLOT = re.compile(rf"\d+|(?:[^\W\d_]|(?!\d)[{_VOWELS}])+")
+_PIECE = re.compile(rf"(?:[^\W_]|[{_VOWELS}])+")
 _MASKED = re.compile(r"[^\W\d_]+[*#%•^~=]+[^\W\d_*#%•^~=]+(?:[*#%•^~=]+[^\W\d_]*)*")
 _DISGUISE = re.compile(r"[^\W\d_][*#@$%^|{}<>=~+]+[^\W\d_]")
 _LONGEST = 60
@@ -58,7 +60,7 @@ class Reading:
 def read(text: str) -> Reading:
     """Return a text's words in every way they can be read."""
     reading = Reading()
-    folded = fold(_HUMP.sub("-", unicodedata.normalize("NFKC", text)))
+    folded = fold(_HUMP.sub("-", _LESS.sub(" under ", unicodedata.normalize("NFKC", text))))
     chunks = [slots for chunk in _SIGNS.sub(r" \g<0> ", folded).split() if (slots := _read_chunk(reading, chunk))]
     _join_letters(reading, chunks)
     _join_neighbours(reading, chunks)
