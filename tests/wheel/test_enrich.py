@@ -141,7 +141,8 @@ def sources(count, held_out=2):
         (4, {}, 15, "2 source pictures x 15 edits: 30 to draw, and the step wants 50"),
     ],
 )
-def test_as_many_edits_are_planned_as_make_fifty_or_it_is_said(count, settings, each, sentence):
+def test_as_many_edits_are_planned_as_make_fifty_or_it_is_said(tmp_path, count, settings, each, sentence):
+    project = open_iteration({"name": "t", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}, root=tmp_path)
     settings, source = params.check("enrich", settings), sources(count)
     jobs = enrich.plan(project, source, settings, Editor(None, MODELS))
     assert len(jobs) == each * (count - 2)
