@@ -7,6 +7,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 
+from flenlib.content import Allowed
 from flenlib.draw.load import load_family
 from flenlib.models import lora, registry
 from tests.models.common import NAMES, excite, load, references, sample
@@ -111,7 +112,7 @@ def test_published_and_mini_folders_are_the_same_code(request, tmp_path):
         assert family.resolution == 1024
         family.condition_area, family.reference_area, family.text_length = 32 * 32, 64 * 64, 32
         image = family.sample(
-            "a person", seed=1, steps=2, guidance=2.0, width=64, height=64, references=references(kind)
+            Allowed("a person"), seed=1, steps=2, guidance=2.0, width=64, height=64, references=references(kind)
         )
         assert np.array_equal(np.asarray(image), sample(load(folder, kind)))
 
