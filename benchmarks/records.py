@@ -5,6 +5,8 @@
 
 Prints the least seconds of ``--repeats`` for each size, and the exponent fitted by least squares to the logarithms. The
 pictures of *label* and *desk* are files of a few bytes; *sheet* draws one small picture as often as it shows one.
+Python's garbage collector is off while something is timed, as the module `timeit` has it: its passes over all objects
+come at a size of its own choosing, and cost up to half as much again at 100,000.
 
 add: records are made and added; put: they are made and put again; save and open: ``metadata.json``; keep: 200 pictures
 kept one by one by a dataset of that size; lineage: of every picture; label: a policy labels all and the folders are
@@ -15,6 +17,7 @@ desk: a review is opened and its order found; decide: 200 decisions in a review 
 from __future__ import annotations
 
 import argparse
+import gc
 import shutil
 import tempfile
 import time
@@ -111,9 +114,12 @@ def costs(folder: Path, count: int) -> dict[str, float]:
     found: dict[str, float] = {}
 
     def timed(name: str, work: Callable[[], object]) -> None:
+        gc.collect()
+        gc.disable()
         began = time.perf_counter()
         work()
         found[name] = time.perf_counter() - began
+        gc.enable()
 
     dataset = Dataset.open(folder / "enriched" / "v1", create=True)
     timed("add", lambda: add(dataset, count))
