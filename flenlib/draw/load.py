@@ -41,7 +41,7 @@ class Waiting:
     @property
     def facts(self) -> ModelFacts:
         """What a record keeps of it; it need not be loaded."""
-        stacked = [lora.Stacked(str(path), lora.fingerprint(path), float(weight)) for path, weight in self.loras]
+        stacked = [lora.Stacked.of(path, weight) for path, weight in self.loras]
         return registry.facts_of(self.model.source, self.model.revision, self.precision, stacked)
 
     def free(self) -> None:
