@@ -5,16 +5,19 @@
 
 Prints the least seconds of ``--repeats`` for each size, and the exponent fitted by least squares to the logarithms. The
 pictures of *label* and *desk* are files of a few bytes; *sheet* draws one small picture as often as it shows one.
+Python's garbage collector is off while something is timed, as the module `timeit` has it: its passes over all objects
+come at a size of its own choosing, and cost up to half as much again at 100,000.
 
-add: `Dataset.add` of all; put: all of them again; save and open: ``metadata.json``; keep: 200 pictures kept one by one
-by a dataset of that size; lineage: of every picture; label: a policy labels all and the folders are made; append: 200
-decisions appended to a journal of that many lines; sheet: the first page of a contact sheet of all; desk: a review is
-opened and its order found; decide: 200 decisions in a review of that size with as many labels.
+add: records are made and added; put: they are made and put again; save and open: ``metadata.json``; keep: 200 pictures
+kept one by one by a dataset of that size; lineage: of every picture; label: a policy labels all and the folders are
+made; append: 200 decisions appended to a journal of that many lines; sheet: the first page of a contact sheet of all;
+desk: a review is opened and its order found; decide: 200 decisions in a review of that size with as many labels.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import shutil
 import tempfile
 import time
@@ -70,9 +73,19 @@ def policy(record: ImageRecord) -> tuple[str, tuple[str, ...]]:
     return ("good", ()) if record.measurements["face_distance"] < 0.5 else ("reject", ("identity drift",))
 
 
-def put(dataset: Dataset, again: list[ImageRecord]) -> None:
-    for record in again:
+def add(dataset: Dataset, count: int) -> None:
+    for record in records(count):
+        dataset.add(record)
+
+
+def put(dataset: Dataset, count: int) -> None:
+    for record in records(count):
         dataset.put(record)
+
+
+def trace(dataset: Dataset, source: Dataset) -> None:
+    for record in dataset.images:
+        lineage(record, [dataset, source])
 
 
 def keep(dataset: Dataset) -> None:
@@ -101,18 +114,21 @@ def costs(folder: Path, count: int) -> dict[str, float]:
     found: dict[str, float] = {}
 
     def timed(name: str, work: Callable[[], object]) -> None:
+        gc.collect()
+        gc.disable()
         began = time.perf_counter()
         work()
         found[name] = time.perf_counter() - began
+        gc.enable()
 
-    dataset, rows = Dataset.open(folder / "enriched" / "v1", create=True), list(records(count))
-    timed("add", lambda: [dataset.add(record) for record in rows])
-    timed("put", lambda: put(dataset, rows))
+    dataset = Dataset.open(folder / "enriched" / "v1", create=True)
+    timed("add", lambda: add(dataset, count))
+    timed("put", lambda: put(dataset, count))
     timed("save", dataset.save)
     timed("open", lambda: Dataset.open(dataset.folder))
     timed("keep", lambda: keep(dataset))
     source = Dataset(folder / "source" / "v1", "v1", [ImageRecord(f"{n:06d}.png", f"s{n:063x}") for n in range(count)])
-    timed("lineage", lambda: [lineage(record, [dataset, source]) for record in dataset.images])
+    timed("lineage", lambda: trace(dataset, source))
 
     shown = with_pictures(folder / "shown" / "v1", count)
     with redirect_stdout(open(devnull, "w")):

@@ -80,7 +80,7 @@ def open_iteration(profile: dict | Character, iteration: str = "v1", root: str |
     """
     character: Character = check("character", profile)
     home = Path(root or base())
-    if not re.fullmatch(r"v[0-9]+", str(iteration)):
-        raise ValueError(f"iteration is {iteration!r}; it must look like v1, v2, v3")
+    if not re.fullmatch(r"v[1-9][0-9]{0,2}", str(iteration)):
+        raise ValueError(f"iteration is {iteration!r}; it must look like v1, v2, v3, up to v999")
     admit(character, home)
     return Project(home, character, iteration)

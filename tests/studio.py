@@ -1,6 +1,7 @@
 """A character's raw pictures for tests: twelve renders of one person no model has seen, named by what they show."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 from flenlib.dataset.images import save_picture
 
@@ -54,3 +55,13 @@ def write_raw(folder: Path, seed: int = 1_000_123) -> Path:
         path = folder / f"maya_{number:02d}_{scene.angle}_{scene.expression}.png"
         save_picture(Image.fromarray(picture), path, facts(seed, scene))
     return folder
+
+
+class Ready:
+    """A model that is there already, where others are loaded when they first draw: whatever samples as families do."""
+
+    def __init__(self, family):
+        self.family, self.model = family, SimpleNamespace(family=type(family))
+
+    def free(self):
+        """Nothing to give back."""

@@ -22,6 +22,14 @@ Phrase = tuple[str, ...]
 
 
 @dataclass
+class Members:
+    """What a set holds: whole words, and phrases or beginnings."""
+
+    words: set[str] = field(default_factory=set)
+    others: list[Phrase] = field(default_factory=list)
+
+
+@dataclass
 class Lists:
     """All languages together, as tables to look words up in."""
 
@@ -35,7 +43,8 @@ class Lists:
     """Phrases with their tag, by the first word, or by the first element where it is no word."""
     numbers: dict[str, int] = field(default_factory=dict)
     number_phrases: dict[str, list[tuple[Phrase, int]]] = field(default_factory=dict)
-    sets: dict[str, set[Phrase]] = field(default_factory=dict)
+    sets: dict[str, Members] = field(default_factory=dict)
+    part_lengths: list[int] = field(default_factory=list)
     by_length: dict[int, set[str]] = field(default_factory=dict)
     """Whole words of two tags that matter most, by length: what a word with masked letters may be."""
 
@@ -49,7 +58,12 @@ def load() -> Lists:
         if unknown := content.keys() - _KEYS:
             raise ValueError(f"{path} has the keys {', '.join(sorted(unknown))}; known are {', '.join(sorted(_KEYS))}")
         for name, entries in content.get("sets", {}).items():
-            lists.sets.setdefault(f"{{{name}}}", set()).update(_elements(str(entry)) for entry in entries)
+            members = lists.sets.setdefault(f"{{{name}}}", Members())
+            for elements in map(_elements, map(str, entries)):
+                if len(elements) > 1 or elements[0].endswith("*"):
+                    members.others.append(elements)
+                else:
+                    members.words.add(elements[0])
         for word, value in content.get("numbers", {}).items():
             elements = _elements(str(word))
             if len(elements) > 1:
@@ -59,6 +73,7 @@ def load() -> Lists:
     for tag, (_, content) in itertools.product(TAGS, files):
         for entry in content.get(tag, ()):
             _add(lists, tag, _elements(str(entry)))
+    lists.part_lengths = sorted({len(part) for part in lists.parts})
     for word, tags in lists.words.items():
         if len(word) > 3 and tags & {"adult", "abuse"}:
             lists.by_length.setdefault(len(word), set()).add(word)
@@ -71,7 +86,8 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def _add(lists: Lists, tag: str, elements: Phrase) -> None:
     first = elements[0]
     if first in lists.sets:
-        for member in lists.sets[first]:
+        members = lists.sets[first]
+        for member in (*((word,) for word in members.words), *members.others):
             _add(lists, tag, (*member, *elements[1:]))
     elif len(elements) > 1:
         lists.phrases.setdefault(first, []).append((elements, tag))

@@ -23,7 +23,7 @@ SYLLABIC = "\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U000
 
 _GAPS = dict.fromkeys((0x2800, 0x3164, 0xFFA0, 0x115F, 0x1160, 0x17B4, 0x17B5), " ")  # blank signs that are letters
 _IGNORABLE = re.compile("[\u034f\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-_KEPT_CLASSES = (0, 8, 9)  # vowel signs, the dots of kana, viramas: letters without them are other letters
+_KEPT_CLASSES = (0, 8, 9, 103, 107)  # vowel signs, dots of kana, viramas, Thai: without them letters are others
 _SAME = str.maketrans("أإآٱىةکیہıøæœðþłđħ", "اااايهكيهioaoodldh") | {ord("ß"): "ss", 0x0640: "", 0x2044: "/"}
 _NAMED = re.compile(
     r"(?:LATIN (?:SMALL LETTER |CAPITAL LETTER |LETTER )?(?:SMALL CAPITAL |TURNED |REVERSED |INVERTED |SIDEWAYS )*|"
@@ -119,11 +119,11 @@ def unleet(word: str) -> set[str]:
 
 
 def squeezed(word: str) -> set[str]:
-    """Return a word with letters drawn out (nooooo) written once, and twice, and double vowels once."""
-    if not (re.search(r"(.)\1\1", word) or (len(word) > 4 and re.search(r"([aeiou])\1", word))):
+    """Return a word with letters drawn out (nooooo) written once, and twice, and the vowels seldom doubled once."""
+    if not (re.search(r"(.)\1\1", word) or (len(word) > 4 and re.search(r"([aiu])\1", word))):
         return set()
     once, twice = re.sub(r"(.)\1{2,}", r"\1", word), re.sub(r"(.)\1{2,}", r"\1\1", word)
-    return {once, twice, re.sub(r"([aeiou])\1+", r"\1", once), re.sub(r"(.)\1+", r"\1", word) if once != word else once}
+    return {once, twice, re.sub(r"([aiu])\1", r"\1", once), re.sub(r"(.)\1+", r"\1", word) if once != word else once}
 
 
 @cache

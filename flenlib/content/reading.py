@@ -10,13 +10,16 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from flenlib.content.normalise import COVERED, LEET, SYLLABIC, fold, latin, native, script, squeezed, unleet
 
+_LESS = re.compile(r"[<＜]=?\s*(?=\d)")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SIGNS = re.compile(f"[{SYLLABIC}]|[\u2190-\u21ff\u2600-\u27bf\U0001f300-\U0001faff]")
-_SLOT = re.compile(r"\d+|[^\W\d_]+|[\u0900-\u0dff\u0e00-\u0e7f]+")
-_PIECE = re.compile(r"[^\W_]+")
+_VOWELS = "\u0900-\u0dff\u0e00-\u0e7f"  # signs of Indic scripts and Thai that are no letters by themselves
+_SLOT = re.compile(rf"\d+|(?:[^\W\d_]|(?!\d)[{_VOWELS}])+")
+_PIECE = re.compile(rf"(?:[^\W_]|[{_VOWELS}])+")
 _MASKED = re.compile(r"[^\W\d_]+[*#%•^~=]+[^\W\d_*#%•^~=]+(?:[*#%•^~=]+[^\W\d_]*)*")
 _DISGUISE = re.compile(r"[^\W\d_][*#@$%^|{}<>=~+]+[^\W\d_]")
 _LONGEST = 60
@@ -57,7 +60,7 @@ class Reading:
 def read(text: str) -> Reading:
     """Return a text's words in every way they can be read."""
     reading = Reading()
-    folded = fold(_HUMP.sub("-", unicodedata.normalize("NFKC", text)))
+    folded = fold(_HUMP.sub("-", _LESS.sub(" under ", unicodedata.normalize("NFKC", text))))
     chunks = [slots for chunk in _SIGNS.sub(r" \g<0> ", folded).split() if (slots := _read_chunk(reading, chunk))]
     _join_letters(reading, chunks)
     _join_neighbours(reading, chunks)
@@ -74,7 +77,7 @@ def _read_chunk(reading: Reading, chunk: str) -> list[str]:
     starts = {each.start(): first + number for number, each in enumerate(found)}
     ends = {each.end(): first + number + 1 for number, each in enumerate(found)}
     for number, each in enumerate(found, first):
-        reading.edges.append([Edge(number, number + 1, frozenset(readings(each.group())))])
+        reading.edges.append([Edge(number, number + 1, readings(each.group()))])
         reading.unread |= _cannot_be_read(each.group())
     pieces = [each for each in _PIECE.finditer(chunk) if each.start() in starts and each.end() in ends]
     wholes = [(starts[each.start()], ends[each.end()], each.group()) for each in pieces]
@@ -85,14 +88,15 @@ def _read_chunk(reading: Reading, chunk: str) -> list[str]:
     for start, end, word in wholes:
         alike = readings(word) - {word} if not word.isalnum() else readings(word)
         if end - start > 1 or not word.isalnum():
-            reading.edges[start].append(Edge(start, end, frozenset(alike)))
+            reading.edges[start].append(Edge(start, end, alike))
     if found and (masked := _MASKED.fullmatch(whole)):
         reading.masked.append((first, first + len(found), re.sub(r"[*#%•^~=]", "*", masked.group())))
     reading.unread |= bool(_DISGUISE.search(chunk)) or len(chunk) > _LONGEST
     return [each.group() for each in found]
 
 
-def readings(word: str) -> set[str]:
+@lru_cache(maxsize=2**16)
+def readings(word: str) -> frozenset[str]:
     """Return a folded word and what it may stand for: look-alike letters, leet, letters drawn out."""
     found = {word, latin(word), native(word)}
     if word.startswith("ال") or word.startswith(("وال", "بال", "لل")):
@@ -102,9 +106,10 @@ def readings(word: str) -> set[str]:
         found |= {other for other in undone if len(other) > 3 or (len(other) > 2 and not each.isalnum())}
     for each in tuple(found):
         found |= squeezed(each)
-    return found
+    return frozenset(found)
 
 
+@lru_cache(maxsize=2**16)
 def _cannot_be_read(word: str) -> bool:
     scripts = {script(char) for char in word} - {""}
     return len(scripts & {"LATIN", "CYRILLIC", "GREEK"}) > 1 or not scripts <= {*COVERED, "FULLWIDTH", "HALFWIDTH"}
@@ -119,7 +124,7 @@ def _join_letters(reading: Reading, chunks: list[list[str]]) -> None:
         while end < len(slots) and len(slots[end]) == 1 and not _SIGNS.fullmatch(slots[end]):
             end += 1
         if end - start > 2:
-            reading.edges[start].append(Edge(start, end, frozenset(readings("".join(slots[start:end]))), joined=2))
+            reading.edges[start].append(Edge(start, end, readings("".join(slots[start:end])), joined=2))
         start = max(end, start + 1)
 
 
@@ -137,5 +142,4 @@ def _join_neighbours(reading: Reading, chunks: list[list[str]]) -> None:
                 continue
             odd = any(len(piece) < 3 and piece not in SHORT_WORDS for piece in some)
             if odd or (count == 2 and len(word) > 5 and not any(piece in SHORT_WORDS for piece in some)):
-                known = frozenset(readings(word))
-                reading.edges[start].append(Edge(start, ends[number + count - 1], known, joined=1))
+                reading.edges[start].append(Edge(start, ends[number + count - 1], readings(word), joined=1))

@@ -45,7 +45,7 @@ class Editor:
 
     def using(self, routes: Routes) -> Editor:
         """Return the same model with other routes. Raises ValueError for a LoRA of another family."""
-        routes.check_family(self.model.model.family)
+        routes.check(self.model.model.family)
         return replace(self, routes=routes, facts=self.facts | {"loras": routes.facts()})
 
     def free(self) -> None:

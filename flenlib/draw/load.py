@@ -31,7 +31,9 @@ class Waiting:
     def family(self) -> Family:
         """The loaded model with its LoRAs. Raises RuntimeError in one sentence for damaged files."""
         how = {"precision": self.precision, "offload": self.offload, "device": self.device}
-        family = self.model.family.load(self.model.source, **how, transformer=self.transformer)
+        family = self.model.family.load(
+            self.model.source, **how, revision=self.model.revision, transformer=self.transformer
+        )
         if self.loras:
             lora.stack(family, self.loras)
         return family
@@ -39,8 +41,8 @@ class Waiting:
     @property
     def facts(self) -> ModelFacts:
         """What a record keeps of it; it need not be loaded."""
-        stacked = [lora.Stacked(str(path), lora.fingerprint(path), float(weight)) for path, weight in self.loras]
-        return registry.facts_of(self.model.source, self.precision, stacked)
+        stacked = [lora.Stacked.of(path, weight) for path, weight in self.loras]
+        return registry.facts_of(self.model.source, self.model.revision, self.precision, stacked)
 
     def free(self) -> None:
         """Give back the memory it takes; used again, it is loaded again."""
@@ -72,13 +74,13 @@ def find_family(
     placement.check_offload(offload, precision)
     uses = [registry.lora_file(use) for use in loras]
     for path, _ in uses:
-        lora.check_family(path, model.family)
+        lora.check(path, model.family)
     if not Path(model.source).is_dir():
         if model.name in registry.KNOWN and transformer:
             references = 0 if role == "generator" else None
             gpu = pick_gpu(device=where)
             plan.sampling(model.family, precision=precision, offload=offload, references=references, gpu=gpu).check()
-        registry.fetch(model.source, "model_index.json", name=model.name)
+        registry.fetch(model.source, "model_index.json", name=model.name, revision=model.revision)
     return Waiting(model, precision, offload, device, uses, transformer)
 
 

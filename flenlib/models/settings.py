@@ -91,7 +91,8 @@ def _of_iteration(given: Sequence[Layer], of: type[FlowSettings]) -> list[Layer]
     if "models" not in sections:
         return list(given)
     first = [_only(layer, {"models"}) for layer in given]
-    partner = Layer("goes with the other model", {"models": _partner(params.merge(first).get("models", {}))})
+    named = params.merge(first).get("models")
+    partner = Layer("goes with the other model", {"models": _partner(named if isinstance(named, dict) else {})})
     first, given = [partner, *first], [partner, *given]
     asked = _models(first)
     known = _resolved(asked)
@@ -126,7 +127,8 @@ def _of_run(given: Sequence[Layer]) -> list[Layer]:
 def _partner(named: Mapping[str, Any]) -> dict[str, str]:
     """Return the model for a role nobody names where the other's is a published one; beside a small one, nothing."""
     for role, other in zip(ROLES, reversed(ROLES), strict=True):
-        if other in named and role not in named and not registry.resolve(named[other], other).small:
+        name = named.get(other)
+        if isinstance(name, str) and role not in named and not registry.resolve(name, other).small:
             return {role: PARTNERS[role]}
     return {}
 

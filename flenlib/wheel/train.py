@@ -90,7 +90,7 @@ def check_fits(model: Waiting, settings: Train, references: int | None = None) -
 
     ``references`` are the pictures a sample is edited from: 0 for a generator, the family's own number when not given.
     """
-    planning.expected(model.model.name, model.precision, model.offload, settings, model.device, references)
+    planning.expected(model.model.source, model.precision, model.offload, settings, model.device, references)
 
 
 def train_or_set_aside(

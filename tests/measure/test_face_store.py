@@ -1,7 +1,6 @@
 """Faces are found once a picture, whatever is measured on it later; one that changes is looked at again."""
 
 from collections import Counter
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ from flenlib.params import ReviewEnriched
 from flenlib.project import open_iteration
 from flenlib.wheel import curate, enrich, filter
 from flenlib.wheel.editor import scores
-from tests.studio import write_raw
+from tests.studio import Ready, write_raw
 
 MODELS = {"name": "renderer", "hash": "h", "precision": "fp32", "source": "x", "loras": []}
 
@@ -72,7 +71,7 @@ def test_no_picture_is_looked_at_twice_from_the_raw_folder_to_the_filter(project
     source = fill(project, tmp_path)
     assert looked.total() == 12
     settings = params.check("enrich", {"edits_per_source": 1, "kinds": ["background"], "steps": 1, "tries": 2})
-    editor = Editor(SimpleNamespace(family=Draughtsman()), MODELS)
+    editor = Editor(Ready(Draughtsman()), MODELS)
     edits = enrich.enrich(project, source, editor, settings, ReviewEnriched(), Renderer()).dataset
     tries = len(list((edits.folder / "tries").glob("*.png")))
     assert looked.total() == 12 + tries

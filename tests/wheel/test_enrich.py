@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from PIL import Image, ImageFilter
@@ -20,7 +19,7 @@ from flenlib.mini.people import person
 from flenlib.mini.render import Scene, render
 from flenlib.project import open_iteration
 from flenlib.wheel import curate, enrich, labels
-from tests.studio import write_raw
+from tests.studio import Ready, write_raw
 
 CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
 MODELS = {"name": "renderer", "hash": "h", "precision": "fp32", "source": "x", "loras": []}
@@ -53,7 +52,7 @@ def run(project, editor, review=None, **more):
     return enrich.enrich(
         project,
         Dataset.open(project.data("source")),
-        Editor(SimpleNamespace(family=editor), MODELS),
+        Editor(Ready(editor), MODELS),
         settings,
         params.check("review_enriched", review or {}),
     )
@@ -154,7 +153,8 @@ def sources(count, held_out=2):
         (4, {}, 15, "2 source pictures x 15 edits: 30 to draw, and the step wants 50"),
     ],
 )
-def test_as_many_edits_are_planned_as_make_fifty_or_it_is_said(count, settings, each, sentence):
+def test_as_many_edits_are_planned_as_make_fifty_or_it_is_said(tmp_path, count, settings, each, sentence):
+    project = open_iteration(CHARACTER, root=tmp_path)
     settings, source = params.check("enrich", settings), sources(count)
     jobs = enrich.plan(project, source, settings, Editor(None, MODELS))
     assert len(jobs) == each * (count - 2)

@@ -273,3 +273,10 @@ for record in dataset.images * 20:
         number += 1
     assert person.returncode == 0 and number > 1
     assert {d.reviewer for d in labels.open_journal(dataset).decisions().values()} == {"human"}
+
+
+def test_a_missing_measurement_is_named(dataset):
+    settings = auto()
+    dataset.images[0].measurements.pop("threshold")
+    with pytest.raises(ValueError, match=r"near\.png has no threshold among its measurements: run the step"):
+        labels.collect(dataset, settings, labels.identity_policy(settings))

@@ -17,7 +17,8 @@ from flenlib.wheel.editor import triplets
 from tests.train.common import kohya
 
 FICTIONAL = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
-REAL = FICTIONAL | {"kind": "real", "consent": "Maya, to this LoRA and its pictures, in writing on 2026-05-01"}
+CONSENT = {"who": "Maya Example", "to": "this LoRA and its pictures", "when": "2026-05-01", "recorded_by": "the maker"}
+REAL = FICTIONAL | {"kind": "real", "consent": CONSENT}
 OF_MAYA = {"made_by": "camera", "character": "maya", "character_kind": "real"}
 
 
@@ -64,7 +65,7 @@ def test_a_real_persons_picture_needs_a_profile_with_consent(tmp_path):
     found, project = imported(tmp_path / "raw", tmp_path / "real", REAL)
     assert found["one_front.png"].depth == 0
     kept = read_provenance(project.data("source") / "one_front.png")
-    assert kept["character_kind"] == "real" and kept["consent"] == project.character.consent
+    assert kept["character_kind"] == "real" and kept["consent"] == CONSENT | {"withdrawn": None}
     with pytest.raises(Refused, match=r"one_front\.png"):
         imported(project.data("source"), tmp_path / "laundered")
 

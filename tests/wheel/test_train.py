@@ -1,7 +1,6 @@
 """Step 1.4's training: what it refuses, and what it does with a folder that holds another run."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from flenlib.params import Train
 from flenlib.project import open_iteration
 from flenlib.train.loop import Result
 from flenlib.wheel import train as character
+from tests.studio import Ready
 from tests.train.common import bits, draw, open_flux
 
 SETTINGS = Train(steps=3, batch_size=2, rank=2, warmup=0, checkpoint_every=1, caption_dropout=0)
@@ -27,7 +27,7 @@ def test_a_caption_that_is_empty_or_without_the_trigger_is_not_learnt(tiny_flux,
         wrong = [replace(samples[0], caption=caption), samples[1]]
         with pytest.raises(ValueError, match=said):
             character.train_character(
-                project, Generator(SimpleNamespace(family=open_flux(tiny_flux)), {}), wrong, SETTINGS, "v1"
+                project, Generator(Ready(open_flux(tiny_flux)), {}), wrong, SETTINGS, "v1"
             )
     assert not project.lora("v1").parent.exists()
 

@@ -36,6 +36,9 @@ class Family(Architecture):
     has allowed; ``encode`` and ``sample`` refuse any other.
     """
 
+    revision = "main"
+    """The revision of the hub's repository that it was loaded from."""
+
     def __init__(self, pipeline: Any, source: str, precision: str, offload: str, device: torch.device) -> None:
         self.pipeline = pipeline
         self.source = source
@@ -64,9 +67,11 @@ class Family(Architecture):
         offload: str = "none",
         device: str = "auto",
         transformer: bool = True,
+        revision: str = "main",
     ) -> Self:
         """Load a pipeline from a hub id or a folder; the same call for the published models and the mini ones.
 
+        Weights are read from safetensors only: a pickle can run code. ``revision`` is of a hub id.
         Without the ``transformer`` the result can encode, and can predict and sample after ``load_transformer``.
         Raises RuntimeError in one sentence for files that are missing or damaged.
         """
@@ -75,17 +80,18 @@ class Family(Architecture):
         placement.make_current(where)
         dtype = placement.pick_dtype(precision, where)
         with _reading(str(source)):
-            parts = cls.own_parts(str(source))
+            parts = cls.own_parts(str(source), revision) | _hub(revision)
             pipeline = cls.pipeline_class.from_pretrained(str(source), transformer=None, dtype=dtype, **parts)
         pipeline.set_progress_bar_config(disable=True)
         family = cls(pipeline, str(source), precision, offload, where)
+        family.revision = revision
         family._place([name for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)])
         if transformer:
             family.load_transformer()
         return family
 
     @classmethod
-    def own_parts(cls, source: str) -> dict[str, Any]:
+    def own_parts(cls, source: str, revision: str) -> dict[str, Any]:
         """Return the pipeline's parts that ``from_pretrained`` cannot make by itself."""
         return {}
 
@@ -98,7 +104,8 @@ class Family(Architecture):
             return
         placement.make_current(self.device)
         with _reading(self.source):
-            model = self.transformer_class.from_pretrained(self.source, subfolder="transformer", dtype=self.dtype)
+            where = {"subfolder": "transformer"} | _hub(self.revision)
+            model = self.transformer_class.from_pretrained(self.source, dtype=self.dtype, **where)
         self.pipeline.register_modules(transformer=model)
         self._place(["transformer"])
 
@@ -226,6 +233,7 @@ class Family(Architecture):
         self.pipeline, self.loras = None, []
         collect()
         options = {"precision": self.precision, "offload": self.offload, "device": str(self.device)}
+        options |= {"revision": self.revision}
         self.pipeline = type(self).load(self.source, **options, transformer=transformer).pipeline
 
     def free(self) -> None:
@@ -265,6 +273,11 @@ def allowed(text: Allowed) -> Allowed:
             "flenlib.content.allow(character, text) returns"
         )
     return text
+
+
+def _hub(revision: str) -> dict[str, Any]:
+    """Return how weights are fetched and read."""
+    return {"revision": revision, "use_safetensors": True}
 
 
 def collect() -> None:

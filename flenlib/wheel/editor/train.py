@@ -38,6 +38,7 @@ from flenlib.params import Character, Iteration, TrainEditor
 from flenlib.project import Project
 from flenlib.steps import Criterion, Facts, Hand
 from flenlib.train.cache import Sample
+from flenlib.train.checkpoints import recorded
 from flenlib.train.loop import Result
 from flenlib.train.watch import OnEvent
 from flenlib.wheel import results
@@ -198,9 +199,16 @@ def kept_sentence(scored: pd.DataFrame, step: int, path: Path) -> str:
 
 
 def keep(project: Project, result: Result, step: int) -> Path:
-    """Make the checkpoint of a step this iteration's editor LoRA, ``qwen_char_lora_<iteration>``, and return it."""
-    found = checkpoints(result)
-    link_or_copy(found[step] or result.lora, project.editor_lora)
+    """Make the checkpoint of a step this iteration's editor LoRA, ``qwen_char_lora_<iteration>``, and return it.
+
+    Raises ValueError for a checkpoint that is not as it was written.
+    """
+    found = checkpoints(result)[step] or result.lora
+    if recorded(found) not in ("", sha256(found)):
+        raise ValueError(
+            f"{found} is damaged: its sha256 is not the recorded one; delete {result.lora.parent} to train again"
+        )
+    link_or_copy(found, project.editor_lora)
     return project.editor_lora
 
 

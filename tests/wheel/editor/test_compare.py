@@ -1,6 +1,5 @@
 """Step 2.3: editors are compared on the same edits, and the choice is said with its reason."""
 
-from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -21,6 +20,7 @@ from flenlib.project import open_iteration
 from flenlib.wheel.editor import compare as adopt
 from flenlib.wheel.editor import scores as scores
 from tests.models.common import excite, load
+from tests.studio import Ready
 from tests.wheel.editor.test_corrections import CHARACTER, MODELS, project, sets
 
 __all__ = ["project"]
@@ -200,7 +200,7 @@ def trained(project, tiny_qwen_edit):
     excite(editor)
     editor.save(project.editor_lora, metadata={})
     lora.unstack(editor)
-    return project, Editor(SimpleNamespace(family=editor, model=SimpleNamespace(family=type(editor))), MODELS)
+    return project, Editor(Ready(editor), MODELS)
 
 
 def test_the_four_strategies(trained):

@@ -1,6 +1,5 @@
 """Step 2.1: what review sent back becomes triplets, by a person, by the renderer, or by trying again."""
 
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ from flenlib.wheel import labels
 from flenlib.wheel.editor import corrections, curate, train
 from flenlib.wheel.editor import tries as retry
 from flenlib.wheel.editor import triplets as pairs
-from tests.studio import SHOTS, write_raw
+from tests.studio import SHOTS, Ready, write_raw
 
 CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
 EDITS = (("background", "forest"), ("lighting", "sunset"), ("camera", "higher"))
@@ -274,7 +273,7 @@ def tried(project):
     cases = corrections.open_cases(enriched, asked, [])[:3]
     reference = references(source).training
     tries = retry.draw(
-        project, source, enriched, cases, Editor(SimpleNamespace(family=Stubborn()), MODELS), asked, reference
+        project, source, enriched, cases, Editor(Ready(Stubborn()), MODELS), asked, reference
     )
     for record in tries.images:
         record.measurements["edit_done"] = NOT_MEASURED
@@ -324,7 +323,7 @@ def test_tries_are_drawn_through_the_routes_of_step_12_and_know_their_depth(proj
     asked = wanted(hand="tries", tries=1)
     cases = corrections.open_cases(enriched, asked, [])[:1]
     stubborn = Stubborn()
-    editor, reference = Editor(SimpleNamespace(family=stubborn), MODELS, Deep()), references(source).training
+    editor, reference = Editor(Ready(stubborn), MODELS, Deep()), references(source).training
     tries = retry.draw(project, source, enriched, cases, editor, asked, reference)
     assert stubborn.asked == ["background forest: do it. Do not change the face"]
     assert [r.depth for r in tries.images] == [4]
@@ -354,7 +353,8 @@ def test_a_try_is_tied_to_its_edit_whatever_the_sources_are_called(tmp_path):
     source.save(), enriched.save()
     asked = wanted(hand="tries", tries=2)
     cases = corrections.open_cases(enriched, asked, [])
-    tries = retry.draw(project, source, enriched, cases, Editor(Stubborn(), MODELS), asked, references(source).training)
+    editor, reference = Editor(Ready(Stubborn()), MODELS), references(source).training
+    tries = retry.draw(project, source, enriched, cases, editor, asked, reference)
     assert len(tries.images) == 4
     for record in tries.images:
         case = enriched.of_hash(record.extra["corrects"])
