@@ -137,7 +137,7 @@ def test_a_dataset_gives_its_good_pictures_and_keeps_the_held_out(tmp_path):
         (lambda folder: (folder / "2_head" / "1.txt").unlink(), "1.png without a caption"),
         (lambda folder: (folder / "2_head" / "1.txt").write_text("a person"), "without the trigger 'ohwx'"),
         (lambda folder: (folder / "2_head").rename(folder / "head"), "does not begin with a number"),
-        (lambda folder: (folder / "2_head" / "1.txt").write_text("ohwx naked"), "refused: this caption asks for adult content"),
+        (lambda folder: (folder / "2_head" / "1.txt").write_text("ohwx naked"), "this caption asks for adult content"),
     ],
 )
 def test_a_wrong_folder_is_one_sentence_and_nothing_is_written(tmp_path, capsys, spoil, said):
