@@ -21,7 +21,9 @@ COVERED = ("LATIN", "CYRILLIC", "GREEK", "HEBREW", "ARABIC", "DEVANAGARI", "THAI
 SYLLABIC = "\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 """Han and kana, which are written without spaces: each sign is a word of its own here."""
 
-_GAPS = dict.fromkeys((0x2800, 0x3164, 0xFFA0, 0x115F, 0x1160, 0x17B4, 0x17B5), " ")  # blank signs that are letters
+_BLANK = (0x2800, 0x3164, 0xFFA0, 0x115F, 0x1160, 0x17B4, 0x17B5)
+_FIRST = dict.fromkeys(_BLANK, " ") | {ord(odd): letter for odd, letter in zip("˛ͺϲϹ", "iicc", strict=True)}
+"""Blank signs that count as letters, and letters that folding would make look otherwise."""
 _IGNORABLE = re.compile("[\u034f\u180b-\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _KEPT_CLASSES = (0, 8, 9, 103, 107)  # vowel signs, dots of kana, viramas, Thai: without them letters are others
 _SAME = str.maketrans("أإآٱىةکیہıøæœðþłđħ", "اااايهكيهioaoodldh") | {ord("ß"): "ss", 0x0640: "", 0x2044: "/"}
@@ -38,6 +40,11 @@ _DRAWN = dict(zip("єэпшщцдвᑎᗪᗴᗩᔕ", "eenwwudbndeas", strict=Tru
 """Letters that are used for how they look and that the table of Unicode does not pair with these."""
 
 
+def compatible(text: str) -> str:
+    """Return text in Unicode's compatibility forms, as it is written."""
+    return unicodedata.normalize("NFKC", text.translate(_FIRST))
+
+
 def fold(text: str) -> str:
     """Return text without differences of form, case, accents and invisible characters; `fold(fold(x)) == fold(x)`."""
     while (folded := _folded(text)) != text:
@@ -46,7 +53,7 @@ def fold(text: str) -> str:
 
 
 def _folded(text: str) -> str:
-    parts = unicodedata.normalize("NFKD", text.translate(_GAPS)).casefold()
+    parts = unicodedata.normalize("NFKD", text.translate(_FIRST)).casefold()
     shown = "".join(c for c in _IGNORABLE.sub("", parts) if _is_shown(c))
     plain = unicodedata.normalize("NFKC", shown.translate(_SAME)).casefold()
     return plain if plain.isascii() else "".join(map(_sign, plain))
@@ -76,18 +83,39 @@ def latin(word: str) -> str:
 def _latin(char: str) -> str:
     if char.isascii():
         return char
-    if char in _DRAWN:
-        return _DRAWN[char]
-    if named := _NAMED.fullmatch(unicodedata.name(char, "")):
-        return named[1].lower()
-    alike = [fold(other["c"]) for form in (char, char.upper()) for other in confusables_data.get(form, ())]
+    alike = [
+        fold(other["c"]) for form in (char, char.upper(), char.lower()) for other in confusables_data.get(form, ())
+    ]
     for other in alike:
         if other.isascii() and other.isalpha():
             return other
-    for other in alike:
+    for other in (char, *alike):
+        if other in _DRAWN:
+            return _DRAWN[other]
         if len(other) == 1 and (named := _NAMED.fullmatch(unicodedata.name(other, ""))):
             return named[1].lower()
     return char
+
+
+_CAPITALS = str.maketrans("ΝΗΥΒϒҮІI", "NHYBYYll")
+
+
+def capitals(text: str) -> str:
+    """Return text with capitals that look like other letters than their small forms as those: Greek Ν is N, I is l."""
+    plain = compatible(text)
+    return re.sub("[ΝΗΥΒϒҮІ]|(?<=[a-z])I", lambda found: found.group().translate(_CAPITALS), plain)
+
+
+def shaped(word: str) -> set[str]:
+    """Return a word with small letters that look like others, or like two others, as those: l and i, rn and m."""
+    thin = [at for at, letter in enumerate(word) if letter in "il"][:4]
+    found = {word.replace("rn", "m").replace("vv", "w")}
+    for letters in itertools.product("il", repeat=len(thin)):
+        changed = list(word)
+        for at, letter in zip(thin, letters, strict=True):
+            changed[at] = letter
+        found.add("".join(changed))
+    return found
 
 
 @cache

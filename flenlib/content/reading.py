@@ -6,27 +6,37 @@ that takes up one slot or several, with its readings; words are looked up on edg
 
 from __future__ import annotations
 
+import itertools
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from flenlib.content.normalise import COVERED, LEET, SYLLABIC, fold, latin, native, script, squeezed, unleet
+from flenlib.content.normalise import (
+    COVERED,
+    LEET,
+    SYLLABIC,
+    compatible,
+    fold,
+    latin,
+    native,
+    script,
+    shaped,
+    squeezed,
+    unleet,
+)
 
 _LESS = re.compile(r"[<＜]=?\s*(?=\d)")
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
-_SIGNS = re.compile(f"[{SYLLABIC}]|[\u2190-\u21ff\u2600-\u27bf\U0001f300-\U0001faff]")
+_PICTURE = re.compile("[\u2190-\u21ff\u2600-\u27bf\U0001f300-\U0001faff]")
+_SIGNS = re.compile(f"[{SYLLABIC}]|{_PICTURE.pattern}")
 _VOWELS = "\u0900-\u0dff\u0e00-\u0e7f"  # signs of Indic scripts and Thai that are no letters by themselves
 _SLOT = re.compile(rf"\d+|(?:[^\W\d_]|(?!\d)[{_VOWELS}])+")
 _PIECE = re.compile(rf"(?:[^\W_]|[{_VOWELS}])+")
 _MASKED = re.compile(r"[^\W\d_]+[*#%•^~=]+[^\W\d_*#%•^~=]+(?:[*#%•^~=]+[^\W\d_]*)*")
 _DISGUISE = re.compile(r"[^\W\d_][*#@$%^|{}<>=~+]+[^\W\d_]")
 _LONGEST = 60
-_SHORT = (
-    "a i is it in an as at on or of to so no my me we he us up go do by be if am la le de el un il en et es du da di "
-    "im um zu er wo na se te"
-)
+_SHORT = "a i is it in an as at on or of to so no my me we he us up go do by be if am la le"
 SHORT_WORDS = frozenset(_SHORT.split())
 """Pieces that are words and so are not the halves of a word with a space in it."""
 
@@ -60,7 +70,7 @@ class Reading:
 def read(text: str) -> Reading:
     """Return a text's words in every way they can be read."""
     reading = Reading()
-    folded = fold(_HUMP.sub("-", _LESS.sub(" under ", unicodedata.normalize("NFKC", text))))
+    folded = fold(_HUMP.sub("-", _LESS.sub(" under ", compatible(text))))
     chunks = [slots for chunk in _SIGNS.sub(r" \g<0> ", folded).split() if (slots := _read_chunk(reading, chunk))]
     _join_letters(reading, chunks)
     _join_neighbours(reading, chunks)
@@ -105,7 +115,7 @@ def readings(word: str) -> frozenset[str]:
         undone = {re.sub(r"[\W_]+", "", other) for other in unleet(each)}
         found |= {other for other in undone if len(other) > 3 or (len(other) > 2 and not each.isalnum())}
     for each in tuple(found):
-        found |= squeezed(each)
+        found |= squeezed(each) | shaped(each)
     return frozenset(found)
 
 
@@ -116,16 +126,17 @@ def _cannot_be_read(word: str) -> bool:
 
 
 def _join_letters(reading: Reading, chunks: list[list[str]]) -> None:
-    """Add each run of three or more single letters as one word."""
+    """Add each run of three or more single letters as one word, whatever pictures stand between them."""
     slots = [slot for chunk in chunks for slot in chunk]
-    start = 0
-    while start < len(slots):
-        end = start
-        while end < len(slots) and len(slots[end]) == 1 and not _SIGNS.fullmatch(slots[end]):
-            end += 1
-        if end - start > 2:
-            reading.edges[start].append(Edge(start, end, readings("".join(slots[start:end])), joined=2))
-        start = max(end, start + 1)
+    for single, run in itertools.groupby(range(len(slots)), lambda at: _is_single(slots[at])):
+        found = list(run)
+        word = "".join(slots[at] for at in found if not _PICTURE.fullmatch(slots[at]))
+        if single and len(word) > 2:
+            reading.edges[found[0]].append(Edge(found[0], found[-1] + 1, readings(word), joined=2))
+
+
+def _is_single(slot: str) -> bool:
+    return len(slot) == 1 and (not _SIGNS.fullmatch(slot) or bool(_PICTURE.fullmatch(slot)))
 
 
 def _join_neighbours(reading: Reading, chunks: list[list[str]]) -> None:

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from flenlib.content import lists
 from flenlib.content.lists import Lists, Phrase
+from flenlib.content.normalise import capitals
 from flenlib.content.reading import Reading, read
 from flenlib.words import Rating
 
@@ -44,11 +45,13 @@ class Found:
 @lru_cache(maxsize=4096)
 def search(text: str) -> Found:
     """Return what the word lists find in a text."""
-    reading = read(text)
-    hits = set(_Search(lists.load(), reading).hits())
-    harmless = [(start, end) for tag, start, end in hits if tag == "allow"]
-    left = {tag for tag, start, end in hits if not any(a <= start and end <= b for a, b in harmless)}
-    return Found(frozenset(left), reading.unread)
+    tags: set[str] = set()
+    readings = [read(each) for each in dict.fromkeys((text, capitals(text)))]
+    for reading in readings:
+        hits = set(_Search(lists.load(), reading).hits())
+        harmless = [(start, end) for tag, start, end in hits if tag == "allow"]
+        tags |= {tag for tag, start, end in hits if not any(a <= start and end <= b for a, b in harmless)}
+    return Found(frozenset(tags), readings[0].unread)
 
 
 class _Search:
