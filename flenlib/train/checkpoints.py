@@ -179,7 +179,7 @@ def check_same(folder: Path, run: dict[str, Any]) -> None:
     change = _change(before, {**before, **run})
     if change:
         raise OtherRun(
-            f"{folder} holds another run: {change}; put it back to go on with that run, "
+            f"{folder} holds another run: {' '.join(change.split())}; put it back to go on with that run, "
             "or give another folder, or delete this one, to train from the start"
         )
     if run.keys() - before.keys():
