@@ -46,6 +46,10 @@ class Project:
         """The folder of this iteration's executed notebooks, LoRAs and reports."""
         return self.root / "outputs" / self.character.name / self.iteration
 
+    def notebook(self, step: str) -> Path:
+        """Return where a step's notebook is, before and after its run: ``outputs/maya/v1/12_enrich.ipynb``."""
+        return self.outputs / f"{step}.ipynb"
+
     @property
     def places(self) -> tuple[Path, Path]:
         """The folders of all iterations of this character: what its records and triplets name lies in them."""

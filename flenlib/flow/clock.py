@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from flenlib.flow import copies, lock, stamps
+from flenlib.flow import lock, stamps
 from flenlib.flow.wheel import WHEEL
 from flenlib.params import Section
 from flenlib.project import Project
@@ -46,7 +46,7 @@ class Clock:
     @property
     def notebook(self) -> Path:
         """Where the iteration's own copy of the step's notebook is, which a person is sent to."""
-        return copies.copy_path(self.project, self.step)
+        return self.project.notebook(self.step.name)
 
     def finish(self, result: StepResult) -> pd.DataFrame:
         """Write the record and return the criteria as a table; a step without a record has not finished.

@@ -34,11 +34,6 @@ def parameters(step: Step, settings: FlowSettings) -> dict[str, object]:
     return values | {name: section.model_dump() for name, section in settings if name in wanted}
 
 
-def copy_path(project: Project, step: Step) -> Path:
-    """Return where a step's copy is, before it has run and after, such as ``outputs/maya/v1/12_enrich.ipynb``."""
-    return project.outputs / f"{step.name}.ipynb"
-
-
 def read(path: Path) -> NotebookNode | None:
     """Return a notebook, or None when there is none. One that cannot be read has no cells and no metadata."""
     if not path.is_file():
@@ -56,7 +51,7 @@ def renew(project: Project, steps: Iterable[Step], settings: FlowSettings) -> No
     is done, cells that have not changed keep their outputs.
     """
     for step in steps:
-        fresh, there = made(step, settings), read(copy_path(project, step))
+        fresh, there = made(step, settings), read(project.notebook(step.name))
         if there is not None and _mark(there) == _mark(fresh):
             continue
         if there is not None and stamps.is_done(project, step, settings):
@@ -83,7 +78,7 @@ def made(step: Step, settings: FlowSettings) -> NotebookNode:
 
 def write(project: Project, step: Step, notebook: NotebookNode) -> Path:
     """Write a step's copy and return its path; one that a person changed is kept beside it under a name of its own."""
-    path = copy_path(project, step)
+    path = project.notebook(step.name)
     there = read(path)
     if there is not None and _mark(there) != _hash(there):
         aside = next(other for other in _names_aside(path) if not other.exists())

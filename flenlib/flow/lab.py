@@ -35,7 +35,7 @@ def open_lab(project: Project, settings: FlowSettings, flow: Flow, options: Sequ
 
 def command(project: Project, step: Step, options: Sequence[str]) -> list[str]:
     """Return the command that opens a step's copy in JupyterLab; ``options`` come last and win."""
-    page = copies.copy_path(project, step).relative_to(project.root).as_posix()
+    page = project.notebook(step.name).relative_to(project.root).as_posix()
     own = [f"--ServerApp.root_dir={project.root}", f"--LabApp.default_url=/lab/tree/{page}"]
     if os.geteuid() == 0 and "--allow-root" not in options:
         print("you are root: JupyterLab is given --allow-root, without which it would refuse", flush=True)

@@ -64,7 +64,7 @@ def _cells(project: Project, step: Step) -> list[nbformat.NotebookNode]:
 
     There is none of a step that has not begun.
     """
-    notebook, written = copies.read(copies.copy_path(project, step)), record.read(project, step.name)
+    notebook, written = copies.read(project.notebook(step.name)), record.read(project, step.name)
     cells = notebook.cells if notebook else []
     outputs = [output for cell in cells for output in cell.get("outputs", ())]
     printed = "".join(output.text for output in outputs if output.get("name") == "stdout")

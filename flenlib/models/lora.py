@@ -262,8 +262,8 @@ def families_of(path: str | Path) -> list[type[Family]]:
         raise ValueError(f"{path} is not a whole safetensors file ({error}); download or train it again") from None
     if not any("lora" in key or "lokr" in key for key in keys):
         raise ValueError(f"{path} is not a LoRA: its keys look like {keys[0]!r}" if keys else f"{path} is empty")
-    architecture, joined = header.get("modelspec.architecture", "").lower(), "\n".join(keys)
-    named = [family for family in FAMILIES.values() if family.architecture.partition("-")[0] in architecture]
+    words, joined = re.split(r"[^a-z0-9]+", header.get("modelspec.architecture", "").lower()), "\n".join(keys)
+    named = [family for family in FAMILIES.values() if family.architecture.partition("-")[0] in words]
     return named or [family for family in FAMILIES.values() if family.lora_marks.search(joined)]
 
 

@@ -54,7 +54,7 @@ class Cache:
 
     def __init__(self, folder: str | Path, family: Family) -> None:
         self.folder, self.family = Path(folder), family
-        self._encoders = {part: fingerprint_of(family, part) for part in ("vae", "text_encoder")}
+        self._encoders = {"vae": fingerprint_of(family, "vae"), "text": fingerprint_of(family, *family.encoders)}
 
     def image(self, sample: Sample, resolution: int = 0, flip: bool = False) -> Path:
         """Return the file that holds ``latents`` (tokens, channels) and ``grid`` [h, w] of a sample's picture.
@@ -109,7 +109,7 @@ class Cache:
         return ImageOps.mirror(picture) if flip else picture
 
     def _text_key(self, text: Allowed, pictures: Sequence[Image.Image]) -> str:
-        encoders = [self._encoders["text_encoder"], self._encoders["vae"] if pictures else ""]
+        encoders = [self._encoders["text"], self._encoders["vae"] if pictures else ""]
         settings = self.family.text_settings(bool(pictures))
         return _digest(allowed(text), [pixel_hash(picture) for picture in pictures], encoders, settings)
 
@@ -169,10 +169,10 @@ def fingerprint(module: ModelMixin | PreTrainedModel) -> str:
     return digest.hexdigest()[:32]
 
 
-def fingerprint_of(family: Family, part: str) -> str:
-    """Return one hash of the pipeline's models whose names begin with ``part``: vae, text_encoder, transformer."""
-    models = sorted(n for n, m in family.pipeline.components.items() if n.startswith(part) and m is not None)
-    return _digest([fingerprint(family.pipeline.components[name]) for name in models])
+def fingerprint_of(family: Family, *names: str) -> str:
+    """Return one hash of models of the pipeline, such as vae or transformer; one that was freed is passed over."""
+    models = [getattr(family.pipeline, name) for name in sorted(names)]
+    return _digest([fingerprint(model) for model in models if model is not None])
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:

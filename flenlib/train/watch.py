@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -172,7 +171,7 @@ class _AtStep:
     """What a measure of a LoRA sees of the one that is being trained."""
 
     watch: Watch
-    family: Any
+    family: Family
 
     def validation_loss(self) -> float:
         """Return the mean loss on the held-out samples."""

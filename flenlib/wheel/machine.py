@@ -15,7 +15,7 @@ from flenlib.predict.gpus import GPU, pick_gpu
 from flenlib.project import Project
 from flenlib.steps import Criterion
 from flenlib.wheel import results
-from flenlib.words import PLANNED
+from flenlib.words import PLANNED, ROLES
 
 EXAMPLE_GPU = "RTX 4090 24 GB"
 """The GPU that predictions are made for on a machine without one."""
@@ -100,7 +100,7 @@ def criteria(asked: Models) -> list[Criterion]:
 
 
 def _roles(asked: Models) -> list[tuple[str, str]]:
-    return [("generator", asked.generator), ("editor", asked.editor)]
+    return [(role, getattr(asked, role)) for role in ROLES]
 
 
 def _model_criteria(asked: Models, role: str, name: str) -> list[Criterion]:

@@ -49,5 +49,5 @@ def run(project: Project, settings: Iteration) -> results.ReviewEnriched:
     """
     dataset, review = Dataset.open(project.data("enriched")), settings.review_enriched
     journal = labels.collect(dataset, review, labels.identity_policy(review))
-    counts = labels.apply(dataset, journal, review, project.outputs / f"{results.ReviewEnriched.notebook}.ipynb")
+    counts = labels.apply(dataset, journal, review, project.notebook(results.ReviewEnriched.notebook))
     return result(dataset, counts, review).check(settings.anyway)

@@ -139,6 +139,6 @@ def run(project: Project, settings: Iteration) -> results.ReviewSynthetic:
     journal = labels.collect(synthetic, review, policy, corrections=False)
     if review.reviewer == "human":
         refuse_filtered(synthetic, journal, policy)
-    counts = labels.apply(synthetic, journal, review, project.outputs / f"{results.ReviewSynthetic.notebook}.ipynb")
+    counts = labels.apply(synthetic, journal, review, project.notebook(results.ReviewSynthetic.notebook))
     pristine = write_pristine(project, synthetic)
     return result(synthetic, pristine, counts, have).check(settings.anyway)

@@ -37,7 +37,7 @@ def settings(**sections):
 
 def renew(project, settings):
     copies.renew(project, [STEP], settings)
-    return nbformat.read(copies.copy_path(project, STEP), as_version=4)
+    return nbformat.read(project.notebook(STEP.name), as_version=4)
 
 
 def change(path, change_cells):
@@ -75,7 +75,7 @@ def test_a_copy_is_the_shipped_notebook_with_the_parameters(project):
 
 def test_a_copy_that_is_up_to_date_is_left_alone(project, shipped):
     renew(project, settings())
-    path = copies.copy_path(project, STEP)
+    path = project.notebook(STEP.name)
     change(path, give_outputs)
     change(path, lambda cells: cells.append(nbformat.v4.new_code_cell("my = 1")))
     before = path.read_bytes()
@@ -92,7 +92,7 @@ def test_a_copy_is_renewed_when_notebook_or_parameters_change(project, shipped):
 
 
 def test_what_a_person_changed_is_kept_aside_and_said(project, shipped, capsys):
-    path = copies.copy_path(project, STEP)
+    path = project.notebook(STEP.name)
     for number, name in enumerate(("12_enrich.yours.ipynb", "12_enrich.yours-2.ipynb")):
         renew(project, settings(enrich=params.Enrich(seed=number)))
         change(path, lambda cells, name=name: cells.append(nbformat.v4.new_code_cell(f"my = {name!r}")))
@@ -103,7 +103,7 @@ def test_what_a_person_changed_is_kept_aside_and_said(project, shipped, capsys):
 
 
 def test_a_half_written_copy_is_kept_aside(project):
-    path = copies.copy_path(project, STEP)
+    path = project.notebook(STEP.name)
     path.parent.mkdir(parents=True)
     path.write_text('{"cells": [{"cell_')
     assert len(renew(project, settings()).cells) > 5
@@ -114,8 +114,8 @@ def test_a_half_written_copy_is_kept_aside(project):
 def test_outputs_of_a_run_that_stands_stay_with_the_cells_that_made_them(project, shipped, monkeypatch, done):
     monkeypatch.setattr("flenlib.flow.stamps.is_done", lambda *_: done)
     renew(project, settings())
-    change(copies.copy_path(project, STEP), give_outputs)
-    all_code = with_outputs(nbformat.read(copies.copy_path(project, STEP), as_version=4))
+    change(project.notebook(STEP.name), give_outputs)
+    all_code = with_outputs(nbformat.read(project.notebook(STEP.name), as_version=4))
     change(shipped, lambda cells: cells[0].update(source="# Another title"))
     change(shipped, lambda cells: cells[-2].update(source="clock.finish(other)"))
     notebook = renew(project, settings())
@@ -127,7 +127,7 @@ def test_outputs_of_a_run_that_stands_stay_with_the_cells_that_made_them(project
 
 def test_a_run_by_make_keeps_a_persons_changes_aside_and_leaves_a_copy_lab_can_go_on_with(project, shipped, capsys):
     renew(project, settings())
-    path = copies.copy_path(project, STEP)
+    path = project.notebook(STEP.name)
     change(path, lambda cells: cells.append(nbformat.v4.new_code_cell("my = 1")))
     source = "print('hello')\nraise RuntimeError('stop here')"
     change(shipped, lambda cells: cells.__setitem__(slice(2, None), [nbformat.v4.new_code_cell(source)]))

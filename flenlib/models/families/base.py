@@ -192,6 +192,8 @@ class Family(Architecture):
         raise NotImplementedError
 
     def _check(self, references: Sequence[Image.Image], start: Start | None, control: Image.Image | None) -> None:
+        if start is not None and control is not None:
+            raise ValueError("a start picture and a control picture cannot be sampled with together; give one of them")
         asked = [] if start is None else ["start" if start.mask is None else "mask"]
         for name in [*asked, *([] if control is None else ["control"])]:
             if name not in self.supports:

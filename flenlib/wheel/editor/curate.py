@@ -73,6 +73,6 @@ def _picked(
     project: Project, source: Dataset, enriched: Dataset, drawn: Dataset, settings: Corrections
 ) -> list[Triplet]:
     journal = labels.collect(drawn, review_of(settings), tries.policy(drawn))
-    notebook = project.outputs / f"{results.CurateCorrections.notebook}.ipynb"
+    notebook = project.notebook(results.CurateCorrections.notebook)
     labels.apply(drawn, journal, review_of(settings), notebook)
     return corrections.picked(project, source, enriched, drawn, settings)
