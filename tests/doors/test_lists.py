@@ -26,6 +26,7 @@ NOT_TEXTS = {
     "review_synthetic.person": "who labels",
     "review_synthetic.file": "a file of labels and reasons, which no model sees",
     "corrections.file": "a file of labels and reasons, which no model sees",
+    "corrections.pictures": "folders of pictures",
     "corrections.pairs": "folders; the instructions in them are checked as they are imported (step 21)",
     "compare_editors.adopt": "the name of an editor that was compared",
     "train.targets": "names of layers", "retrain.targets": "names of layers", "train_editor.targets": "names of layers",

@@ -15,7 +15,7 @@ from flenlib.flow.run import StepFailed, run_step
 from flenlib.params import Iteration
 from flenlib.project import open_iteration
 
-CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional"}
+CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
 STEP = WHEEL.find(11)
 
 
@@ -72,7 +72,7 @@ sys.exit(main(["step", "11", sys.argv[2]]))
 @pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the runner", "to its kernel too"])
 def test_ctrl_c(notebook, tmp_path, send):
     notebook(f"import os, time; open({str(tmp_path / 'at')!r}, 'w').write(str(os.getpid())); time.sleep(600)")
-    (tmp_path / "v1.yaml").write_text("character: {name: tester, trigger: ohwx_char, kind: fictional}")
+    (tmp_path / "v1.yaml").write_text("character: {name: tester, trigger: ohwx_char, kind: fictional, age: adult}")
     process = subprocess.Popen(
         [sys.executable, "-c", RUN, str(tmp_path / "notebooks"), str(tmp_path / "v1.yaml")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,

@@ -29,7 +29,7 @@ from flenlib.project import open_iteration
 from flenlib.steps import record
 from flenlib.train import checkpoints
 
-WHO = {"name": "maya", "trigger": "ohwx_maya", "kind": "fictional"}
+WHO = {"name": "maya", "trigger": "ohwx_maya", "kind": "fictional", "age": "adult"}
 SENTENCES = (ValueError, FileNotFoundError, PermissionError, RuntimeError)
 LONGEST = timedelta(seconds=5)
 

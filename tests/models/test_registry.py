@@ -59,9 +59,9 @@ def test_a_hub_id_of_the_published_models_keeps_its_facts():
     "name, role, error, words",
     [
         ("mini-fluks", "generator", ValueError, "did you mean 'mini-flux'"),
-        ("zzzzzzzz", "generator", ValueError, "is not known; known: mini-flux"),
+        ("zzzzzzzz", "generator", ValueError, "is not known; known: flux-dev"),
         ("", "generator", ValueError, "is not known"),
-        ("flux-dev", "editor", ValueError, "is a flux, which cannot be used as editor; use one of mini-qwen-edit"),
+        ("flux-dev", "editor", ValueError, "is a flux, which cannot be used as editor; use one of qwen-image-edit-2509"),
         ("qwen-image", "editor", ValueError, "is a qwen_image, which cannot be used as editor"),
         ("/nowhere/flux", "generator", FileNotFoundError, "model folder /nowhere/flux does not exist"),
         ("./nowhere", "generator", FileNotFoundError, "does not exist"),

@@ -231,7 +231,7 @@ def endless(levels=9, width=9):
 )
 def test_a_hostile_file_is_a_sentence_at_once(tmp_path, text, said):
     path = tmp_path / "v1.yaml"
-    path.write_text(f"character: {{name: maya, trigger: ohwx_maya, kind: fictional}}\n{text}\n")
+    path.write_text(f"character: {{name: maya, trigger: ohwx_maya, kind: fictional, age: adult}}\n{text}\n")
     began = time.monotonic()
     with pytest.raises(ValueError, match=re.escape(said)) as caught:
         load_iteration(path)
@@ -242,7 +242,7 @@ def test_a_hostile_file_is_a_sentence_at_once(tmp_path, text, said):
 def test_aliases_that_save_words_are_read(tmp_path):
     path = tmp_path / "v1.yaml"
     path.write_text(
-        "character: {name: maya, trigger: ohwx_maya, kind: fictional}\n"
+        "character: {name: maya, trigger: ohwx_maya, kind: fictional, age: adult}\n"
         "train: &t {rank: 4, steps: 3}\nretrain: {<<: *t, steps: 5}\n"
     )
     assert (load_iteration(path).retrain.rank, load_iteration(path).retrain.steps) == (4, 5)

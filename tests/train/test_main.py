@@ -194,5 +194,5 @@ def test_what_cannot_fit_is_refused_before_anything_is_loaded(tmp_path, capsys, 
     assert program.main([str(write(tmp_path, **values, train=big))]) == 1
     assert "a card has 16 GiB: nearest that fits: flux at bf16, offload group" in capsys.readouterr().err
     fits = planning.expected("flux-dev", "nf4", "none", params.check("train", big))
-    assert "of 16 GiB on a card, about" in fits and "2 steps: about" in fits
+    assert "of the 16 on a card, about" in fits and "2 steps: about" in fits
     assert planning.expected("mini-flux", "fp32", "none", params.Train()).startswith("mini-flux is small")

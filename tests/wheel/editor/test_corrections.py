@@ -262,7 +262,7 @@ class Stubborn:
     def sample(self, text, *, seed, steps, guidance, references):
         self.asked.append(text)
         darker = ImageEnhance.Brightness(references[0]).enhance(0.7)
-        return (Image.new("RGB", (96, 96), "gray"), references[0], darker)[(len(self.asked) - 1) % 3]
+        return (Image.linear_gradient("L").resize((96, 96)).convert("RGB"), references[0], darker)[(len(self.asked) - 1) % 3]
 
 
 @pytest.fixture
