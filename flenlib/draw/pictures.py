@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from PIL import Image
 
 from flenlib import __version__
-from flenlib.content import Allowed, Refused, allow
+from flenlib.content import Allowed, allow
+from flenlib.content.refusal import refuse
 from flenlib.dataset import marks
 from flenlib.dataset.images import open_image, read_provenance, save_picture, sha256
 from flenlib.dataset.label_folders import SET_ASIDE, forget_copies
@@ -142,9 +143,10 @@ def check_person(character: Character, path: Path) -> None:
     """
     person = marks.read(path).real_person
     if person and character.kind != "real":
-        raise Refused(
+        raise refuse(
             f"refused: {path.name} says that it shows a real person ({person!r}) and the profile of {character.name!r} "
-            "is of nobody real: set kind to real with that person's consent, or take the picture out"
+            "is of nobody real: set kind to real with that person's consent, or take the picture out",
+            "a real person's picture",
         )
 
 

@@ -61,7 +61,7 @@ def test_a_hub_id_of_the_published_models_keeps_its_facts():
         ("mini-fluks", "generator", ValueError, "did you mean 'mini-flux'"),
         ("zzzzzzzz", "generator", ValueError, "is not known; known: flux-dev"),
         ("", "generator", ValueError, "is not known"),
-        ("flux-dev", "editor", ValueError, "is a flux, which cannot be used as editor; use one of qwen-image-edit-2509"),
+        ("flux-dev", "editor", ValueError, "is a flux, which cannot be used as editor; use one of qwen-image-edit"),
         ("qwen-image", "editor", ValueError, "is a qwen_image, which cannot be used as editor"),
         ("/nowhere/flux", "generator", FileNotFoundError, "model folder /nowhere/flux does not exist"),
         ("./nowhere", "generator", FileNotFoundError, "does not exist"),

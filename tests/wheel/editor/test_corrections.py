@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageChops, ImageEnhance
 
 from flenlib import params
 from flenlib.dataset import layouts, triplets
@@ -262,7 +262,7 @@ class Stubborn:
     def sample(self, text, *, seed, steps, guidance, references):
         self.asked.append(text)
         darker = ImageEnhance.Brightness(references[0]).enhance(0.7)
-        return (Image.linear_gradient("L").resize((96, 96)).convert("RGB"), references[0], darker)[(len(self.asked) - 1) % 3]
+        return (_shaded((255, 255, 255)), references[0], darker)[(len(self.asked) - 1) % 3]
 
 
 @pytest.fixture
@@ -335,16 +335,23 @@ def test_tries_are_drawn_through_the_routes_of_step_12_and_know_their_depth(proj
     assert made.depth == 4 and Dataset.open(project.data("corrections")).images[0].depth == 4
 
 
+def _shaded(colour):
+    """Return a picture of a colour that fades: one colour all over is what a broken model draws."""
+    return ImageChops.multiply(
+        Image.new("RGB", (96, 96), colour), Image.linear_gradient("L").resize((96, 96)).convert("RGB")
+    )
+
+
 def test_a_try_is_tied_to_its_edit_whatever_the_sources_are_called(tmp_path):
     """The edit of one source bears the name of another source: maya.png at sunset, and maya__lighting_sunset.png."""
     project = open_iteration(CHARACTER, root=tmp_path)
     source = Dataset.open(project.data("source"), create=True)
     enriched = Dataset.open(project.data("enriched"), create=True)
     for number, name in enumerate(("maya.png", "maya__lighting_sunset.png")):
-        save_picture(Image.new("RGB", (96, 96), (90 * number, 9, 9)), source.folder / name, {"made_by": "camera"})
+        save_picture(_shaded((90 * number, 9, 9)), source.folder / name, {"made_by": "camera"})
         source.add(ImageRecord(name))
         edit = f"{name.removesuffix('.png')}__lighting_sunset.png"
-        save_picture(Image.new("RGB", (96, 96), (9, 90 * number, 90)), enriched.folder / edit, {"made_by": "mini"})
+        save_picture(_shaded((9, 90 * number, 90)), enriched.folder / edit, {"made_by": "mini"})
         asked = {"edit": "lighting", "edit_value": "sunset", "light": "sunset"}
         label = {"label": "needs_correction", "reasons": ["x"], "reviewer": "human"}
         record = ImageRecord(edit, parent=source.images[-1].sha256, prompt="do", caption=name, label=label)
