@@ -3,10 +3,11 @@
     python benchmarks/records.py
     python benchmarks/records.py --sizes 1000 10000 --repeats 3
 
-Prints the least seconds of ``--repeats`` for each size, and the exponent fitted by least squares to the logarithms. The
-pictures of *label* and *desk* are files of a few bytes; *sheet* draws one small picture as often as it shows one.
-Python's garbage collector is off while something is timed, as the module `timeit` has it: its passes over all objects
-come at a size of its own choosing, and cost up to half as much again at 100,000.
+Prints the processor's seconds, the least of ``--repeats``, for each size, and the exponent fitted by least squares to
+their logarithms. What other programs use is not in them, nor the waiting for the disk: a kept picture, an append and a
+label wait for one fsync each. Python's garbage collector is off meanwhile, as in the module `timeit`: its passes over
+all objects come at a size of its own choosing, and cost up to half as much again at 100,000. The pictures of *label*
+and *desk* are files of a few bytes; *sheet* draws one small picture as often as it shows one.
 
 add: records are made and added; put: they are made and put again; save and open: ``metadata.json``; keep: 200 pictures
 kept one by one by a dataset of that size; lineage: of every picture; label: a policy labels all and the folders are
@@ -110,15 +111,15 @@ def decide(desk: Desk) -> None:
 
 
 def costs(folder: Path, count: int) -> dict[str, float]:
-    """Return the seconds of each at a size, once."""
+    """Return the processor's seconds of each at a size, once."""
     found: dict[str, float] = {}
 
     def timed(name: str, work: Callable[[], object]) -> None:
         gc.collect()
         gc.disable()
-        began = time.perf_counter()
+        began = time.process_time()
         work()
-        found[name] = time.perf_counter() - began
+        found[name] = time.process_time() - began
         gc.enable()
 
     dataset = Dataset.open(folder / "enriched" / "v1", create=True)
