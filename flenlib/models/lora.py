@@ -257,7 +257,9 @@ def families_of(path: str | Path) -> list[type[Family]]:
         with safe_open(path, framework="pt") as file:
             keys, header = list(file.keys()), file.metadata() or {}
     except SafetensorError as error:
-        if pickled(path):
+        with path.open("rb") as file:
+            begin = file.read(4)
+        if begin.startswith((b"PK\x03\x04", b"\x80")):  # zipped, as torch saves it, or alone
             raise ValueError(f"{path} is a pickle, which can run code and is not opened; {CONVERT}") from None
         raise ValueError(f"{path} is not a whole safetensors file ({error}); download or train it again") from None
     if not any("lora" in key or "lokr" in key for key in keys):
@@ -265,12 +267,6 @@ def families_of(path: str | Path) -> list[type[Family]]:
     words, joined = re.split(r"[^a-z0-9]+", header.get("modelspec.architecture", "").lower()), "\n".join(keys)
     named = [family for family in FAMILIES.values() if family.architecture.partition("-")[0] in words]
     return named or [family for family in FAMILIES.values() if family.lora_marks.search(joined)]
-
-
-def pickled(path: Path) -> bool:
-    """Say whether a file is a pickle, alone or zipped as torch saves it."""
-    with path.open("rb") as file:
-        return file.read(4).startswith((b"PK\x03\x04", b"\x80"))
 
 
 def kind_of(path: str | Path) -> str:
