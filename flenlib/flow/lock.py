@@ -10,7 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from flenlib.project import Project
+from flenlib.dataset.files import sweep
+from flenlib.project import STAGES, Project
 
 HELD = "FLENWHEEL_HELD"
 """The environment variable that tells the kernels a runner starts which outputs it already holds."""
@@ -25,7 +26,8 @@ class Busy(RuntimeError):
 def take(project: Project, what: str) -> None:
     """Take an iteration for this process, under the name of what it does; a process may take its own again.
 
-    Raises Busy when another process holds it.
+    What killed writers left unfinished in its folders is removed: nobody else writes there now. Raises Busy when
+    another process holds it.
     """
     path = project.outputs.resolve() / ".lock"
     if os.environ.get(HELD) == str(path):
@@ -33,6 +35,8 @@ def take(project: Project, what: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path not in _locks:
         _locks[path] = _acquire(path)
+        for folder in (project.outputs, *(project.data(stage) for stage in STAGES if stage != "raw")):
+            sweep(folder)
     path.write_text(f"{what} (process {os.getpid()}, since {datetime.now():%Y-%m-%d %H:%M:%S})", encoding="utf-8")
 
 

@@ -13,15 +13,15 @@ With ``.alpha`` in the file, diffusers reads each family under its own prefix on
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from peft.utils.integrations import dequantize_module_weight
-from safetensors.torch import save_file
+from safetensors.torch import save
 
+from flenlib.dataset.files import write_atomic
 from flenlib.models import lora
 
 if TYPE_CHECKING:
@@ -82,12 +82,14 @@ def _dora_scale(layer: Any, tensors: dict[str, torch.Tensor], stem: str, scaling
 
 
 def save_whole(tensors: dict[str, torch.Tensor], path: Path, header: dict[str, str]) -> Path:
-    """Write tensors and a header of text as a safetensors file, all of it or nothing, and return its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        save_file(tensors, partial, metadata={key: str(value) for key, value in header.items()})
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Write tensors and a header of text as a safetensors file, all of it or nothing, and return its path.
+
+    Equal tensors and an equal header are equal bytes: safetensors itself writes the text in any order.
+    """
+    whole = save(tensors)
+    size = int.from_bytes(whole[:8], "little")
+    facts = {"__metadata__": {key: str(header[key]) for key in sorted(header)}} | json.loads(whole[8 : 8 + size])
+    text = json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of 8
+    write_atomic(path, b"".join((len(text).to_bytes(8, "little"), text, memoryview(whole)[8 + size :])))
     return path

@@ -38,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped: the last checkpoint is kept, and the same command goes on from it", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,9 +19,11 @@ from typing import Any
 import torch
 from diffusers import ModelMixin
 from PIL import Image, ImageOps
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
 from transformers import PreTrainedModel
 
+from flenlib.dataset.files import write_atomic
 from flenlib.dataset.images import open_image, pixel_hash
 from flenlib.models.batch import Encoded
 from flenlib.models.families.base import Family
@@ -112,17 +113,20 @@ class Cache:
 
     def _file(self, kind: str, key: str, encode: Callable[[], Encoded]) -> Path:
         path = self.folder / kind / f"{key}.safetensors"
-        if not path.is_file():
+        if not _whole(path):
             tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in encode().tensors().items()}
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-            try:
-                with writing("an encoded input", path):
-                    save_file(tensors, partial)
-                    partial.replace(path)
-            finally:
-                partial.unlink(missing_ok=True)
+            with writing("an encoded input", path):
+                write_atomic(path, save(tensors))
         return path
+
+
+def _whole(path: Path) -> bool:
+    """Say whether a file is there and as long as its header says; one that is damaged is encoded anew."""
+    try:
+        with safe_open(path, framework="pt"):
+            return True
+    except (FileNotFoundError, SafetensorError):
+        return False
 
 
 def _beside(sample: Sample, kind: str, size: tuple[int, int]) -> Image.Image | None:
@@ -141,8 +145,11 @@ def _beside(sample: Sample, kind: str, size: tuple[int, int]) -> Image.Image | N
 
 @lru_cache(maxsize=FILES_KEPT)
 def read(path: Path) -> Encoded:
-    """Return what one file of a cache holds."""
-    return Encoded(**load_file(path))
+    """Return what one file of a cache holds. Raises ValueError for one that was damaged since it was looked up."""
+    try:
+        return Encoded(**load_file(path))
+    except (SafetensorError, TypeError) as error:
+        raise ValueError(f"encoded input {path} is damaged ({error}); delete it and call again") from None
 
 
 def fingerprint(module: ModelMixin | PreTrainedModel) -> str:

@@ -5,12 +5,15 @@
 <folder>/watch.csv                                  one row a look at held-out pictures and previews
 <folder>/checkpoints/step_000100/lora.safetensors   every checkpoint keeps its LoRA
 <folder>/checkpoints/step_000100/state.pt           weights, optimiser and average: the last checkpoint only
+<folder>/checkpoints/step_000100/SHA256SUMS         the hashes of both, as ``sha256sum --check`` reads them
 """
 
 from __future__ import annotations
 
 import json
 import os
+import pickle
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,11 +24,17 @@ import pandas as pd
 import torch
 from safetensors import SafetensorError
 
-from flenlib.dataset.files import write_atomic
+from flenlib.dataset.files import read_json, write_atomic
+from flenlib.dataset.images import sha256
 from flenlib.train.flow import BINS
 
 COLUMNS = ["step", "loss", "lr", "grad_norm", *(f"bin_{b}" for b in range(BINS)), "seconds"]
 """The columns of ``log.csv``; those of ``watch.csv`` are the measures taken (`flenlib.train.watch`)."""
+
+SUMS = "SHA256SUMS"
+"""The file of a checkpoint's hashes."""
+
+_ROW = re.compile(r"\d+(,([-+.e\d]+|nan|-?inf)?)*,[-+.e\d]+")
 
 Row = dict[str, Any]
 """One row of a log by column; None where nothing was measured."""
@@ -34,6 +43,11 @@ Row = dict[str, Any]
 def step_folder(folder: Path, step: int) -> Path:
     """Return where the checkpoint of a step is."""
     return folder / "checkpoints" / f"step_{step:06d}"
+
+
+def lora_of(folder: Path, step: int) -> Path:
+    """Return where the LoRA of a checkpoint is."""
+    return step_folder(folder, step) / "lora.safetensors"
 
 
 def latest(folder: Path) -> int | None:
@@ -62,8 +76,10 @@ def save(folder: Path, step: int, state: State, write_lora: Callable[[Path], obj
     try:
         with writing(f"the checkpoint of step {step}", final):
             partial.mkdir(parents=True)
-            write_lora(partial / "lora.safetensors")
+            write_lora(partial / lora_of(folder, step).name)
             torch.save({"step": step, **state}, partial / "state.pt")
+            sums = [f"{sha256(path)}  {path.name}\n" for path in sorted(partial.iterdir())]
+            (partial / SUMS).write_text("".join(sums), encoding="utf-8")
             for path in (*partial.iterdir(), partial):
                 _flush(path)
     except RuntimeError:
@@ -79,8 +95,22 @@ def save(folder: Path, step: int, state: State, write_lora: Callable[[Path], obj
 
 
 def load(folder: Path, step: int, device: torch.device) -> State:
-    """Read the full state of a checkpoint onto a device."""
-    return torch.load(step_folder(folder, step) / "state.pt", map_location=device, weights_only=True)
+    """Read the full state of a checkpoint onto a device. Raises ValueError for a file that is not as it was written."""
+    path = step_folder(folder, step) / "state.pt"
+    try:
+        if recorded(path) not in ("", sha256(path)):  # none: of a version that recorded no hashes
+            raise ValueError(f"its sha256 is not the one in {SUMS}")
+        return torch.load(path, map_location=device, weights_only=True)
+    except (ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} is damaged ({reason}); delete it, and training begins again from step 0") from None
+
+
+def recorded(path: Path) -> str:
+    """Return the sha256 with which a file of a checkpoint was written; empty where none is recorded."""
+    sums = path.with_name(SUMS)
+    lines = sums.read_text(encoding="utf-8", errors="replace").splitlines() if sums.is_file() else []
+    return next((line.partition("  ")[0] for line in lines if line.partition("  ")[2] == path.name), "")
 
 
 def forget_after(folder: Path, step: int, watched: Sequence[str] = ("step",)) -> None:
@@ -92,7 +122,7 @@ def forget_after(folder: Path, step: int, watched: Sequence[str] = ("step",)) ->
         shutil.rmtree(partial)
     for name, columns in (("log.csv", COLUMNS), ("watch.csv", watched)):
         path, header = folder / name, ",".join(columns)
-        rows = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        rows = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
         known = rows[1:] if rows[:1] == [header] else []
         kept = [row for row in known if _whole(row, columns) and int(row.split(",", 1)[0]) <= step]
         with writing("the log", path):
@@ -145,14 +175,11 @@ def check_same(folder: Path, run: dict[str, Any]) -> None:
     """
     path = folder / "training.json"
     run = json.loads(json.dumps(run))
-    try:
-        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except json.JSONDecodeError:
-        raise ValueError(f"{path} is not valid JSON; delete {folder} to train from the start") from None
+    before = read_json(path, f"delete {folder} to train from the start") if path.is_file() else {}
     change = _change(before, {**before, **run})
     if change:
         raise OtherRun(
-            f"{folder} holds another run: {change}; put it back to go on with that run, "
+            f"{folder} holds another run: {' '.join(change.split())}; put it back to go on with that run, "
             "or give another folder, or delete this one, to train from the start"
         )
     if run.keys() - before.keys():
@@ -178,7 +205,8 @@ def _change(before: dict[str, Any], now: dict[str, Any]) -> str | None:
 
 
 def _whole(row: str, columns: Sequence[str]) -> bool:
-    return row.count(",") == len(columns) - 1 and not row.endswith(",")
+    """Say whether a row was written to its end, and nothing but numbers stands in it."""
+    return row.count(",") == len(columns) - 1 and bool(_ROW.fullmatch(row))
 
 
 def _flush(path: Path) -> None:

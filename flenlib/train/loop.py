@@ -22,7 +22,7 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 
 from flenlib.dataset.files import link_or_copy
-from flenlib.dataset.images import open_image, pixel_hash
+from flenlib.dataset.images import open_image, pixel_hash, sha256
 from flenlib.measure.faces import ReferenceSet
 from flenlib.measure.measures import MEASURES, Measure
 from flenlib.models import lora, registry
@@ -96,7 +96,7 @@ def train(
             checkpoints.check_same(folder, facts | _transformer_facts(family))
         accelerator.wait_for_everyone()
         done = checkpoints.latest(folder)
-        if done != settings.steps or not final.is_file():
+        if done != settings.steps or not _published(final, checkpoints.lora_of(folder, done)):
             store = Cache(cache_folder or folder / "cache", family)
             with accelerator.main_process_first(), torch.no_grad():
                 encoded = {"total": len(samples)}
@@ -148,7 +148,7 @@ class _Run:
         """Go back to a checkpoint and forget what came after it; without one, to the beginning."""
         self.resumed_from, self.step = step, step or 0
         if self.main:
-            checkpoints.forget_after(self.folder, self.step, self.watch.columns)
+            checkpoints.forget_after(self.folder, -1 if step is None else step, self.watch.columns)
             self.watch.begin(self.step)
         if step is None:
             return
@@ -158,11 +158,15 @@ class _Run:
             for parameter, value in zip(kept, saved, strict=True):
                 parameter.copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
+        self.accelerator.wait_for_everyone()
+        path = checkpoints.lora_of(self.folder, step)
+        if self.main and not _published(path, path):
+            self._save()  # its LoRA is damaged, and is written again from the state
 
     def loop(self, last: int, final: Path) -> Path:
         """Look, save, step, log, in this order, up to a step; return the LoRA file of where it stopped."""
         begun = self.step
-        path = checkpoints.step_folder(self.folder, begun) / "lora.safetensors"
+        path = checkpoints.lora_of(self.folder, begun)
         with tqdm(total=self.settings.steps, initial=begun, desc="train", disable=not self.main) as bar:
             while True:
                 if self.main and (self.step > begun or self.resumed_from is None):
@@ -259,7 +263,12 @@ class _Run:
 
         folder = checkpoints.save(self.folder, self.step, state, write_lora)
         self.on_event("checkpoint", {"step": self.step, "path": folder})
-        return folder / "lora.safetensors"
+        return checkpoints.lora_of(self.folder, self.step)
+
+
+def _published(file: Path, checkpoint: Path) -> bool:
+    """Say whether a file is the LoRA that a checkpoint was written with, by its hash."""
+    return file.is_file() and sha256(file) == checkpoints.recorded(checkpoint)
 
 
 def _make_room(family: Family) -> None:

@@ -16,6 +16,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from filelock import FileLock, Timeout
 
+from flenlib.dataset.files import sweep
 from flenlib.models.families.base import Family
 
 PATIENCE = timedelta(hours=12)
@@ -59,6 +60,7 @@ def alone(folder: Path, accelerator: Accelerator) -> Iterator[None]:
         return
     try:
         with FileLock(folder / ".lock", timeout=0):
+            sweep(folder)
             yield
     except Timeout:
         raise RuntimeError(f"another process is training in {folder}; wait for it, or give another folder") from None

@@ -71,3 +71,27 @@ def test_the_kernels_of_a_runner_are_its_own(project):
         lock.release(open_iteration(CHARACTER, "v2", root=project.root))
     assert lock.HELD not in os.environ
     other(project).kill()
+
+
+def test_who_takes_an_iteration_sweeps_what_killed_writers_left(project):
+    left = [
+        project.outputs / "a" / ".editor.json.0123abcd.tmp",
+        project.data("enriched") / ".metadata.json.89abcdef.tmp",
+    ]
+    kept = [
+        project.outputs / ".notes.tmp", project.outputs / "report.tmp", project.outputs / ".x.0123abcd.tmp" / "file",
+        project.data("enriched", "v2") / ".metadata.json.89abcdef.tmp", project.data("raw") / ".mine.png.0123abcd.tmp",
+    ]  # fmt: skip
+    for path in (*left, *kept):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    holder = other(open_iteration(CHARACTER, "v1", root=project.root))
+    assert [path.exists() for path in left] == [False, False] and all(path.exists() for path in kept)
+    left[0].touch()
+    with pytest.raises(lock.Busy):
+        lock.take(project, "make iterate")
+    assert left[0].exists(), "the holder may be writing it"
+    holder.stdin.close()
+    holder.wait()
+    lock.take(project, "make iterate")
+    assert not left[0].exists()

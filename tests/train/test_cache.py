@@ -142,3 +142,14 @@ def test_a_text_is_encoded_anew_when_the_template_or_a_size_changes(family, tiny
         assert store.text("photo") != before
     finally:
         family.text_length = length
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[:-8], lambda whole: b"", lambda whole: b"\xff" * 64])
+def test_a_damaged_file_is_encoded_anew(family, tmp_path, damage):
+    sample = of(picture(tmp_path / "a.png", 1))
+    path = Cache(tmp_path / "cache", family).image(sample)
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    with pytest.raises(ValueError, match=r"encoded input .* is damaged \(.*\); delete it and call again"):
+        read(path)
+    assert Cache(tmp_path / "cache", family).image(sample).read_bytes() == whole

@@ -1,3 +1,6 @@
+import hashlib
+import subprocess
+
 import pytest
 import torch
 
@@ -66,7 +69,7 @@ def test_a_change_is_named(tmp_path):
 
 def test_a_record_cut_in_half_is_named(tmp_path):
     (tmp_path / "training.json").write_text('{"settings": {')
-    with pytest.raises(ValueError, match=r"training\.json is not valid JSON"):
+    with pytest.raises(ValueError, match=r"training\.json is damaged or cut short"):
         checkpoints.check_same(tmp_path, {})
 
 
@@ -74,3 +77,39 @@ def test_a_log_that_cannot_be_written_again_is_one_sentence(tmp_path):
     (tmp_path / "log.csv").mkdir()
     with pytest.raises(RuntimeError, match=r"the log could not be written to .*log\.csv.*make room"):
         checkpoints.forget_after(tmp_path, 3)
+
+
+def test_a_checkpoint_says_with_which_bytes_it_was_written(tmp_path):
+    path = save(tmp_path, 10) / "lora.safetensors"
+    assert checkpoints.recorded(path) == hashlib.sha256(b"lora 10").hexdigest()
+    assert (
+        subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=path.parent, check=False).returncode == 0
+    )
+    (path.parent / "SHA256SUMS").write_bytes(b"\xff\n")
+    assert checkpoints.recorded(path) == ""
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[:99], lambda whole: b"", lambda whole: whole[:-1] + b"x"])
+@pytest.mark.parametrize("hashes", [True, False])
+def test_a_damaged_state_is_one_sentence(tmp_path, damage, hashes):
+    path = save(tmp_path, 10) / "state.pt"
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole) if hashes else damage(whole)[:100])
+    if not hashes:
+        path.with_name("SHA256SUMS").unlink()
+    with pytest.raises(
+        ValueError, match=r"state\.pt is damaged \(.*\); delete it, and training begins again"
+    ) as caught:
+        checkpoints.load(tmp_path, 10, CPU)
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_that_are_no_numbers_are_forgotten(tmp_path):
+    checkpoints.forget_after(tmp_path, 0)
+    for step in range(1, 4):
+        checkpoints.log_row(tmp_path, row(step))
+    with (tmp_path / "log.csv").open("ab") as file:
+        for first, other in ((b"x", b",0.5"), (b"4", b",\xff")):
+            file.write(first + other * (len(checkpoints.COLUMNS) - 1) + b"\n")
+    checkpoints.forget_after(tmp_path, 9)
+    assert checkpoints.read_log(tmp_path)["step"].tolist() == [1, 2, 3]

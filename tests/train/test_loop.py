@@ -141,6 +141,42 @@ def test_a_finished_run_returns_at_once(unbroken, tiny_flux):
     assert events == []
 
 
+@pytest.mark.parametrize("copy", [True, False])
+def test_a_damaged_lora_is_never_published(tiny_flux, tmp_path, copy):
+    """A hard link of the checkpoint's LoRA is damaged with it; both are written again from the state."""
+    samples, settings = draw(tmp_path / "pictures", 2), Train(steps=2, batch_size=2, rank=2, checkpoint_every=2)
+    done = train(open_flux(tiny_flux), samples, settings, tmp_path / "lora").lora
+    written = checkpoints.lora_of(tmp_path / "lora", 2)
+    whole = done.read_bytes()
+    if copy:
+        done.unlink()
+    written.write_bytes(b"x")
+    again = train(open_flux(tiny_flux), samples, settings, tmp_path / "lora")
+    assert again.lora.read_bytes() == written.read_bytes() == whole, "the very same bytes, so whoever reads it is done"
+    assert again.log["step"].tolist() == [1, 2]
+
+
+def test_redone_work_keeps_its_hash(tiny_flux, tmp_path):
+    samples, settings = draw(tmp_path / "pictures", 2), Train(steps=2, batch_size=2, rank=2)
+    made = [train(open_flux(tiny_flux), samples, settings, tmp_path / name / "lora").lora for name in "ab"]
+    assert made[0].read_bytes() == made[1].read_bytes()
+
+
+def test_a_run_killed_before_its_first_checkpoint_looks_at_step_0_once(tiny_flux, tmp_path):
+    samples, settings = draw(tmp_path / "pictures", 2), Train(steps=2, batch_size=2, rank=2, sample_every=1)
+
+    def stop(kind, facts):
+        if kind == "step":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(open_flux(tiny_flux), samples, settings, tmp_path / "lora", previews=PREVIEWS, on_event=stop)
+    (tmp_path / "lora" / ".log.csv.0123abcd.tmp").write_text("of a killed writer")
+    result = train(open_flux(tiny_flux), samples, settings, tmp_path / "lora", previews=PREVIEWS)
+    assert result.watched["step"].tolist() == [0, 1, 2]
+    assert not list((tmp_path / "lora").rglob("*.tmp"))
+
+
 @pytest.mark.parametrize("changed", [{"rank": 4}, {"learning_rate": 0.5}])
 def test_changed_settings_are_refused_by_name(unbroken, tiny_flux, changed):
     whole, samples, _ = unbroken

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from flenlib.dataset import triplets
 from flenlib.dataset.files import link_or_copy
-from flenlib.dataset.images import contact_sheet, open_image, save_picture
+from flenlib.dataset.images import contact_sheet, open_image, save_picture, sha256
 from flenlib.dataset.records import NOT_MEASURED, Dataset
 from flenlib.dataset.triplets import Triplet
 from flenlib.draw.editor import Editor, open_editor
@@ -37,6 +37,7 @@ from flenlib.params import Iteration, TrainEditor
 from flenlib.project import Project
 from flenlib.steps import Criterion, Facts, Hand
 from flenlib.train.cache import Sample
+from flenlib.train.checkpoints import recorded
 from flenlib.train.loop import Result
 from flenlib.train.watch import OnEvent
 from flenlib.wheel import results
@@ -184,9 +185,16 @@ def evidence(scored: pd.DataFrame) -> str:
 
 
 def keep(project: Project, result: Result, step: int) -> Path:
-    """Make the checkpoint of a step this iteration's editor LoRA, ``qwen_char_lora_<iteration>``, and return it."""
-    found = checkpoints(result)
-    link_or_copy(found[step] or result.lora, project.editor_lora)
+    """Make the checkpoint of a step this iteration's editor LoRA, ``qwen_char_lora_<iteration>``, and return it.
+
+    Raises ValueError for a checkpoint that is not as it was written.
+    """
+    found = checkpoints(result)[step] or result.lora
+    if recorded(found) not in ("", sha256(found)):
+        raise ValueError(
+            f"{found} is damaged: its sha256 is not the recorded one; delete {result.lora.parent} to train again"
+        )
+    link_or_copy(found, project.editor_lora)
     return project.editor_lora
 
 
