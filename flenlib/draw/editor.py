@@ -40,7 +40,7 @@ class Editor:
 
     def using(self, routes: Routes) -> Editor:
         """Return the same loaded model with other routes. Raises ValueError for a LoRA of another family."""
-        routes.check_family(type(self.family))
+        routes.check(type(self.family))
         return replace(self, routes=routes, facts=self.facts | {"loras": routes.facts()})
 
     def free(self) -> None:
@@ -55,6 +55,6 @@ def open_editor(models: Models, routes: Routes | None = None, transformer: bool 
     LoRA of another family before anything is loaded.
     """
     routes = routes or Routes()
-    routes.check_family(registry.resolve(models.editor, "editor").family)
+    routes.check(registry.resolve(models.editor, "editor").family)
     family = load_family(models.editor, "editor", transformer=transformer, **where(models))
     return Editor(family, registry.model_facts(family)).using(routes)

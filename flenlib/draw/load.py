@@ -35,16 +35,15 @@ def load_family(
     placement.check_offload(offload, precision)
     uses = [registry.lora_file(use) for use in loras]
     for path, _ in uses:
-        lora.check_family(path, model.family)
+        lora.check(path, model.family)
     if not Path(model.source).is_dir():
         if model.name in registry.KNOWN and transformer:
             references = 0 if role == "generator" else None
             gpu = pick_gpu(device=where)
             plan.sampling(model.family, precision=precision, offload=offload, references=references, gpu=gpu).check()
-        registry.fetch(model.source, "model_index.json", name=model.name)
-    family = model.family.load(
-        model.source, precision=precision, offload=offload, device=device, transformer=transformer
-    )
+        registry.fetch(model.source, "model_index.json", name=model.name, revision=model.revision)
+    options = {"precision": precision, "offload": offload, "device": device, "revision": model.revision}
+    family = model.family.load(model.source, transformer=transformer, **options)
     if uses:
         lora.stack(family, uses)
     return family

@@ -79,6 +79,14 @@ def drawn_by(models: ModelFacts) -> dict[str, Any]:
     return {name: models.get(name) for name in ("name", "hash", "precision")} | {"loras": loras}
 
 
+def kept_of(models: ModelFacts) -> dict[str, Any]:
+    """Return the part of a model's facts that a picture carries: what decides pixels, and revisions on the hub."""
+    found = drawn_by(models)
+    for kept, use in zip(found["loras"], models.get("loras", ()), strict=True):
+        kept |= {"revision": use["revision"]} if use.get("revision") else {}
+    return found | ({"revision": models["revision"]} if models.get("revision") else {})
+
+
 def check_jobs(project: Project, jobs: Iterable[Job]) -> list[Job]:
     """Return the jobs as a list if every prompt may be drawn of this character; otherwise raise PermissionError."""
     jobs = list(jobs)
@@ -90,7 +98,8 @@ def check_jobs(project: Project, jobs: Iterable[Job]) -> list[Job]:
 def make(project: Project, folder: Path, job: Job, model: Draws) -> Path:
     """Return the path of a job's picture, drawing it only when it is neither on disk yet nor among those set aside.
 
-    Raises PermissionError for a prompt the character's profile does not allow.
+    Raises PermissionError for a prompt the character's profile does not allow, and RuntimeError for a picture that is
+    one colour all over.
     """
     allow(project.character, job.prompt)
     path, aside = folder / job.filename, folder / SET_ASIDE / job.filename
@@ -99,7 +108,13 @@ def make(project: Project, folder: Path, job: Job, model: Draws) -> Path:
         os.replace(aside, path)
     if not finished(path, job):
         forget_copies(folder, job.filename)
-        save_picture(model.draw(job), path, provenance(project, job, model.facts))
+        picture = model.draw(job)
+        if one := picture.convert("RGB").getcolors(1):
+            raise RuntimeError(
+                f"{job.filename} was drawn as one colour all over, {one[0][1]}, as by a model whose numbers overflow, "
+                "and is not kept; take another LoRA or a lower weight, or another precision"
+            )
+        save_picture(picture, path, provenance(project, job, model.facts))
     return path
 
 
@@ -131,7 +146,7 @@ def provenance(project: Project, job: Job, models: ModelFacts) -> dict[str, Any]
         "seed": job.seed,
         "settings": job.settings,
         "parent": job.parent.sha256 if job.parent else None,
-        "models": drawn_by(models),
+        "models": kept_of(models),
         "job": job.key,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -158,7 +173,7 @@ def put_record(
         parent=job.parent.sha256 if job.parent else None,
         prompt=job.prompt,
         seed=job.seed,
-        models=drawn_by(models),
+        models=kept_of(models),
         measurements=dict(known.measurements) if known else {},
         label=known.label if known else None,
         attributes=job.attributes,

@@ -6,18 +6,17 @@ or both. What step 2.3 of an iteration chose is read by the next one as ``adopte
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import pandas as pd
 from PIL import Image
 
 from flenlib.dataset import triplets
-from flenlib.dataset.files import write_json
+from flenlib.dataset.files import read_json, write_json
 from flenlib.dataset.prompts import edit_prompt
 from flenlib.models import community, lora, registry
 from flenlib.models.community import ALWAYS, FINISH, Use
@@ -52,10 +51,10 @@ class Routes:
         self.uses, self.mode, self.depth = tuple(uses), mode, depth
         self._files = {use.text: registry.lora_file((use.path, use.weight)) for use in uses}
 
-    def check_family(self, family: type[Family]) -> None:
-        """Raise ValueError, naming the file and its keys, when a LoRA was made for another family."""
+    def check(self, family: type[Family]) -> None:
+        """Raise ValueError, naming the file, when a LoRA was made for another family or is damaged."""
         for path, _ in self._files.values():
-            lora.check_family(path, family)
+            lora.check(path, family)
 
     def passes(self, kind: str, value: str, instead: str = "", *, angle: str = "") -> list[Pass]:
         """Return the passes of an edit such as ``("background", "forest")``.
@@ -122,9 +121,8 @@ class Routes:
             lora.stack(editor, stack)
 
     def facts(self) -> list[dict[str, Any]]:
-        """Return what a record keeps of the LoRAs: file, sha256, weight."""
-        files = self._files.values()
-        return [asdict(lora.Stacked(str(path), lora.fingerprint(path), float(weight))) for path, weight in files]
+        """Return what a record keeps of the LoRAs: file, sha256, weight, commit on the hub."""
+        return [asdict(lora.Stacked.of(path, weight)) for path, weight in self._files.values()]
 
     def table(self) -> pd.DataFrame:
         """Return what each kind of edit goes through: one row a pass."""
@@ -171,7 +169,8 @@ class Adopted(TypedDict):
 def adopted(project: Project) -> Adopted:
     """Return what the iteration before chose in step 2.3, LoRAs by absolute paths.
 
-    Raises FileNotFoundError when there is no iteration before this one, or it has not compared editors yet.
+    Raises FileNotFoundError when there is no iteration before this one, or it has not compared editors yet,
+    and ValueError for a damaged choice.
     """
     before = project.before()
     path = before.adopted_editor if before else None
@@ -181,9 +180,13 @@ def adopted(project: Project) -> Adopted:
             f"models.editor_loras of {project.iteration} says 'adopted', and {where}: run step 23 of the iteration "
             "before, or take 'adopted' out"
         )
-    choice: Adopted = json.loads(path.read_text(encoding="utf-8"))
-    choice["loras"] = [_absolute(text, project.root) for text in choice["loras"]]
-    return choice
+    mend = f"run step 23 of {path.parent.name} again"
+    choice = read_json(path, mend)
+    loras = choice.get("loras")
+    known = choice.keys() >= {*Adopted.__annotations__} and choice["mode"] in EDITOR_MODES and isinstance(loras, list)
+    if not known or not all(isinstance(text, str) for text in loras):
+        raise ValueError(f"{path} is damaged: it names no LoRAs and how they run; {mend}")
+    return cast(Adopted, choice | {"loras": [_absolute(text, project.root) for text in loras]})
 
 
 def adopt(project: Project, name: str, uses: Sequence[Use], mode: str, sentence: str) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from flenlib.models import lora, lora_file
+from flenlib.models import lora, lora_file, lora_values
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 """The two matrices of a LoRA, down and up."""
@@ -31,6 +31,7 @@ def to_kohya(path: str | Path, out: str | Path) -> Path:
     if kind != "lora" or not families:
         known = families[0].name if families else "no known family"
         raise ValueError(f"{path} is a {kind} of {known}; kohya's names exist for plain LoRAs")
+    lora_values.check(path)
     file = load_file(path)
     stems = sorted({key.removesuffix(".lora_A.weight") for key in file if key.endswith(".lora_A.weight")})
     if not stems:

@@ -53,6 +53,13 @@ class Community:
     steps: int = 0  # sampling steps it was distilled to, at guidance 1; 0: any
     beside: str = ""  # a kind of LoRA its page asks for beside it
     scheduler: tuple[tuple[str, float | bool | None], ...] = ()
+    revision: str = "main"
+
+    @property
+    def hub(self) -> str:
+        """What `flenlib.models.registry.lora_file` downloads: repository, revision and file."""
+        pinned = "" if self.revision == "main" else f"@{self.revision}"
+        return f"{self.repository}{pinned}/{self.file}" if self.file else f"{self.repository}{pinned}"
 
     @property
     def page(self) -> str:
@@ -211,9 +218,8 @@ def parse(text: str, editor: str = "") -> Use:
     if given or body in KNOWN:
         known = _known(name if given else body, text)
         _check_use(known, editor)
-        hub = f"{known.repository}/{known.file}" if known.file else known.repository
         strength = known.strength if weight is None else weight
-        return Use(text, local(body) if given else hub, strength, known.kinds, known.phrase, known.name)
+        return Use(text, local(body) if given else known.hub, strength, known.kinds, known.phrase, known.name)
     path = from_base(body)
     if "/" not in body and not body.endswith(".safetensors") and not path.exists():
         _known(body, text)  # raises: it is no file and no hub id

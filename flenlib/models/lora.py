@@ -6,7 +6,6 @@ What a file holds, and how it is written, is in ``lora_file``.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 import re
@@ -23,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
+from flenlib.models import lora_values
 from flenlib.models.community import split_weight
 from flenlib.models.families import FAMILIES
 from flenlib.words import ADAPTERS
@@ -33,14 +33,23 @@ if TYPE_CHECKING:
 ADAPTER = "trained"
 """peft cannot take "train": it names a method of every module."""
 
+CONVERT = "use its .safetensors, or have somebody who trusts it convert it"
+
 
 @dataclass(frozen=True)
 class Stacked:
-    """One finished LoRA on a family: its file, its content hash, and how strongly it is applied."""
+    """One finished LoRA on a family: its file, its content hash, how strongly it is applied, its commit on the hub."""
 
     file: str
     sha256: str
     weight: float
+    revision: str = ""
+
+    @classmethod
+    def of(cls, path: str | Path, weight: float) -> Stacked:
+        """Return the LoRA in a file at a weight."""
+        cached = re.search(r"/models--[^/]+/snapshots/([^/]+)/", str(path))
+        return cls(str(path), fingerprint(path), float(weight), cached[1] if cached else "")
 
 
 def target_modules(family: type[Family], transformer: nn.Module, targets: str | Sequence[str]) -> list[str]:
@@ -143,12 +152,12 @@ def key_of(name: str) -> str:
 def stack(family: Family, uses: Sequence[tuple[str | Path, float]]) -> None:
     """Put finished LoRAs (file, weight) on the family for sampling, in place of any there.
 
-    Raises FileNotFoundError for a missing file and ValueError for a file of another family, before anything changes.
+    Raises FileNotFoundError for a missing file and ValueError for one of another family, or a damaged one, before
+    anything changes.
     """
-    kinds = []
     for path, _ in uses:
-        check_family(path, type(family))
-        kinds.append(kind_of(path))
+        check(path, type(family))
+    kinds = [kind_of(path) for path, _ in uses]
     if "lokr" in kinds and len(kinds) > 1:
         raise ValueError(f"{uses[kinds.index('lokr')][0]} is a lokr, which can only be used by itself; give it alone")
     if attached(family):
@@ -160,7 +169,7 @@ def stack(family: Family, uses: Sequence[tuple[str | Path, float]]) -> None:
     if names:
         family.pipeline.set_adapters(names, [weight for _, weight in uses])
         family.transformer.requires_grad_(False)
-    family.loras = [Stacked(str(path), fingerprint(path), float(weight)) for path, weight in uses]
+    family.loras = [Stacked.of(path, weight) for path, weight in uses]
 
 
 def _put_on(family: Family, path: Path, name: str, kind: str) -> None:
@@ -170,6 +179,7 @@ def _put_on(family: Family, path: Path, name: str, kind: str) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Already found a `peft_config`")
             if kind == "lora":
+                _check_widths(family, path)
                 family.pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=name)
             else:
                 _put_on_by_peft(family, path, name, kind)
@@ -183,6 +193,17 @@ def _put_on(family: Family, path: Path, name: str, kind: str) -> None:
         diffusers_logging.set_verbosity(level)
 
 
+def _check_widths(family: Family, path: Path) -> None:
+    """Raise ValueError for a factor narrower than its layer, which diffusers fills up with zeros."""
+    found = family.pipeline.lora_state_dict(str(path.parent), weight_name=path.name)
+    layers = dict(family.transformer.named_modules())
+    for key, factor in found.items():
+        layer = layers.get(key.removeprefix("transformer.").removesuffix(".lora_A.weight"))
+        width = getattr(layer, "in_features", factor.shape[-1] if factor.ndim else 0)
+        if key.endswith(".lora_A.weight") and factor.shape[-1] != width:
+            raise ValueError(f"{key!r} is {factor.shape[-1]} wide and its layer {width}")
+
+
 def _put_on_by_peft(family: Family, path: Path, name: str, kind: str) -> None:
     """Load what diffusers' own loader cannot: DoRA, whose scale it drops, and LoKr."""
     file = {key.removeprefix(family.lora_prefix): value for key, value in load_file(path).items()}
@@ -191,6 +212,8 @@ def _put_on_by_peft(family: Family, path: Path, name: str, kind: str) -> None:
     if "ss_network_dim" not in facts or len(alphas) != 1:
         raise ValueError(f"a {kind} of another trainer, without one rank and alpha in it, cannot be loaded")
     rank, alpha = int(facts["ss_network_dim"]), alphas.pop()
+    if rank < 1 or not alpha:
+        raise ValueError(f"its rank is {rank} and its alpha {alpha:g}; both must be above 0")
     if kind == "dora" and not any(key.endswith(".lora_magnitude_vector") for key in file):
         raise ValueError("a dora with ComfyUI's .dora_scale alone cannot be loaded")
     modules = [key.removesuffix(".alpha") for key in file if key.endswith(".alpha")]
@@ -234,6 +257,10 @@ def families_of(path: str | Path) -> list[type[Family]]:
         with safe_open(path, framework="pt") as file:
             keys, header = list(file.keys()), file.metadata() or {}
     except SafetensorError as error:
+        with path.open("rb") as file:
+            begin = file.read(4)
+        if begin.startswith((b"PK\x03\x04", b"\x80")):  # zipped, as torch saves it, or alone
+            raise ValueError(f"{path} is a pickle, which can run code and is not opened; {CONVERT}") from None
         raise ValueError(f"{path} is not a whole safetensors file ({error}); download or train it again") from None
     if not any("lora" in key or "lokr" in key for key in keys):
         raise ValueError(f"{path} is not a LoRA: its keys look like {keys[0]!r}" if keys else f"{path} is empty")
@@ -251,17 +278,17 @@ def kind_of(path: str | Path) -> str:
     return "dora" if re.search(r"\.(lora_magnitude_vector|dora_scale)\b", keys) else "lora"
 
 
-def check_family(path: str | Path, family: type[Family]) -> None:
-    """Raise ValueError, naming the file and its keys, when a LoRA file was made for another family."""
+def check(path: str | Path, family: type[Family]) -> None:
+    """Raise ValueError when a LoRA file was made for another family, naming a key, or is damaged, naming a tensor."""
     found = families_of(path)
-    if not found or family in found:
-        return
-    with safe_open(path, framework="pt") as file:
-        key = next(iter(file.keys()))
-    others = " or ".join(each.name for each in found)
-    raise ValueError(
-        f"LoRA {path} was made for {others} (its keys look like {key!r}) and cannot be used with {family.name}"
-    )
+    if found and family not in found:
+        with safe_open(path, framework="pt") as file:
+            key = next(iter(file.keys()))
+        others = " or ".join(each.name for each in found)
+        raise ValueError(
+            f"LoRA {path} was made for {others} (its keys look like {key!r}) and cannot be used with {family.name}"
+        )
+    lora_values.check(path)
 
 
 def fingerprint(path: str | Path) -> str:
@@ -272,6 +299,5 @@ def fingerprint(path: str | Path) -> str:
 
 def header(path: str | Path) -> dict[str, str]:
     """Return the text metadata in the header of a LoRA file."""
-    with Path(path).open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        return json.loads(file.read(size)).get("__metadata__", {})
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}

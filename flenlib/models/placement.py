@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import torch
 from torch import nn
 
+from flenlib.dataset.files import read_json
 from flenlib.models.quantise import quantise
 from flenlib.words import OFFLOADS, PRECISIONS
 
@@ -172,4 +172,4 @@ def _version(package: str) -> str:
 def pipeline_facts(source: str) -> dict[str, Any]:
     """Return the ``flenlib.json`` of a pipeline folder (resolution, areas, text length); empty for published models."""
     path = Path(source) / "flenlib.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return read_json(path, "save the pipeline again") if path.is_file() else {}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import TypedDict
 import huggingface_hub
 from huggingface_hub import errors
 
+from flenlib.dataset.files import read_json
 from flenlib.models import lora, placement, shipped
 from flenlib.models.families import FAMILIES, of_pipeline, register
 from flenlib.models.families.architecture import Settings
@@ -49,6 +49,8 @@ class Model:
     """How it is asked: a name in ``dataset.prompts.WORDINGS``."""
     settings: Settings = field(default_factory=dict)
     """What it wants otherwise than its family does."""
+    revision: str = "main"
+    """The branch, tag or commit of the hub's repository that is loaded; a folder has none."""
 
     @property
     def small(self) -> bool:
@@ -77,20 +79,23 @@ KNOWN = {
 def resolve(name: str | Path, role: str = "") -> Model:
     """Return the model a name, hub id or folder stands for, to be used as ``generator`` or ``editor`` (or whichever).
 
-    Which family a hub id is of is read from its ``model_index.json``, which is downloaded. Raises ValueError for an
-    unknown name (naming the nearest) or a model that cannot play the role, FileNotFoundError for a missing folder,
-    RuntimeError for an index that cannot be had.
+    A hub id may say which revision of it: ``owner/name@commit``. Which family it is of is read from its
+    ``model_index.json``, which is downloaded. Raises ValueError for an unknown name (naming the nearest) or a model
+    that cannot play the role, FileNotFoundError for a missing folder, RuntimeError for an index that cannot be had.
     """
     name = str(name)
-    folder = from_base(name)
-    if name in KNOWN or name in _by_source():
-        model = KNOWN.get(name) or _by_source()[name]
+    folder, (hub, _, revision) = from_base(name), name.partition("@")
+    known = KNOWN.get(hub) or _by_source().get(hub)
+    if known and (known.source or not revision):
+        model = replace(known, revision=revision or known.revision)
     elif name and folder.is_dir():
         model = _folder_model(folder)
     elif name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise FileNotFoundError(f"model folder {name} does not exist; known models: {', '.join(KNOWN)}")
-    elif _HUB_ID.fullmatch(name):
-        model = Model(name, _family_of(fetch(name, "model_index.json"), name), name)
+    elif _HUB_ID.fullmatch(hub):
+        revision = revision or "main"
+        index = fetch(hub, "model_index.json", revision=revision)
+        model = Model(hub, _family_of(index, hub), hub, revision=revision)
     else:
         close = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(KNOWN)}"
@@ -106,27 +111,29 @@ class ModelFacts(TypedDict):
 
     name: str
     source: str
+    revision: str
     precision: str
     hash: str
     loras: list[dict[str, str | float]]
 
 
 def model_facts(family: Family) -> ModelFacts:
-    """Return what a record keeps of a loaded model."""
+    """Return what a record keeps of a loaded model; ``revision`` is what was asked of the hub, ``hash`` its commit."""
     return ModelFacts(
         name=_name_of(family.source),
         source=family.source,
+        revision="" if Path(family.source).is_dir() else family.revision,
         precision=family.precision,
-        hash=weights_hash(family.source),
+        hash=weights_hash(family.source, family.revision),
         loras=[asdict(stacked) for stacked in family.loras],
     )
 
 
-def weights_hash(source: str) -> str:
+def weights_hash(source: str, revision: str) -> str:
     """Return a hash of a model's weights: their names, sizes and first and last MiB; of a hub id, its cached commit."""
     folder = Path(source)
     if not folder.is_dir():
-        index = huggingface_hub.try_to_load_from_cache(source, "model_index.json")
+        index = huggingface_hub.try_to_load_from_cache(source, "model_index.json", revision=revision)
         return Path(index).parent.name if isinstance(index, str) else "not measured"
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
@@ -142,34 +149,48 @@ def weights_hash(source: str) -> str:
 def lora_file(use: str | tuple[str | Path, float]) -> tuple[Path, float]:
     """Return (file, weight) of a LoRA given as ``path:0.8``, ``owner/name:0.8``, or a pair of them.
 
-    ``owner/name/file.safetensors`` names one file of a hub repository. One on the hub is downloaded. Raises
-    FileNotFoundError for a missing file, ValueError for a hub repository with several files, RuntimeError for a failed
-    download.
+    ``owner/name/file.safetensors`` names one file of a hub repository, ``owner/name@commit`` a revision of it. One on
+    the hub is downloaded. Raises FileNotFoundError for a missing file, ValueError for a hub repository with several
+    files and for a file that is no safetensors, RuntimeError for a failed download.
     """
     text, weight = lora.parse_use(use) if isinstance(use, str) else (str(use[0]), float(use[1]))
     path = from_base(text)
     if path.is_file():
         return path, weight
     owner, _, rest = text.partition("/")
-    repository, _, file = rest.partition("/")
-    on_hub = _HUB_ID.fullmatch(f"{owner}/{repository}") and not repository.endswith(".safetensors")
+    name, _, file = rest.partition("/")
+    name, _, revision = name.partition("@")
+    repository, revision = f"{owner}/{name}", revision or "main"
+    on_hub = _HUB_ID.fullmatch(repository) and not name.endswith(".safetensors")
     if text.startswith(("/", ".", "~")) or not on_hub:
         raise FileNotFoundError(f"LoRA file {text} does not exist; give a .safetensors file or a hub id")
-    return fetch(f"{owner}/{repository}", file or _only_weights(f"{owner}/{repository}")), weight
+    if file and not file.endswith(".safetensors"):
+        raise ValueError(f"LoRA {text} is no .safetensors, and a pickle can run code; {lora.CONVERT}")
+    return fetch(repository, file or _only_weights(repository, revision), revision=revision), weight
 
 
-def _only_weights(repository: str) -> str:
+def _only_weights(repository: str, revision: str) -> str:
     with hub_errors(repository, repository):
-        files = [name for name in huggingface_hub.list_repo_files(repository) if name.endswith(".safetensors")]
+        _reach_hub()
+        names = huggingface_hub.list_repo_files(repository, revision=revision)
+    files = [name for name in names if name.endswith(".safetensors")]
     if len(files) != 1:
         raise ValueError(f"LoRA {repository} holds {len(files)} weight files; write {repository}/<one of {files[:5]}>")
     return files[0]
 
 
-def fetch(repository: str, file: str, name: str = "") -> Path:
+def fetch(repository: str, file: str, name: str = "", revision: str = "main") -> Path:
     """Return one file of a hub repository, from the cache or downloaded. Raises RuntimeError in one sentence."""
     with hub_errors(repository, name or repository):
-        return Path(huggingface_hub.hf_hub_download(repository, file))
+        if not isinstance(huggingface_hub.try_to_load_from_cache(repository, file, revision=revision), str):
+            _reach_hub()
+        return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision))
+
+
+def _reach_hub() -> None:
+    """Ask the hub once: its own client tries for half a minute before it says that there is no network."""
+    if not huggingface_hub.constants.HF_HUB_OFFLINE:
+        huggingface_hub.utils.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=10)
 
 
 @contextmanager
@@ -186,9 +207,11 @@ def hub_errors(repository: str, name: str) -> Iterator[None]:
         raise RuntimeError(
             f"{name} was not found at {page}, or is private and needs a token: check the name, or run `hf auth login`"
         ) from error
+    except errors.RevisionNotFoundError as error:
+        raise RuntimeError(f"{name} at {page} has no such revision: {_first_line(error)}") from error
     except errors.RemoteEntryNotFoundError as error:
         raise RuntimeError(f"{name} at {page} lacks a file the kit needs: {_first_line(error)}") from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as error:
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, errors.HTTPError, OSError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status == 401:
             raise RuntimeError(f"the hub refused the token for {name}; run `hf auth login` or set HF_TOKEN") from error
@@ -212,10 +235,10 @@ def _folder_model(folder: Path) -> Model:
 
 def _family_of(index: Path, name: str) -> type[Family]:
     """Return the family of a pipeline from its index."""
-    try:
-        kind = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        raise ValueError(f"{index} is damaged; download or save the pipeline again") from None
+    mend = "download or save the pipeline again"
+    kind = read_json(index, mend).get("_class_name")
+    if not isinstance(kind, str):
+        raise ValueError(f"{index} is damaged: it names no pipeline; {mend}")
     family = of_pipeline(kind)
     if family is None:
         known = " and ".join(each.pipeline_class.__name__ for each in FAMILIES.values())

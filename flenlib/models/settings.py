@@ -71,7 +71,8 @@ def explain(path: str | Path) -> Iterator[tuple[str, Any, str]]:
 def _of_iteration(given: Sequence[Layer]) -> list[Layer]:
     """Return all that an iteration's settings come from but the schema: families and models, then what is given."""
     first = [_only(layer, {"character", "models"}) for layer in given]
-    partner = Layer("goes with the other model", {"models": _partner(params.merge(first).get("models", {}))})
+    named = params.merge(first).get("models")
+    partner = Layer("goes with the other model", {"models": _partner(named if isinstance(named, dict) else {})})
     first, given = [partner, *first], [partner, *given]
     asked = params.build(Iteration, first).models
     known = _resolved(asked)
@@ -101,7 +102,8 @@ def _of_run(given: Sequence[Layer]) -> list[Layer]:
 def _partner(named: Mapping[str, Any]) -> dict[str, str]:
     """Return the model for a role nobody names where the other's is a published one; beside a small one, nothing."""
     for role, other in zip(ROLES, reversed(ROLES), strict=True):
-        if other in named and role not in named and not registry.resolve(named[other], other).small:
+        name = named.get(other)
+        if isinstance(name, str) and role not in named and not registry.resolve(name, other).small:
             return {role: PARTNERS[role]}
     return {}
 

@@ -117,7 +117,7 @@ def _on_hub(model: registry.Model) -> Criterion:
     """Return whether a model's index can be fetched, which takes the same rights and network as its weights."""
     name = f"{model.name} may be loaded from the hub"
     try:
-        registry.fetch(model.source, "model_index.json", name=model.name)
+        registry.fetch(model.source, "model_index.json", name=model.name, revision=model.revision)
     except RuntimeError as error:
         return Criterion(name, False, str(error))
     return Criterion(name, True, f"{model.page}, licence {model.licence}")

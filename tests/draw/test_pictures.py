@@ -29,7 +29,9 @@ class Drawer:
 
     def draw(self, job):
         self.drawn.append(job.filename)
-        return Image.new("RGB", (16, 16), (job.seed % 255, 0, 0))
+        picture = Image.new("RGB", (16, 16), (job.seed % 255, 0, 0))
+        picture.putpixel((0, 0), (255, 255, 255))
+        return picture
 
 
 def test_a_finished_picture_is_not_drawn_again_and_a_damaged_or_other_one_is(project, tmp_path):
@@ -109,3 +111,25 @@ def test_a_copy_a_person_edited_outlives_a_picture_that_is_drawn_again(project, 
 def test_seeds_are_the_same_everywhere():
     assert pictures.seed_of(7, "a", 1) == pictures.seed_of(7, "a", 1) != pictures.seed_of(7, "a", 2)
     assert pictures.seed_of(23, "novel_000", 0) == 2126288466
+
+
+def test_a_picture_of_one_colour_is_named_as_such_and_not_kept(project, tmp_path):
+    class Black(Drawer):
+        def draw(self, job):
+            return Image.new("RGB", (16, 16))
+
+    with pytest.raises(RuntimeError, match=r"a\.png was drawn as one colour all over, \(0, 0, 0\)"):
+        pictures.make(project, tmp_path, Job("a.png", "photo of ohwx_char person", 7, {}), Black())
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_a_picture_carries_the_revisions_its_models_were_taken_at_and_is_not_drawn_again_for_them(project, tmp_path):
+    use = {"file": "/cache/char.safetensors", "sha256": "s", "weight": 0.8, "revision": "c0ffee"}
+    hub = MODELS | {"revision": "main", "loras": [use]}
+    assert pictures.drawn_by(hub) == pictures.drawn_by(MODELS | {"loras": [use | {"revision": "other"}]})
+    draw, job = Drawer(), Job("a.png", "photo of ohwx_char person", 7, {"generator": pictures.drawn_by(hub)})
+    draw.facts = hub
+    facts = read_provenance(pictures.make(project, tmp_path, job, draw))["models"]
+    assert facts["revision"] == "main" and facts["hash"] == "h" and facts["loras"][0]["revision"] == "c0ffee"
+    dataset = Dataset.open(tmp_path, create=True)
+    assert pictures.put_record(dataset, job, tmp_path / "a.png", "generated", hub, "c").models == facts

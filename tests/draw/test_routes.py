@@ -161,3 +161,22 @@ def test_what_an_adopted_editor_draws_is_deeper_than_what_it_learnt(files, tmp_p
     job = Job("a.png", "do", 1, {}, ImageRecord("s.png"))
     assert put_record(dataset, job, dataset.folder / "a.png", "edit", {}, "").depth == 1
     assert put_record(dataset, job, dataset.folder / "a.png", "edit", {}, "", learnt_depth=3).depth == 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"loras": ["a"',
+        "[]",
+        '{"loras": "a", "mode": "stack"}',
+        "[" * 100_000,
+        '{"iteration": "v1", "name": "x", "loras": [3], "mode": "stack", "sentence": ""}',
+    ],
+)
+def test_a_damaged_choice_is_one_sentence(tmp_path, text):
+    first, second = (open_iteration(CHARACTER, version, root=tmp_path) for version in ("v1", "v2"))
+    first.outputs.mkdir(parents=True)
+    first.adopted_editor.write_text(text)
+    with pytest.raises(ValueError, match=r"editor\.json is damaged.*run step 23 of v1 again") as caught:
+        routes.adopted(second)
+    assert "\n" not in str(caught.value)

@@ -1,6 +1,7 @@
 """A written LoRA changes each weight by the same amount here, in diffusers, and by ComfyUI's rules."""
 
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from flenlib.export import kohya
-from flenlib.models import lora, lora_file
+from flenlib.models import lora
 from flenlib.models.batch import Encoded, collate
 from tests.models.common import NAMES, excite, load, open_family, sample
 
@@ -202,17 +203,18 @@ def test_kohya_names_from_the_command_line(family, tmp_path, capsys):
     assert sorted(p.name for p in tmp_path.glob("*")) == ["char.safetensors", "char_kohya.safetensors"]
 
 
-def test_a_full_disk_leaves_nothing(family, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_nothing(family, tmp_path):
+    """A limit on the size of a file makes the write fail as a full disk does."""
     lora.attach(family, 4, 4, "attention", seed=0)
     kept = family.save(tmp_path / "char.safetensors", metadata={}).read_bytes()
     excite(family)
 
-    def full(tensors, path, metadata):
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(lora_file, "save_file", full)
-    with pytest.raises(OSError, match="No space left"):
-        family.save(tmp_path / "char.safetensors", metadata={})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            family.save(tmp_path / "char.safetensors", metadata={})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [p.name for p in tmp_path.iterdir()] == ["char.safetensors"]
     assert (tmp_path / "char.safetensors").read_bytes() == kept

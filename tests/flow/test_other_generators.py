@@ -49,7 +49,7 @@ def test_wheel_1_turns(generator, pictures, tiny_qwen_edit, tmp_path, request):
         call(project, step, settings)
 
     for version in ("v1", "v1_refined"):
-        lora.check_family(project.lora(version), registry.resolve(settings.models.generator, "generator").family)
+        lora.check(project.lora(version), registry.resolve(settings.models.generator, "generator").family)
     drawn = Dataset.open(project.data("synthetic"))
     assert len(drawn.images) == 3 and all(r.measurements["face_distance"] == NOT_MEASURED for r in drawn.images)
     assert drawn.images[0].models["loras"][0]["file"] == "char_lora_v1.safetensors"

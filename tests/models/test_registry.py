@@ -2,13 +2,17 @@
 
 import json
 import shutil
+import socket
+from dataclasses import replace
 
 import huggingface_hub
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from flenlib.draw.load import load_family
-from flenlib.models import lora, registry
+from flenlib.models import community, lora, registry
 from tests.models.common import NAMES, excite, load, references, sample
 
 
@@ -186,3 +190,88 @@ def test_a_model_says_in_which_words_it_is_asked(tmp_path):
     copy = shutil.copytree(registry.resolve("mini-flux").source, tmp_path / "copy")
     assert registry.resolve(copy).wording == "grammar"
     assert registry.resolve("black-forest-labs/FLUX.1-dev").wording == "plain"
+
+
+def test_no_answer_at_all_from_the_hub(monkeypatch, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    for name, value in {"ENDPOINT": url, "HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": False}.items():
+        monkeypatch.setattr(huggingface_hub.constants, name, value)
+    for use in ("somebody/their-lora:0.8", "somebody/their-lora/char.safetensors"):
+        with pytest.raises(
+            RuntimeError, match=r"somebody/their-lora is not in the cache .* cannot be reached"
+        ) as caught:
+            registry.lora_file(use)
+        assert one_sentence(caught)
+
+
+@pytest.fixture
+def cached(monkeypatch, tmp_path):
+    """A cache that holds one repository at two commits, and no network."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    first, second = "1" * 40, "2" * 40
+    for repository in ("somebody/their-flux", "black-forest-labs/FLUX.1-dev"):
+        folder = tmp_path / f"models--{repository.replace('/', '--')}"
+        files = {"refs/main": second}
+        files |= {
+            f"snapshots/{commit}/model_index.json": '{"_class_name": "FluxPipeline"}' for commit in (first, second)
+        }
+        files |= {f"snapshots/{commit}/char.safetensors": commit for commit in (first, second)}
+        for file, text in files.items():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).write_text(text)
+    return first, second
+
+
+def test_a_revision_is_what_is_loaded_and_recorded(cached):
+    first, second = cached
+    for name, revision, commit in (
+        ("somebody/their-flux", "main", second),
+        (f"somebody/their-flux@{first}", first, first),
+        ("flux-dev", "main", second),
+        (f"flux-dev@{first}", first, first),
+        (f"black-forest-labs/FLUX.1-dev@{first}", first, first),
+    ):
+        model = registry.resolve(name, "generator")
+        assert model.revision == revision and "@" not in model.source + model.name
+        assert registry.weights_hash(model.source, model.revision) == commit
+    with pytest.raises(ValueError, match="'mini-flux@main' is not known"):
+        registry.resolve("mini-flux@main")
+
+
+def test_a_lora_of_the_hub_is_recorded_with_its_commit(cached):
+    first, second = cached
+    for use, commit in (("somebody/their-flux/char.safetensors:0.8", second),
+                        (f"somebody/their-flux@{first}/char.safetensors:0.8", first)):  # fmt: skip
+        path, weight = registry.lora_file(use)
+        assert (path.read_text(), weight) == (commit, 0.8)
+        assert lora.Stacked.of(path, weight).revision == commit
+    assert lora.Stacked.of(__file__, 1).revision == ""
+    with pytest.raises(ValueError, match=r"LoRA somebody/their-flux/char\.pt is no \.safetensors"):
+        registry.lora_file("somebody/their-flux/char.pt")
+    pinned = replace(community.KNOWN["skin"], revision=first)
+    assert pinned.hub == f"tlennon-ie/qwen-edit-skin@{first}/qwen-edit-skin_1.1_000002750.safetensors"
+
+
+def test_weights_in_pickle_are_not_read(tiny_flux, tmp_path):
+    folder = tmp_path / "flux"
+    shutil.copytree(tiny_flux, folder)
+    weights = next((folder / "vae").glob("*.safetensors"))
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
+    with pytest.raises(RuntimeError, match=f"tiny-flux cannot be loaded from {folder}") as caught:
+        load_family(folder, device="cpu")
+    assert one_sentence(caught)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", '{"_class_name": 3}'])
+def test_a_damaged_index_or_facts(text, tiny_flux, tmp_path):
+    for name in ("model_index.json", "flenlib.json")[: 1 if "class" in text else 2]:
+        folder = tmp_path / name
+        shutil.copytree(tiny_flux, folder)
+        (folder / name).write_text(text)
+        with pytest.raises(ValueError, match=rf"{name} is damaged") as caught:
+            registry.resolve(folder)
+        assert one_sentence(caught)

@@ -34,6 +34,9 @@ class Family(Architecture):
     pipeline. ``conditions`` are what ``sample`` takes in place of a text.
     """
 
+    revision = "main"
+    """The revision of the hub's repository that it was loaded from."""
+
     def __init__(self, pipeline: Any, source: str, precision: str, offload: str, device: torch.device) -> None:
         self.pipeline = pipeline
         self.source = source
@@ -62,9 +65,11 @@ class Family(Architecture):
         offload: str = "none",
         device: str = "auto",
         transformer: bool = True,
+        revision: str = "main",
     ) -> Self:
         """Load a pipeline from a hub id or a folder; the same call for the published models and the mini ones.
 
+        Weights are read from safetensors only: a pickle can run code. ``revision`` is of a hub id.
         Without the ``transformer`` the result can encode, and can predict and sample after ``load_transformer``.
         Raises RuntimeError in one sentence for files that are missing or damaged.
         """
@@ -73,17 +78,18 @@ class Family(Architecture):
         placement.make_current(where)
         dtype = placement.pick_dtype(precision, where)
         with _reading(str(source)):
-            parts = cls.own_parts(str(source))
+            parts = cls.own_parts(str(source), revision) | _hub(revision)
             pipeline = cls.pipeline_class.from_pretrained(str(source), transformer=None, dtype=dtype, **parts)
         pipeline.set_progress_bar_config(disable=True)
         family = cls(pipeline, str(source), precision, offload, where)
+        family.revision = revision
         family._place([name for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)])
         if transformer:
             family.load_transformer()
         return family
 
     @classmethod
-    def own_parts(cls, source: str) -> dict[str, Any]:
+    def own_parts(cls, source: str, revision: str) -> dict[str, Any]:
         """Return the pipeline's parts that ``from_pretrained`` cannot make by itself."""
         return {}
 
@@ -96,7 +102,8 @@ class Family(Architecture):
             return
         placement.make_current(self.device)
         with _reading(self.source):
-            model = self.transformer_class.from_pretrained(self.source, subfolder="transformer", dtype=self.dtype)
+            where = {"subfolder": "transformer"} | _hub(self.revision)
+            model = self.transformer_class.from_pretrained(self.source, dtype=self.dtype, **where)
         self.pipeline.register_modules(transformer=model)
         self._place(["transformer"])
 
@@ -211,6 +218,7 @@ class Family(Architecture):
         self.pipeline, self.loras = None, []
         collect()
         options = {"precision": self.precision, "offload": self.offload, "device": str(self.device)}
+        options |= {"revision": self.revision}
         self.pipeline = type(self).load(self.source, **options, transformer=transformer).pipeline
 
     def free(self) -> None:
@@ -240,6 +248,11 @@ class Family(Architecture):
 
     def _place(self, parts: Sequence[str]) -> None:
         placement.place(self.pipeline, parts, type(self), self.precision, self.offload, self.device)
+
+
+def _hub(revision: str) -> dict[str, Any]:
+    """Return how weights are fetched and read."""
+    return {"revision": revision, "use_safetensors": True}
 
 
 def collect() -> None:

@@ -62,11 +62,11 @@ class QwenEdit(QwenImage):
         self.condition_area: int = self.facts.get("condition_area", CONDITION_IMAGE_SIZE)
 
     @classmethod
-    def own_parts(cls, source: str) -> dict[str, Any]:
+    def own_parts(cls, source: str, revision: str) -> dict[str, Any]:
         """Return the processor, which transformers makes only where torchvision is installed."""
         if Path(source).is_dir():
             return {"processor": load_processor(Path(source) / "processor")}
-        return {"processor": load_processor(source, subfolder="processor")}
+        return {"processor": load_processor(source, subfolder="processor", revision=revision)}
 
     def fitted(self, picture: Image.Image, resolution: int, references: bool) -> Image.Image:
         """Return a picture as it is learnt: with references whole, as the references are resized.
