@@ -73,8 +73,8 @@ def open_iteration(profile: dict | Character, iteration: str = "v1", root: str |
     PermissionError for a real person without consent on record.
     """
     character: Character = check("character", profile)
-    if not re.fullmatch(r"v[0-9]+", str(iteration)):
-        raise ValueError(f"iteration is {iteration!r}; it must look like v1, v2, v3")
+    if not re.fullmatch(r"v[1-9][0-9]{0,2}", str(iteration)):
+        raise ValueError(f"iteration is {iteration!r}; it must look like v1, v2, v3, up to v999")
     if character.kind == "real" and len(character.consent.strip()) < 10:
         raise PermissionError(
             f"character {character.name!r} is a real person and consent is {character.consent!r}; write who consented, "

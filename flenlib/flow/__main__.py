@@ -6,6 +6,7 @@
     python -m flenlib.flow lab params/mini/v1.yaml -- --port 9999
 
 Exit code 1 means that a person has something to do (a review waits, an input is wrong); the sentence says what.
+130 means that it was stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -44,9 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
             _lab(project, settings, options.options)
         else:
             _run(project, settings, getattr(options, "number", None))
-    except (RuntimeError, ValueError, FileNotFoundError, PermissionError) as error:
+    except (RuntimeError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped: what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        return 130
     return 0
 
 

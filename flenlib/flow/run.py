@@ -22,8 +22,8 @@ class StepFailed(RuntimeError):
 def run_step(project: Project, step: Step, settings: FlowSettings) -> record.Record:
     """Execute one notebook into the iteration's outputs and return its record.
 
-    Raises StepFailed with one sentence when a cell fails, a review waits, a blocking criterion does not hold, or the
-    notebook ends without its record.
+    Raises StepFailed with one sentence when a cell fails, a review waits, a blocking criterion does not hold, the
+    notebook cannot be saved or ends without its record.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -42,8 +42,15 @@ def run_step(project: Project, step: Step, settings: FlowSettings) -> record.Rec
         )
     except PapermillExecutionError as error:
         copies.without_error_marks(target)
+        if error.ename == "KeyboardInterrupt":  # Ctrl-C reaches the kernel too
+            raise KeyboardInterrupt from None
         said = error.evalue or error.ename
         raise StepFailed(said if said.startswith(step.name) else f"{step.name}: {said}") from None
+    except OSError as error:
+        raise StepFailed(
+            f"{step.name}: its notebook {target} could not be saved ({error}); what it made is kept: make room and run "
+            "it again"
+        ) from None
     except DeadKernelError:
         raise StepFailed(f"{step.name}: its kernel died, as it does when memory runs out; run it again") from None
     written = record.read(project, step.name)

@@ -22,6 +22,20 @@ def verdict(record: ImageRecord) -> str:
     return {"within": KEPT, "beyond": DROPPED}.get(FACE_DISTANCE.state(record.measurements), NOT_MEASURED)
 
 
+def limit(record: ImageRecord) -> float:
+    """Return the largest face distance of a picture that is kept; NaN where none could be calibrated.
+
+    Raises ValueError naming a picture that was never measured.
+    """
+    try:
+        return FACE_DISTANCE.limit_in(record.measurements)
+    except KeyError:
+        raise ValueError(
+            f"{record.filename} has no {FACE_DISTANCE.limit} among its measurements: run the step that measures "
+            "it again (12 for edits, 16 for synthetic pictures)"
+        ) from None
+
+
 def calibrated(record: ImageRecord) -> bool:
     """Say whether there was a threshold to judge a picture by; there is none where the sources show too few faces."""
     return record.measurements.get(FACE_DISTANCE.limit, NOT_MEASURED) != NOT_MEASURED

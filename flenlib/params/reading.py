@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,10 @@ from pydantic import ValidationError
 from flenlib.params.sections import Iteration, Section
 
 EXTENDS = "extends"
+LARGEST = 200_000
+"""Bytes of the largest params file that is read; a whole one has about 5,000."""
+MOST = 10_000
+"""The most entries of a params file, its aliases written out."""
 File = TypeVar("File", bound=Section)
 
 
@@ -62,7 +67,7 @@ def read(path: str | Path, model: type[Section] = Iteration) -> list[Layer]:
         if further is None:
             return layers
         if not isinstance(further, str):
-            raise ValueError(f"{paths[-1]}: {EXTENDS} is {further!r}; give one file, such as v1.yaml")
+            raise ValueError(f"{paths[-1]}: {EXTENDS} is {_short(further)}; give one file, such as v1.yaml")
         paths.append(paths[-1].parent / further)
         if paths[-1].resolve() in [each.resolve() for each in paths[:-1]]:
             raise ValueError(f"params files extend each other in a circle: {' -> '.join(map(str, paths))}")
@@ -100,17 +105,33 @@ def _parse(path: Path, named_by: Path | None) -> dict[str, Any]:
         raise FileNotFoundError(f"{named_by} extends {path}, which does not exist; {EXTENDS} names a file beside it")
     if not path.is_file():
         raise FileNotFoundError(f"params file {path} does not exist; give PARAMS=params/<character>/<iteration>.yaml")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(
+            f"{path} has {path.stat().st_size:,} bytes and is no params file: {LARGEST:,} at most are read"
+        )
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _OnceEach)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply; settings are two or three levels deep") from None
+    except (yaml.YAMLError, *_OF_TAGS) as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path} must hold sections such as 'character:' and 'train:', not {type(values).__name__}")
     return values
 
 
+_OF_TAGS = (ValueError, LookupError, AttributeError, TypeError, OverflowError)
+"""What PyYAML raises for text under a tag that it is not, such as ``!!timestamp soon``."""
+
+
 class _OnceEach(yaml.SafeLoader):
-    """YAML that refuses a key given twice, of which the last would win in silence."""
+    """YAML that refuses a key given twice, of which the last would win in silence, and aliases that multiply."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _entries(node, {}) > MOST:
+            raise yaml.YAMLError(f"its aliases (*name) written out make more than {MOST:,} entries")
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         lines: dict[str, int] = {}
@@ -124,13 +145,32 @@ class _OnceEach(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _entries(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many entries a node has when its aliases are written out."""
+    if id(node) not in known:
+        known[id(node)] = MOST  # as long as it is not counted: one that holds itself has no end
+        pairs = node.value if isinstance(node, yaml.MappingNode) else [[each] for each in node.value]
+        inner = (each for pair in pairs for each in pair) if not isinstance(node, yaml.ScalarNode) else ()
+        known[id(node)] = 1 + sum(_entries(each, known) for each in inner)
+    return known[id(node)]
+
+
+def _short(value: object) -> str:
+    """Return a value as a sentence shows it: what is long or deep is cut, however large it would be written out."""
+    shown = reprlib.Repr()
+    shown.maxlevel, shown.maxstring, shown.maxother = 2, 100, 100
+    return shown.repr(value)
+
+
 def _validate(model: type[Section], values: Any, where: Callable[[tuple[Any, ...]], str]) -> Any:
     if not isinstance(values, dict):
-        raise ValueError(f"{where(())} must be a dict of settings, not {values!r}")
+        raise ValueError(f"{where(())} must be a dict of settings, not {_short(values)}")
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise ValueError("\n".join(_sentence(model, where(item["loc"]), item) for item in error.errors())) from None
+        raise ValueError(
+            "\n".join(_sentence(model, where(item["loc"]), item) for item in error.errors()[:20])
+        ) from None
 
 
 def _sentence(model: type[Section], where: str, item: Any) -> str:
@@ -138,10 +178,10 @@ def _sentence(model: type[Section], where: str, item: Any) -> str:
     if not key:
         return f"{where}: {item['msg']}"
     if item["type"] == "extra_forbidden":
-        return f"{where}: unknown parameter {key!r}{_nearest(model, item['loc'])}"
+        return f"{where}: unknown parameter {_short(key)}{_nearest(model, item['loc'])}"
     if item["type"] == "missing":
         return f"{where}: parameter {key!r} is missing; add it to the file or the parameters cell"
-    return f"{where}: parameter {key!r} is {item['input']!r}: {item['msg']}"
+    return f"{where}: parameter {key!r} is {_short(item['input'])}: {item['msg']}"
 
 
 def _nearest(model: Any, loc: tuple[Any, ...]) -> str:

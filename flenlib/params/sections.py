@@ -19,6 +19,13 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @field_validator("*")
+    @classmethod
+    def _no_endless_number(cls, value: Any) -> Any:
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise PydanticCustomError("number", "Input should be a number of at most 18 digits")
+        return value
+
     @field_validator("*", mode="before")
     @classmethod
     def _no_yes_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
@@ -30,7 +37,9 @@ class Section(BaseModel):
 class Character(Section):
     """Whom the LoRA is of."""
 
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="folder name of the character")
+    name: str = Field(
+        min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="folder name of the character"
+    )
     trigger: str = Field(min_length=3, pattern=r"^\S+$", description="token that stands for the character in prompts")
     class_noun: str = Field(default="person", min_length=1, description="what the character is: person, woman, robot")
     kind: words.Kind = Field(description="real needs a consent statement on record")
@@ -342,7 +351,7 @@ class FlowSettings(Section):
     """What the settings of every flow begin with; a flow adds its sections."""
 
     character: Character
-    iteration: str = Field(default="v1", pattern=r"^v[0-9]+$")
+    iteration: str = Field(default="v1", pattern=r"^v[1-9][0-9]{0,2}$", description="v1 to v999")
     anyway: bool = Field(default=False, description="go on although a criterion that blocks does not hold")
 
 

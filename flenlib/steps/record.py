@@ -96,16 +96,21 @@ def result(project: Project, kind: type[Result]) -> Result | None:
     if record is None:
         return None
     try:
-        return kind(**record.results, criteria=record.criteria, models=record.models)
+        return kind(**record.results | {"criteria": record.criteria, "models": record.models})
     except ValidationError:  # of a version of the kit whose result had other fields
         return None
 
 
 def needed(project: Project, kind: type[Result]) -> Result:
-    """Return what a step came to. Raises FileNotFoundError naming the step when it has not finished."""
+    """Return what a step came to.
+
+    Raises FileNotFoundError naming the step when it has not finished, ValueError when its record is damaged.
+    """
     found = result(project, kind)
     if found is None:
-        where = f"{project.character.name} {project.iteration}"
+        where, path = f"{project.character.name} {project.iteration}", run_file(project, kind.notebook)
+        if path.is_file():
+            raise ValueError(f"{path} is damaged, or of another version; run {kind.notebook} of {where} again")
         raise FileNotFoundError(f"{kind.notebook} of {where} has not finished; run it first")
     return found
 

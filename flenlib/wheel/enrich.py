@@ -23,7 +23,7 @@ from flenlib.draw.pictures import Job, check_jobs, finished, keep_planned, make,
 from flenlib.draw.routes import open_routes
 from flenlib.measure.face_store import faces_in, keep
 from flenlib.measure.faces import ReferenceSet
-from flenlib.measure.identity import KEPT, references, verdict
+from flenlib.measure.identity import KEPT, limit, references, verdict
 from flenlib.measure.measures import FACE_DISTANCE, FACES_FOUND, MEASURES, SHARPNESS_KEPT, Measure, of_picture, recorded
 from flenlib.measure.seen import Seen
 from flenlib.measure.statistics import wilson
@@ -163,7 +163,7 @@ def identity_table(dataset: Dataset) -> pd.DataFrame:
         rows.append(
             {"kind": kind, "pictures": len(records), "measured": len(measured), "within": len(within),
              "share": len(within) / len(measured) if measured else float("nan"), "low": low, "high": high,
-             FACE_DISTANCE.name: median, FACE_DISTANCE.limit: FACE_DISTANCE.limit_in(records[0].measurements)}
+             FACE_DISTANCE.name: median, FACE_DISTANCE.limit: limit(records[0])}
         )  # fmt: skip
     return pd.DataFrame(rows).set_index("kind").round(3)
 
@@ -233,7 +233,7 @@ def distances_by_kind(dataset: Dataset) -> dict[str, list[float | None]]:
 
 
 def _criteria(dataset: Dataset, source: Dataset, settings: Enrich) -> list[Criterion]:
-    judged = [r for r in dataset.images if verdict(r) != NOT_MEASURED or r.measurements["face_expected"]]
+    judged = [r for r in dataset.images if verdict(r) != NOT_MEASURED or r.measurements.get("face_expected")]
     share = sum(verdict(r) == KEPT for r in judged) / len(judged) if judged else 0.0
     found = f"{share:.0%} of {len(judged)}; " if judged else ""
     known = {r.sha256 for r in source.images}

@@ -16,6 +16,7 @@ from flenlib.dataset.images import contact_sheet
 from flenlib.dataset.journal import Decision, Journal, in_force
 from flenlib.dataset.labels_file import read_labels_file
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
+from flenlib.measure.identity import limit
 from flenlib.measure.measures import EDIT_DONE, FACE_DISTANCE, SHARPNESS_KEPT, UNCHANGED
 from flenlib.params import Review, ReviewEnriched
 from flenlib.project import from_base
@@ -60,7 +61,7 @@ def identity_policy(settings: ReviewEnriched) -> Policy:
         return label, reasons
 
     def by_identity(record: ImageRecord) -> Verdict:
-        found, threshold = FACE_DISTANCE.read(record.measurements), FACE_DISTANCE.limit_in(record.measurements)
+        found, threshold = FACE_DISTANCE.read(record.measurements), limit(record)
         if found is None:
             if record.measurements.get("face_expected"):
                 return "needs_correction", ("no face found: the source shows one",)

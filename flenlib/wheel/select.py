@@ -8,7 +8,7 @@ from flenlib.dataset.files import link_or_copy
 from flenlib.dataset.journal import Journal, in_force
 from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.measure import coverage
-from flenlib.measure.identity import KEPT, NEAR_COPY, calibrated, verdict
+from flenlib.measure.identity import KEPT, NEAR_COPY, calibrated, limit, verdict
 from flenlib.measure.measures import FACE_DISTANCE
 from flenlib.params import Guards, Iteration, ReviewSynthetic
 from flenlib.project import Project
@@ -71,7 +71,7 @@ def strict_policy(synthetic: Dataset, have: list[ImageRecord], settings: ReviewS
         if found is None:
             return "reject", ("identity not measured; the strict review takes no picture it cannot check",)
         if verdict(record) != KEPT:
-            return "reject", (f"face distance {found:.2f} over {record.measurements[FACE_DISTANCE.limit]:.2f}",)
+            return "reject", (f"face distance {found:.2f} over {limit(record):.2f}",)
         if found < near(record):
             return "reject", (f"near-copy of a source: face distance {found:.2f} under {near(record):.2f}",)
         return "reject", ("others fill the gaps better",)

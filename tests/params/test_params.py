@@ -1,5 +1,7 @@
 """What an iteration was told: good files load, bad ones get one sentence naming key, value and remedy."""
 
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -194,3 +196,52 @@ def test_what_cannot_be_extended_is_one_sentence(tmp_path, texts, error, sentenc
     with pytest.raises(error, match=sentence) as caught:
         load_iteration(chain(tmp_path, **texts))
     assert "\n" not in str(caught.value)
+
+
+def endless(levels=9, width=9):
+    """YAML that is small and, its aliases written out, larger than any memory."""
+    lines = ["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * width)}]" for n in range(1, levels))]
+    return "\n".join([*lines, f"train: *a{levels - 1}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (endless(), "its aliases (*name) written out make more than 10,000 entries"),
+        (endless(40, 2), "its aliases (*name) written out make more than 10,000 entries"),
+        ("train: &a [*a]", "its aliases (*name) written out"),
+        ("train: " + "[" * 5000, "is nested too deeply"),
+        ("train: " + "{a: " * 400 + "1" + "}" * 400, "unknown parameter 'train.a'"),
+        (
+            "train: {seed: 1" + "0" * 30 + "}",
+            "'train.seed' is 1000000000000000000000000000000: Input should be",
+        ),
+        ("train: {seed: 1" + "0" * 5000 + "}", "is not valid YAML: Exceeds the limit"),
+        ("iteration: v99999999", "'iteration' is 'v99999999'"),
+        ("train: {steps: !!timestamp soon}", "is not valid YAML"),
+        ("train: {steps: !!int ''}", "is not valid YAML"),
+        ("train: {steps: [" + "a, " * 600 + "]}", "'train.steps' is ['a', 'a', 'a', 'a', 'a', 'a', ...]"),
+        ("# " + "x" * 300_000, "bytes and is no params file"),
+        ("x" * 1000 + ": 1", "unknown parameter"),
+        ("models: 5", "'models' is 5"),
+        ("models: [flux-dev]", "'models' is ['flux-dev']"),
+        ("models: {generator: [a]}", "'models.generator' is ['a']"),
+    ],
+)
+def test_a_hostile_file_is_a_sentence_at_once(tmp_path, text, said):
+    path = tmp_path / "v1.yaml"
+    path.write_text(f"character: {{name: maya, trigger: ohwx_maya, kind: fictional}}\n{text}\n")
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=re.escape(said)) as caught:
+        load_iteration(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
+    assert time.monotonic() - began < 10
+
+
+def test_aliases_that_save_words_are_read(tmp_path):
+    path = tmp_path / "v1.yaml"
+    path.write_text(
+        "character: {name: maya, trigger: ohwx_maya, kind: fictional}\n"
+        "train: &t {rank: 4, steps: 3}\nretrain: {<<: *t, steps: 5}\n"
+    )
+    assert (load_iteration(path).retrain.rank, load_iteration(path).retrain.steps) == (4, 5)

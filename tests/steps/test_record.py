@@ -88,3 +88,17 @@ def test_only_what_changes_nothing_is_kept_quiet():
         logger = logging.getLogger(name)
         said = [logger.makeRecord(name, logging.WARNING, "", 0, text, (), None) for text in (f"{words}: x", "a fault")]
         assert [bool(logger.filter(record)) for record in said] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "damaged", ["[" * 100_000, "null", "\xff", '{"step": "1", "results": {"sentence": "x", "models": 3}}']
+)
+def test_a_damaged_record_of_a_step_that_is_needed_is_named(project, damaged):
+    path = record.run_file(project, "14_train_character")
+    path.parent.mkdir(parents=True)
+    path.write_text(damaged, encoding="latin-1")
+    with pytest.raises(
+        ValueError, match=r"14_train_character\.run\.json is damaged, or of another version; run"
+    ) as caught:
+        record.needed(project, results.TrainCharacter)
+    assert "\n" not in str(caught.value)

@@ -236,3 +236,10 @@ def test_pristine_keeps_lineage_and_measurements(tmp_path):
     pristine = select.write_pristine(project, dataset)
     assert len(pristine.images) == 2 == len(list(pristine.folder.glob("*.png")))
     assert all(r.measurements["face_distance"] <= 0.3 for r in Dataset.open(pristine.folder).images)
+
+
+def test_a_missing_measurement_is_named(dataset):
+    settings = auto()
+    dataset.images[0].measurements.pop("threshold")
+    with pytest.raises(ValueError, match=r"near\.png has no threshold among its measurements: run the step"):
+        labels.collect(dataset, settings, labels.identity_policy(settings))
