@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -119,7 +120,7 @@ def _whole(pair: Triplet, folder: Path) -> Triplet:
     """Return a triplet of another triplets.json with absolute paths, and hashes where it had none."""
     places = dict(zip(("source", "target"), pair.paths(folder), strict=True))
     for name, path in places.items():
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise FileNotFoundError(f"{folder / triplets.FILE} names the {name} {path}, which does not exist")
     before = str((folder / pair.before_image).resolve()) if pair.before_image else ""
     return replace(
@@ -191,8 +192,8 @@ def _read_rows(folder: Path, layout: str, rows: list[tuple[str, dict[str, Any]]]
                 raise ValueError(f"{where}: {name} is {row[name]!r}; it must be text")
         source, target = (folder / path for path in first)
         for path in (source, target):
-            if not path.is_file():
-                raise FileNotFoundError(f"{where} names {path}, which does not exist")
+            if not os.path.isfile(path):  # which a name too long for the system is not either
+                raise FileNotFoundError(f"{where} names {str(path)!r}, which does not exist")
         found.append((source, target, row[names[2]]))
     return found
 
@@ -206,7 +207,7 @@ def _rows(file: Path) -> list[tuple[str, dict[str, Any]]]:
             items = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
         else:
             items = json.loads(text) if file.suffix.lower() == ".json" else [json.loads(line) for line in lines]
-    except (ValueError, csv.Error) as error:
+    except (ValueError, RecursionError, csv.Error) as error:
         raise ValueError(f"{file} is not valid {file.suffix[1:].upper()}: {error}") from None
     if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
         raise ValueError(f"{file} holds no rows of pairs")

@@ -63,7 +63,7 @@ def read(folder: str | Path) -> list[Triplet]:
         raise FileNotFoundError(f"{path} does not exist; run step 2.1 (notebook 21) first")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged or cut short ({error}); restore it or run step 2.1 again") from None
     items = content.get("triplets") if isinstance(content, dict) else content
     if not isinstance(items, list):
