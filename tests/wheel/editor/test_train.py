@@ -86,14 +86,14 @@ def test_the_lora_loads_and_changes_what_is_drawn(trained):
 
 def test_a_damaged_checkpoint_is_not_kept(trained):
     project, _, _, _, _, result = trained
-    step.keep(project, result, 4)
-    path = step.checkpoints(result)[2]
+    train.keep(project, result, 4)
+    path = train.checkpoints(result)[2]
     whole, kept = path.read_bytes(), project.editor_lora.read_bytes()
     path.write_bytes(b"x")
     with pytest.raises(
         ValueError, match=r"step_000002/lora\.safetensors is damaged: its sha256 is not the recorded one"
     ):
-        step.keep(project, result, 2)
+        train.keep(project, result, 2)
     assert project.editor_lora.read_bytes() == kept
     path.write_bytes(whole)
 
