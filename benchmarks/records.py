@@ -42,11 +42,11 @@ ONE_BY_ONE = 200
 
 
 def records(count: int) -> Iterator[ImageRecord]:
-    """Yield records as step 1.2 makes them, each an edit of a picture of the set ``source``."""
+    """Yield records as step 1.2 makes them, five edits of each picture of the set ``source``."""
     for number in range(count):
         yield ImageRecord(
             f"{number:06d}.png", f"{number:064x}", "photo of ohwx_char person, front view", "front", "neutral", "high",
-            "edit", 1, f"s{number:063x}", "Change background to forest, keep person identical", number,
+            "edit", 1, f"s{number // 5:063x}", "Change background to forest, keep person identical", number,
             {"name": "mini", "hash": "0" * 64}, {"face_distance": number % 97 / 100, "threshold": 0.5},
             attributes={"edit": "background", "edit_value": "forest", "angle": "front"},
         )  # fmt: skip
@@ -86,7 +86,7 @@ def put(dataset: Dataset, count: int) -> None:
 
 def trace(dataset: Dataset, source: Dataset) -> None:
     for record in dataset.images:
-        lineage(record, [dataset, source])
+        lineage(record, [source, dataset])
 
 
 def keep(dataset: Dataset) -> None:
@@ -128,7 +128,8 @@ def costs(folder: Path, count: int) -> dict[str, float]:
     timed("save", dataset.save)
     timed("open", lambda: Dataset.open(dataset.folder))
     timed("keep", lambda: keep(dataset))
-    source = Dataset(folder / "source" / "v1", "v1", [ImageRecord(f"{n:06d}.png", f"s{n:063x}") for n in range(count)])
+    sources = [ImageRecord(f"{number:06d}.png", f"s{number:063x}") for number in range(count // 5)]
+    source = Dataset(folder / "source" / "v1", "v1", sources)
     timed("lineage", lambda: trace(dataset, source))
 
     shown = with_pictures(folder / "shown" / "v1", count)
