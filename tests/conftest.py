@@ -9,6 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("the same each time", derandomize=True, deadline=None, database=None)
+settings.load_profile("the same each time")
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """What the gate refuses and lets through: by category, form, age, language and rating. Terms only."""
 
 import logging
-import time
 
 import pytest
 import yaml
@@ -197,12 +196,3 @@ def test_any_text_is_allowed_unchanged_or_refused(character_text, character):
 @given(st.text("nude *#$@4b0-_.\u200b0123456789\u5341\u5c81 ", max_size=200))
 def test_dense_disguises_are_read_without_error(text):
     rules.search(text)
-
-
-def test_a_prompt_takes_about_a_millisecond():
-    text = "front view of ohwx_maya person, smiling, on a beach, sunset light, wearing a red dress, film, number {}"
-    allow(OFF, text)
-    began = time.process_time()
-    for number in range(200):
-        allow(OFF, text.format(number))
-    assert (time.process_time() - began) / 200 < 0.005  # about 1 ms where nothing else runs
