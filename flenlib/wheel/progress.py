@@ -98,7 +98,7 @@ def learnt(project: Project) -> set[Key]:
     Held-out triplets count too: by them a checkpoint was chosen.
     """
     drawn = record.result(project, results.Enrich)
-    used = {use["sha256"] for use in drawn.models.get("loras", ())} if drawn else set()
+    used = {use["sha256"] for use in drawn.models["loras"]} if drawn else set()
     found, before = set(), project.before()
     while before is not None:
         folder = before.data("corrections")
