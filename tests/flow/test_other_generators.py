@@ -24,7 +24,7 @@ def pictures(tmp_path_factory):
     return write_raw(tmp_path_factory.mktemp("pictures"))
 
 
-@pytest.mark.parametrize("generator", ["tiny_qwen_image", "tiny_qwen_edit"])
+@pytest.mark.parametrize("generator", ["tiny_qwen_image", pytest.param("tiny_qwen_edit", marks=pytest.mark.slow)])
 def test_wheel_1_turns(generator, pictures, tiny_qwen_edit, tmp_path, request):
     settings = iteration(
         character={"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"},

@@ -184,6 +184,7 @@ def test_a_killed_step_goes_on_without_repeating_pictures(iteration):
     assert [name for name in before if before[name] != after[name]] == [kept[0].name]
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_the_middle_of_drawing_goes_on(iteration):
     project, _, path = iteration
     folder = project.data("synthetic")

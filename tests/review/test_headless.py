@@ -29,6 +29,7 @@ def like_a_photograph(number):
     return Image.fromarray((128 + 50 * pixels / pixels.std()).clip(0, 255).astype("uint8"))
 
 
+@pytest.mark.slow
 def test_an_executed_review_of_200_pictures_stays_small(home):
     dataset = write(home / "data" / "many" / "enriched" / "v1", 200, like_a_photograph)
     values = {"character": CHARACTER, "review_enriched": {"reviewer": "human", "minimum_good": 1}}

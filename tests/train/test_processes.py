@@ -24,7 +24,7 @@ def launch(*arguments):
     return ended.stdout
 
 
-@pytest.mark.parametrize("family", ["flux", "qwen_edit"])
+@pytest.mark.parametrize("family", ["flux", pytest.param("qwen_edit", marks=pytest.mark.slow)])
 def test_two_processes_make_what_one_makes(request, tmp_path, family):
     """Also for Qwen, whose last text stream is never read: LoRA layers on it have no gradient."""
     kohya(tmp_path / "data", head=2, body=1)
