@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,7 +89,7 @@ def resolve(name: str | Path, role: str = "") -> Model:
     known = KNOWN.get(hub) or _by_source().get(hub)
     if known and (known.source or not revision):
         model = replace(known, revision=revision or known.revision)
-    elif name and folder.is_dir():
+    elif name and os.path.isdir(folder):
         model = _folder_model(folder)
     elif name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise FileNotFoundError(f"model folder {name} does not exist; known models: {', '.join(KNOWN)}")
@@ -155,7 +156,7 @@ def lora_file(use: str | tuple[str | Path, float]) -> tuple[Path, float]:
     """
     text, weight = lora.parse_use(use) if isinstance(use, str) else (str(use[0]), float(use[1]))
     path = from_base(text)
-    if path.is_file():
+    if os.path.isfile(path):
         return path, weight
     owner, _, rest = text.partition("/")
     name, _, file = rest.partition("/")

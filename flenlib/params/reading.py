@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,9 +102,12 @@ def _gives(values: Mapping[str, Any], key: Sequence[Any]) -> bool:
 
 
 def _parse(path: Path, named_by: Path | None) -> dict[str, Any]:
-    if not path.is_file() and named_by:
-        raise FileNotFoundError(f"{named_by} extends {path}, which does not exist; {EXTENDS} names a file beside it")
-    if not path.is_file():
+    there = os.path.isfile(path)  # which a name too long for the system is not either
+    if not there and named_by:
+        raise FileNotFoundError(
+            f"{named_by} extends {str(path)!r}, which does not exist; {EXTENDS} names a file beside it"
+        )
+    if not there:
         raise FileNotFoundError(f"params file {path} does not exist; give PARAMS=params/<character>/<iteration>.yaml")
     if path.stat().st_size > LARGEST:
         raise ValueError(
