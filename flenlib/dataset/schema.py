@@ -89,6 +89,9 @@ def check(record: ImageRecord, where: str) -> None:
             )
     if record.label is not None:
         check_label(record.label.get("label"), f"{where}: {record.filename!r}: ")
+        reasons = record.label.get("reasons", ())
+        if not isinstance(reasons, list | tuple) or not all(isinstance(reason, str) for reason in reasons):
+            raise ValueError(f"{where}: reasons of {record.filename!r} are {reasons!r}; they must be a list of texts")
 
 
 def _words(types: tuple[type, ...]) -> str:

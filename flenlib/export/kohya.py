@@ -39,7 +39,10 @@ def to_kohya(path: str | Path, out: str | Path) -> Path:
     for stem in stems:
         down, up = file[f"{stem}.lora_A.weight"], file[f"{stem}.lora_B.weight"]
         alpha = float(file.get(f"{stem}.alpha", len(down)))
-        name, part = families[0].kohya_name(stem.removeprefix(families[0].lora_prefix))
+        try:
+            name, part = families[0].kohya_name(stem.removeprefix(families[0].lora_prefix))
+        except (AttributeError, KeyError):
+            raise ValueError(f"{path}: {stem!r} is no layer of {families[0].name} that kohya's trainers know") from None
         layers.setdefault(name, {})[part] = (down, up * (alpha / len(down)))
     tensors: dict[str, torch.Tensor] = {}
     for name, parts in layers.items():

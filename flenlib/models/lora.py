@@ -259,7 +259,7 @@ def families_of(path: str | Path) -> list[type[Family]]:
     except SafetensorError as error:
         with path.open("rb") as file:
             begin = file.read(4)
-        if begin.startswith((b"PK\x03\x04", b"\x80")):  # zipped, as torch saves it, or alone
+        if re.match(rb"PK\x03\x04|\x80[\x02-\x05][^\x00]", begin):  # zipped, as torch saves it, or alone
             raise ValueError(f"{path} is a pickle, which can run code and is not opened; {CONVERT}") from None
         raise ValueError(f"{path} is not a whole safetensors file ({error}); download or train it again") from None
     if not any("lora" in key or "lokr" in key for key in keys):

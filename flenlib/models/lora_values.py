@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 LARGEST = 10.0
 """The largest root mean square of what a LoRA adds to a layer's weights, which themselves measure about 0.01 to 0.2."""
 
-_FACTOR = re.compile(r"(.+)[._](lora[._](?:A|B|down|up)|lokr_w[12](?:_[ab])?)(?:\.default)?(?:\.weight)?")
+_FACTOR = re.compile(r"(.*)[._](lora[._](?:A|B|down|up)|lokr_w[12](?:_[ab])?)(?:\.default)?(?:\.weight)?")
 _PAIRS = (("lora_A", "lora_B"), ("lora_down", "lora_up"), ("lora.down", "lora.up"),
           ("lokr_w1_b", "lokr_w1_a"), ("lokr_w2_b", "lokr_w2_a"))  # fmt: skip
 

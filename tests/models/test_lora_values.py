@@ -1,6 +1,7 @@
 """A LoRA with which nothing could be drawn is refused by the name of a tensor, before anything changes."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -141,3 +142,7 @@ def test_a_pickle_is_refused_as_one(tmp_path, tiny_flux):
         torch.save({"lora_A": torch.zeros(1)}, tmp_path / name)
         with pytest.raises(ValueError, match=rf"{name} is a pickle, which can run code and is not opened"):
             load_family(tiny_flux, device="cpu", loras=[str(tmp_path / name)])
+    for content, said in ((pickle.dumps({}), "is a pickle"), (b"\x80\x02" + bytes(6), "not a whole safetensors file")):
+        (tmp_path / "lora.pt").write_bytes(content)
+        with pytest.raises(ValueError, match=said):
+            lora.families_of(tmp_path / "lora.pt")

@@ -187,7 +187,7 @@ def test_a_mistake_is_named_where_it_stands(tmp_path):
 @pytest.mark.parametrize(
     ("texts", "error", "sentence"),
     [
-        ({"v2": "extends: v1.yaml\n"}, FileNotFoundError, r"v2\.yaml extends .*v1\.yaml, which does not exist"),
+        ({"v2": "extends: v1.yaml\n"}, FileNotFoundError, r"v2\.yaml extends '.*v1\.yaml', which does not exist"),
         ({"v2": "extends: v2.yaml\n"}, ValueError, r"in a circle: .*v2\.yaml -> .*v2\.yaml"),
         ({"v2": "extends: v1.yaml\n", "v1": "extends: ./v2.yaml\n"}, ValueError, r"circle: .*v2.* -> .*v1.* -> .*v2"),
         ({"v2": "extends: [a, b]\n"}, ValueError, r"v2\.yaml: extends is \['a', 'b'\]; give one file"),
