@@ -5,12 +5,11 @@ and answers an unknown key with the nearest known one. What a file leaves out co
 ``flenlib.models.settings``.
 """
 
+from flenlib.params.character import Character, Consent, Section
 from flenlib.params.reading import EXTENDS, Layer, build, check, merge, origin, read, sections
 from flenlib.params.sections import (
     Card,
-    Character,
     CompareEditors,
-    Consent,
     Corrections,
     Curate,
     Enrich,
@@ -24,7 +23,6 @@ from flenlib.params.sections import (
     Review,
     ReviewEnriched,
     ReviewSynthetic,
-    Section,
     Train,
     TrainEditor,
     TrainRun,

@@ -13,7 +13,8 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import ValidationError
 
-from flenlib.params.sections import FlowSettings, Iteration, Section
+from flenlib.params.character import Section
+from flenlib.params.sections import FlowSettings, Iteration
 
 EXTENDS = "extends"
 LARGEST = 200_000
