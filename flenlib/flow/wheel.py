@@ -151,6 +151,7 @@ WHEEL = Flow(
             makes=(a.EDITOR_LORA,),
             wanted=second_wheel,
             hand=RENDERER,
+            recipe=2,
         ),
         Step(
             results.CompareEditors,

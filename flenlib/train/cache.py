@@ -2,8 +2,8 @@
 
 Never by position: a cache keyed by dataloader step gives a picture another picture's caption as soon as the order is
 shuffled. A key is the picture's pixels, the size it is trained at and the autoencoder; or the caption, its reference
-pictures, the text encoders, and by which template and at which sizes they see them. So a cache can be shared, kept,
-and moved, and a changed file is encoded anew.
+pictures, the text encoders, and by which template and at which sizes they see them; and the version of the family's
+code for it. So a cache can be shared, kept, and moved, and a changed file is encoded anew.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class Cache:
 
     def __init__(self, folder: str | Path, family: Family) -> None:
         self.folder, self.family = Path(folder), family
-        self._encoders = {"vae": fingerprint_of(family, "vae"), "text": fingerprint_of(family, *family.encoders)}
+        encoders = {"vae": fingerprint_of(family, "vae"), "text": fingerprint_of(family, *family.encoders)}
+        self._encoders = {name: f"{found} {family.encoding}" for name, found in encoders.items()}
 
     def image(self, sample: Sample, resolution: int = 0, flip: bool = False) -> Path:
         """Return the file that holds ``latents`` (tokens, channels) and ``grid`` [h, w] of a sample's picture.

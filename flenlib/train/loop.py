@@ -295,10 +295,11 @@ def _sample_facts(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     ]
 
 
-def _model_facts(family: Family) -> dict[str, str]:
+def _model_facts(family: Family) -> dict[str, str | int]:
     """Return which model is trained, as far as is known before its transformer is loaded."""
     facts = registry.model_facts(family)
-    return {"family": family.name} | {name: facts[name] for name in ("name", "precision", "hash")}
+    same = {"family": family.name, "encoding": family.encoding}
+    return same | {name: facts[name] for name in ("name", "precision", "hash")}
 
 
 def _transformer_facts(family: Family) -> dict[str, str]:

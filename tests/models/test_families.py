@@ -5,6 +5,8 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import CONDITION_IMAGE_SIZE
+from transformers import Qwen2VLImageProcessorPil
 
 from flenlib.content import Allowed
 from flenlib.models.batch import Batch, Encoded, collate
@@ -89,6 +91,32 @@ def test_the_editors_instruction_is_encoded_with_its_references(tiny_qwen_edit):
     one = editor.encode(text=Allowed("a person"), references=[picture(1)])
     two = editor.encode(text=Allowed("a person"), references=[picture(1), picture(2)])
     assert len(two.text) > len(one.text) and two.reference_grid.tolist() == [[4, 4], [4, 4]]
+
+
+def test_the_encoder_sees_references_as_rows_and_columns(tiny_qwen_edit):
+    """By transformers' own index of positions, with pictures read at the published sizes: 196 and 187 tokens."""
+    editor = load(tiny_qwen_edit, "qwen_edit")
+    editor.pipeline.processor.image_processor = Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=12845056)
+    editor.condition_area = CONDITION_IMAGE_SIZE
+    reader, asked, seen = editor.pipeline.text_encoder, [], []
+    hooks = [
+        reader.register_forward_pre_hook(lambda module, args, kwargs: asked.append(kwargs), with_kwargs=True),
+        reader.model.language_model.register_forward_pre_hook(
+            lambda module, args, kwargs: seen.append(kwargs["position_ids"]), with_kwargs=True
+        ),
+    ]
+    editor.encode(text=Allowed("smile"), references=[picture(1), picture(2, 96, 64)])
+    for hook in hooks:
+        hook.remove()
+    ids, grids = asked[0]["input_ids"], asked[0]["image_grid_thw"]
+    assert grids.tolist() == [[1, 28, 28], [1, 22, 34]]
+    types = torch.tensor(editor.pipeline.processor.create_mm_token_type_ids(ids.tolist()))
+    assert types.sum() == 14 * 14 + 11 * 17
+    expected, _ = reader.model.get_rope_index(ids, mm_token_type_ids=types, image_grid_thw=grids)
+    assert torch.equal(seen[0], expected)
+    first = int(types[0].nonzero()[0])  # a picture takes as many positions as its longer side, not one for each token
+    assert seen[0][:, 0, -1].tolist() == [ids.shape[1] - 1 - (14 * 14 - 14) - (11 * 17 - 17)] * 3
+    assert seen[0][:, 0, first + 15].tolist() == [first, first + 1, first + 1]
 
 
 def test_references_where_they_do_not_belong(tiny_flux, tiny_qwen_image):

@@ -134,6 +134,18 @@ def test_an_edited_picture_lies_on_its_reference_whatever_their_shape(tiny_qwen_
     assert family.fitted(Image.new("RGB", (768, 1024)), 1024, True).size == (896, 1184)
 
 
+def test_everything_is_encoded_anew_when_the_code_for_it_is_mended(family, tmp_path, monkeypatch):
+    sample = of(picture(tmp_path / "a.png", 1))
+
+    def files():
+        store = Cache(tmp_path / "cache", family)
+        return {store.image(sample), store.text(sample.caption), store.conditions(sample.caption)}
+
+    before = files()
+    monkeypatch.setattr(type(family), "encoding", family.encoding + 1)
+    assert not before & files()
+
+
 def test_a_text_is_encoded_anew_when_the_template_or_a_size_changes(family, tiny_qwen_edit, tmp_path):
     editor = QwenEdit.load(tiny_qwen_edit, precision="fp32", offload="none", device="cpu")
     references, store = [picture(tmp_path / "a.png", 1)], Cache(tmp_path / "cache", editor)

@@ -36,6 +36,8 @@ class Architecture:
     """What ``sample`` takes besides a text, of ``start``, ``mask`` and ``control``, and the pipeline that does it."""
     guidance: ClassVar[float]
     """What its published models are sampled at."""
+    encoding: ClassVar[int] = 1
+    """Raised when a repair changes what a picture or a text is encoded to: nothing encoded before is used again."""
     caption_empty: ClassVar[Allowed] = Allowed("")
     """What it is given in place of a caption that is dropped, and in place of a negative prompt."""
 

@@ -24,7 +24,7 @@ from flenlib.content import Allowed
 from flenlib.models.batch import Encoded
 from flenlib.models.families.architecture import Inputs
 from flenlib.models.families.qwen_image import QwenImage
-from flenlib.models.families.qwen_processor import load_processor, reference_areas
+from flenlib.models.families.qwen_processor import load_processor, place_pictures, reference_areas
 from flenlib.models.start import Start
 
 EDITING = {"steps": 40, "guidance": 4.0}
@@ -53,6 +53,7 @@ class QwenEdit(QwenImage):
     architecture = "qwen-image-edit-plus"
     text_tokens = 384  # about 200 of them of one small reference
     references = 1
+    encoding = 2  # 2: the encoder's positions of references have rows and columns
     settings: ClassVar = QwenImage.settings | {
         "enrich": EDITING, "corrections": EDITING, "train_editor": TRAINING, "compare_editors": EDITING,
     }  # fmt: skip
@@ -61,6 +62,7 @@ class QwenEdit(QwenImage):
         super().__init__(*loaded)
         self.reference_area: int = self.facts.get("reference_area", VAE_IMAGE_SIZE)
         self.condition_area: int = self.facts.get("condition_area", CONDITION_IMAGE_SIZE)
+        place_pictures(self.pipeline.text_encoder)
 
     @classmethod
     def own_parts(cls, source: str, revision: str) -> dict[str, Any]:

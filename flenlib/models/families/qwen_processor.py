@@ -1,4 +1,4 @@
-"""Two things QwenImageEditPlusPipeline needs that diffusers does not offer: a processor without torchvision, and areas.
+"""What QwenImageEditPlusPipeline needs that diffusers does not offer: a processor without torchvision, areas, positions.
 
 Knows nothing of weights. The processor is for pictures only; Qwen's own also reads video, which needs torchvision.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus
+from torch import nn
 from transformers import AutoTokenizer, Qwen2VLImageProcessorPil, Qwen2VLProcessor
 from transformers.processing_utils import ProcessorMixin
 
@@ -51,3 +52,20 @@ def reference_areas(condition: int, vae: int) -> Iterator[None]:
         yield
     finally:
         module.CONDITION_IMAGE_SIZE, module.VAE_IMAGE_SIZE = before
+
+
+def place_pictures(reader: nn.Module) -> None:
+    """Let Qwen2.5-VL give the tokens of pictures the positions of their rows and columns, as it was trained.
+
+    It finds them by ``mm_token_type_ids`` (1 for a picture's token), which the pipelines of diffusers do not hand on;
+    without them transformers 5 counts all tokens in one line, silently (diffusers issue 14194).
+    """
+    reader.register_forward_pre_hook(_with_token_types, with_kwargs=True)
+
+
+def _with_token_types(
+    reader: Any, positional: tuple[object, ...], named: dict[str, Any]
+) -> tuple[tuple[object, ...], dict[str, Any]] | None:
+    if named.get("image_grid_thw") is None or named.get("mm_token_type_ids") is not None:
+        return None
+    return positional, named | {"mm_token_type_ids": (named["input_ids"] == reader.config.image_token_id).int()}
