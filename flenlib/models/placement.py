@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from flenlib.models.families.base import Family
 
+ENCODING_GIB = 2.0
+"""What encoding a text takes beside the encoders' weights, at most: assumed."""
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "accelerate", "bitsandbytes", "face_recognition", "papermill")
 
 
@@ -75,15 +77,18 @@ def place(
     precision: str,
     offload: str,
     device: torch.device,
+    alone: bool = False,
 ) -> None:
     """Quantise newly loaded ``parts`` of a pipeline, put them on their device and set up offload.
 
-    Parts come from the disk into RAM, where they need no room of their own, and to the gpu layer by layer.
-    ``model`` keeps on the gpu only the part at work; ``group`` streams layer by layer. On a CPU there is nothing to
-    offload to, and both are ignored. Also called, without parts, after some were taken away.
+    Parts come from the disk into RAM, where they need no room of their own, and to the GPU layer by layer.
+    ``model`` keeps on the GPU only the part at work; ``group`` streams layer by layer. On a CPU there is nothing to
+    offload to, and both are ignored. Text encoders that are ``alone`` on the device when they work, and fit it, are
+    not quantised. Also called, without parts, after some were taken away.
     """
     if precision in ("int8", "nf4"):
-        for name in family.quantised.keys() & set(parts):
+        whole = set(family.encoders) if alone and encoders_fit(pipeline, family, device) else set()
+        for name in family.quantised.keys() & set(parts) - whole:
             quantise(getattr(pipeline, name), precision, device, family.spared(name, precision))
     if precision == "nf4" and "transformer" in parts:
         quantise(pipeline.transformer, "int8", device, only=family.eight_bits)
@@ -96,6 +101,13 @@ def place(
             stream(getattr(pipeline, name), device)
     else:
         pipeline.to(device)
+
+
+def encoders_fit(pipeline: DiffusionPipeline, family: type[Family], device: torch.device) -> bool:
+    """Say whether a pipeline's text encoders, as they were loaded, and their work fit a device that is else empty."""
+    encoders = [getattr(pipeline, name) for name in family.encoders]
+    size = sum(weight.nbytes for encoder in encoders if encoder is not None for weight in encoder.parameters())
+    return size / 2**30 + ENCODING_GIB <= (gpu_gib(str(device)) or memory_gib())
 
 
 def stream(model: nn.Module, device: torch.device, **options: Any) -> None:

@@ -298,7 +298,7 @@ def _sample_facts(samples: Sequence[Sample]) -> list[dict[str, Any]]:
 def _model_facts(family: Family) -> dict[str, str | int]:
     """Return which model is trained, as far as is known before its transformer is loaded."""
     facts = registry.model_facts(family)
-    same = {"family": family.name, "encoding": family.encoding}
+    same = {"family": family.name, "version": family.encoding}
     return same | {name: facts[name] for name in ("name", "precision", "hash")}
 
 

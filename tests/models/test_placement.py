@@ -70,6 +70,26 @@ def test_the_kits_layers_are_quantised_and_counted(name, tiny_flux, tiny_qwen_ed
         assert sum(m.in_features * m.out_features for m in swapped) == counted.quantised
 
 
+@pytest.mark.parametrize("name", ["flux", "qwen_edit"])
+def test_encoders_alone_on_a_device_are_not_quantised_where_they_fit(name, tiny_flux, tiny_qwen_edit, monkeypatch):
+    folder = {"flux": tiny_flux, "qwen_edit": tiny_qwen_edit}[name]
+    part = list(FAMILIES[name].quantised)[1]
+
+    def swapped(**how):
+        family = FAMILIES[name].load(folder, precision="nf4", device="cpu", **how)
+        return len(layers(getattr(family.pipeline, part), "Linear4bit"))
+
+    beside = swapped()
+    assert beside and not swapped(transformer=False) and not swapped(offload="model")
+    monkeypatch.setattr(placement, "memory_gib", lambda: 2.0)
+    assert swapped(transformer=False) == swapped(offload="model") == beside
+
+
+def test_the_vision_tower_is_never_quantised(tiny_qwen_edit):
+    left = layers(load(tiny_qwen_edit, "qwen_edit", "int8").pipeline.text_encoder, "Linear")
+    assert any(".visual." in layer for layer in left) and not any("language_model" in layer for layer in left)
+
+
 def test_an_nf4_layer_is_plain_nf4_in_the_dtype_of_the_layer():
     for dtype in (torch.float32, torch.bfloat16):
         layer = torch.nn.Linear(128, 64).to(dtype)

@@ -26,9 +26,7 @@ def test_a_caption_that_is_empty_or_without_the_trigger_is_not_learnt(tiny_flux,
     for caption, said in (("", "0.png without a caption"), ("photo of somebody", "without the trigger 'ohwx'")):
         wrong = [replace(samples[0], caption=caption), samples[1]]
         with pytest.raises(ValueError, match=said):
-            character.train_character(
-                project, Generator(Ready(open_flux(tiny_flux)), {}), wrong, SETTINGS, "v1"
-            )
+            character.train_character(project, Generator(Ready(open_flux(tiny_flux)), {}), wrong, SETTINGS, "v1")
     assert not project.lora("v1").parent.exists()
 
 

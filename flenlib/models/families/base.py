@@ -72,7 +72,8 @@ class Family(Architecture):
         """Load a pipeline from a hub id or a folder; the same call for the published models and the mini ones.
 
         Weights are read from safetensors only: a pickle can run code. ``revision`` is of a hub id.
-        Without the ``transformer`` the result can encode, and can predict and sample after ``load_transformer``.
+        Without the ``transformer`` the result can encode, and can predict and sample after ``load_transformer``; its
+        text encoders are then not quantised where they fit (see ``placement.place``).
         Raises RuntimeError in one sentence for files that are missing or damaged.
         """
         where = placement.pick_device(device)
@@ -85,7 +86,8 @@ class Family(Architecture):
         pipeline.set_progress_bar_config(disable=True)
         family = cls(pipeline, str(source), precision, offload, where)
         family.revision = revision
-        family._place([name for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)])
+        parts = [name for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)]
+        family._place(parts, alone=offload == "model" or not transformer)
         if transformer:
             family.load_transformer()
         return family
@@ -263,8 +265,8 @@ class Family(Architecture):
         if not self.can_encode_text:
             raise RuntimeError(f"this {self.name}'s text encoders were freed; give conditions=, made before they were")
 
-    def _place(self, parts: Sequence[str]) -> None:
-        placement.place(self.pipeline, parts, type(self), self.precision, self.offload, self.device)
+    def _place(self, parts: Sequence[str], alone: bool = False) -> None:
+        placement.place(self.pipeline, parts, type(self), self.precision, self.offload, self.device, alone)
 
 
 def allowed(text: Allowed) -> Allowed:

@@ -62,7 +62,8 @@ class QwenEdit(QwenImage):
         super().__init__(*loaded)
         self.reference_area: int = self.facts.get("reference_area", VAE_IMAGE_SIZE)
         self.condition_area: int = self.facts.get("condition_area", CONDITION_IMAGE_SIZE)
-        place_pictures(self.pipeline.text_encoder)
+        if self.can_encode_text:
+            place_pictures(self.pipeline.text_encoder)
 
     @classmethod
     def own_parts(cls, source: str, revision: str) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class QwenImage(Family):
     # bfloat16: a third of the model, 12.7 GiB of it, with which no training fits a 24 GiB GPU.
     quantised: ClassVar = {
         "transformer": ("norm_out", "img_in", "txt_in", "proj_out", "time_text_embed"),
-        "text_encoder": ("lm_head",),  # as in transformers
+        "text_encoder": ("lm_head", "visual"),  # the head as in transformers; the vision tower, as it sees fine detail
     }
     eight_bits = ("img_mod", "txt_mod")
     layers = (60,)

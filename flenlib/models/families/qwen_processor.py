@@ -1,4 +1,4 @@
-"""What QwenImageEditPlusPipeline needs that diffusers does not offer: a processor without torchvision, areas, positions.
+"""Where diffusers' QwenImageEditPlusPipeline is mended: a processor without torchvision, areas, positions of pictures.
 
 Knows nothing of weights. The processor is for pictures only; Qwen's own also reads video, which needs torchvision.
 """

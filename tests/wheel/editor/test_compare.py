@@ -1,6 +1,5 @@
 """Step 2.3: editors are compared on the same edits, and the choice is said with its reason."""
 
-
 import pytest
 from PIL import Image
 

@@ -1,6 +1,5 @@
 """Step 2.1: what review sent back becomes triplets, by a person, by the renderer, or by trying again."""
 
-
 import numpy as np
 import pytest
 from PIL import Image, ImageChops, ImageEnhance
@@ -272,9 +271,7 @@ def tried(project):
     asked = wanted(hand="tries", tries=3)
     cases = corrections.open_cases(enriched, asked, [])[:3]
     reference = references(source).training
-    tries = retry.draw(
-        project, source, enriched, cases, Editor(Ready(Stubborn()), MODELS), asked, reference
-    )
+    tries = retry.draw(project, source, enriched, cases, Editor(Ready(Stubborn()), MODELS), asked, reference)
     for record in tries.images:
         record.measurements["edit_done"] = NOT_MEASURED
     return source, enriched, asked, tries
