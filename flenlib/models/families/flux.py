@@ -248,6 +248,8 @@ def _vae() -> nn.Module:
         block_out_channels=(128, 256, 512, 512),
         layers_per_block=2,
         latent_channels=16,
+        scaling_factor=0.3611,
+        shift_factor=0.1159,
         use_quant_conv=False,
         use_post_quant_conv=False,
     )
