@@ -8,17 +8,37 @@ precision would lie on the gpu whole until the model is loaded.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Self, cast
 
 import bitsandbytes as bnb
 import torch
 from torch import nn
 
 
-class Linear8bit(bnb.nn.Linear8bitLt):
-    """An int8 layer that goes as a whole where its model goes; bitsandbytes' leaves a copy on the gpu."""
+class Linear4bit(bnb.nn.Linear4bit):
+    """An nf4 layer that computes and answers in autocast's type, as `nn.Linear` does; bitsandbytes' in its input's."""
 
-    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the layer's output for (..., inputs)."""
+        return super().forward(_autocast(x))
+
+
+class Linear8bit(bnb.nn.Linear8bitLt):
+    """An int8 layer that follows autocast, keeps no input, and goes as a whole where its model goes.
+
+    bitsandbytes' answers in its input's type, keeps every input for the gradient of a weight that is frozen here, where
+    gradient checkpointing does not let it go, and leaves a copy on the gpu.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the layer's output for (..., inputs)."""
+        output = super().forward(_autocast(x))
+        if output.grad_fn is not None:
+            output.grad_fn.tensors = None, None, None  # where MatMul8bitLt keeps it, on a gpu
+            output.grad_fn.A = None  # where MatMul8bitFp does, on a processor
+        return output
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)
         for holder in (self.weight, self.state):
             holder.CB = None if holder.CB is None else self.weight.data
@@ -53,7 +73,7 @@ def quantised(layer: nn.Linear, precision: str, device: torch.device) -> nn.Line
     shape, biased, weight = (layer.in_features, layer.out_features), layer.bias is not None, layer.weight.data
     if precision == "nf4":
         how = {"compress_statistics": False, "quant_type": "nf4"}
-        new = bnb.nn.Linear4bit(*shape, biased, compute_dtype=weight.dtype, device="meta", **how)
+        new = Linear4bit(*shape, biased, compute_dtype=weight.dtype, device="meta", **how)
         new.weight = bnb.nn.Params4bit(weight, requires_grad=False, module=new, **how).to(device)
     else:
         new = Linear8bit(*shape, biased, has_fp16_weights=False, threshold=6.0, device="meta")
@@ -62,6 +82,12 @@ def quantised(layer: nn.Linear, precision: str, device: torch.device) -> nn.Line
     if biased:
         new.bias = nn.Parameter(layer.bias.data.to(device), requires_grad=False)
     return new
+
+
+def _autocast(x: torch.Tensor) -> torch.Tensor:
+    """Return a tensor in the type autocast computes in; norms give float32, and a stream after it would stay so."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
 
 def kept(name: str, names: Sequence[str]) -> bool:

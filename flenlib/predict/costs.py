@@ -7,19 +7,27 @@ same, so a few of them are traced and the rest is multiplied out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import astuple, dataclass
 from functools import lru_cache
 from typing import Any
 
 import torch
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from flenlib.models import lora
+from flenlib.models.families.architecture import Grid
 from flenlib.models.families.base import Family
+
+FLOAT32 = (
+    functional.layer_norm, functional.rms_norm, functional.group_norm, functional.softmax, torch.rsqrt, torch.pow,
+    torch.Tensor.pow,
+)  # fmt: skip
+"""Operations of transformers' blocks that a gpu's autocast does in float32."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +45,14 @@ class Cost:
 
 @dataclass(frozen=True)
 class Shape:
-    """What decides the cost of a step: how many tokens of each sort, the batch, and the LoRA."""
+    """What decides the cost of a step: the tokens of each sort, the batch, and the LoRA."""
 
     family: type[Family]
-    target: int
-    """Tokens of the picture that is learnt."""
-    reference: int
+    target: Grid
+    """Rows and columns of the picture that is learnt."""
+    references: tuple[Grid, ...]
     text: int
+    """Tokens of the text."""
     batch: int
     rank: int
     targets: str | tuple[str, ...]
@@ -51,13 +60,18 @@ class Shape:
     """Attention heads of a smaller transformer; None: as published."""
     adapter: str = "lora"
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of one sample: of all pictures and of the text."""
+        return sum(rows * columns for rows, columns in (self.target, *self.references)) + self.text
+
 
 class _FusedAttention(torch.autograd.Function):
     """Attention as fused kernels do it: keeps query, key, value, output and one number a row, and no matrix."""
 
     @staticmethod
     def forward(
-        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, count: list[float]
+        ctx: FunctionCtx, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, count: list[float]
     ) -> torch.Tensor:
         out = torch.empty_like(query)
         rows = query.new_empty(query.shape[:-1], dtype=torch.float32)
@@ -67,17 +81,17 @@ class _FusedAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: FunctionCtx, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, *_ = ctx.saved_tensors
         ctx.count.append(2.5 * ctx.flops)  # four products and the scores once more (Dao et al. 2022, arXiv:2205.14135)
         return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value), None
 
 
-class _OnGPU(TorchFunctionMode):
-    """Does on the meta device what a gpu does under bfloat16 autocast, in which the loop trains.
+class OnGPU(TorchFunctionMode):
+    """Does on another device what a gpu does under bfloat16 autocast, in which the loop trains, but for the numbers.
 
-    Linear layers work in bfloat16 and keep their inputs so, layer norms in float32 (torch.amp's table of operations);
-    attention goes through ``_FusedAttention``, whose operations are remembered.
+    Linear layers work in bfloat16 and keep their inputs so, norms in float32 (torch's ATen/autocast_mode.h); attention
+    goes through ``_FusedAttention``, whose operations are remembered.
     """
 
     def __init__(self) -> None:
@@ -91,12 +105,13 @@ class _OnGPU(TorchFunctionMode):
             return _FusedAttention.apply(*_cast(given, torch.bfloat16), self.flops)
         if func is functional.linear:
             args = _cast(args, torch.bfloat16)
-        if func is functional.layer_norm:
+        if func in FLOAT32:
             args = _cast(args, torch.float32)
+            kwargs = dict(zip(kwargs, _cast(kwargs.values(), torch.float32), strict=True))
         return func(*args, **kwargs)
 
 
-def _cast(values: Sequence[Any], dtype: torch.dtype) -> tuple[Any, ...]:
+def _cast(values: Iterable[Any], dtype: torch.dtype) -> tuple[Any, ...]:
     return tuple(value.to(dtype) if isinstance(value, torch.Tensor) else value for value in values)
 
 
@@ -122,11 +137,10 @@ def trace(shape: Shape, layers: tuple[int, ...], checkpointing: bool) -> Cost:
             kept[storage._cdata] = storage
         return tensor
 
-    forward, fuse = FlopCounterMode(display=False), _OnGPU()
-    saving = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-    with torch.device("meta"), nullcontext() if checkpointing else forward, fuse, saving:
-        tokens = (shape.batch, shape.target, shape.reference, shape.text)
-        out = shape.family.step(model, *tokens)
+    forward, fuse = FlopCounterMode(display=False), OnGPU()
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with torch.device("meta"), nullcontext() if checkpointing else forward, fuse, hooks:
+        out = shape.family.step(model, shape.batch, shape.target, shape.references, shape.text)
     saved = sum(storage.nbytes() for storage in kept.values())
     if checkpointing:  # operations are known from a trace without it
         return Cost(0.0, 0.0, saved)

@@ -162,13 +162,13 @@ def sampling(
     return _with_nearest(settings, pick_gpu(gpu), _sampling, lambda s: _nearby(s, training=False))
 
 
-def _shape(settings: Settings) -> costs.Shape:
+def shape_of(settings: Settings) -> costs.Shape:
+    """Return what a micro-step of a training is made of; references have the model's own size."""
     family, (width, height) = settings.family, settings.resolution
-    target = width * height // family.pixels_a_token
-    reference = settings.references * family.native**2 // family.pixels_a_token
+    side = family.native // family.token_side
     return costs.Shape(
-        family, target, reference, family.text_tokens, settings.batch_size, settings.rank, settings.targets,
-        adapter=settings.adapter,
+        family, (height // family.token_side, width // family.token_side), ((side, side),) * settings.references,
+        family.text_tokens, settings.batch_size, settings.rank, settings.targets, adapter=settings.adapter,
     )  # fmt: skip
 
 
@@ -194,7 +194,7 @@ def _training(settings: Settings, gpu: GPU) -> Plan:
     transformer, vae = _gib(settings, "transformer"), _gib(settings, "vae")
     encoders = [_gib(settings, name) for name in settings.family.encoders]
     layer = 2 * whole["transformer"].largest / GIB
-    step = costs.step(_shape(settings), settings.gradient_checkpointing)
+    step = costs.step(shape_of(settings), settings.gradient_checkpointing)
     trained = lora_size(settings.family, settings.rank, settings.targets, settings.adapter)
     adapter = trained * (8 + STATE_BYTES[settings.optimizer] + 4 * settings.ema) / GIB
     quantised = settings.precision in ("int8", "nf4")
@@ -205,7 +205,7 @@ def _training(settings: Settings, gpu: GPU) -> Plan:
     if settings.offload == "group":
         encoding = 2 * max(2 * whole[name].largest / GIB for name in settings.family.encoders)
     resting = vae if settings.offload == "none" else 0.0
-    activations = (step.activations + _int8_inputs(settings)) / GIB
+    activations = step.activations / GIB
     side = settings.family.native  # at which previews are drawn whatever is trained at
     drawing = max(_vae_gib("decode", side * side), _drawing_gib(replace(settings, resolution=(side, side))))
     phases = {
@@ -225,24 +225,13 @@ def _training(settings: Settings, gpu: GPU) -> Plan:
     return Plan(settings, gpu, phases, parts, _seconds(settings, gpu, step), ram)
 
 
-def _int8_inputs(settings: Settings) -> float:
-    """Return the bytes of inputs bitsandbytes keeps for int8 layers: of one block, or of all without checkpointing."""
-    if settings.precision != "int8":
-        return 0.0
-    shape = _shape(settings)
-    tokens = settings.batch_size * (shape.target + shape.reference + shape.text)
-    blocks = 1 if settings.gradient_checkpointing else sum(settings.family.layers)
-    return 2 * tokens * blocks * 9 * settings.family.width
-
-
 def _vae_gib(way: str, pixels: int) -> float:
     return 2 * VAE_WIDTH[way] * pixels / GIB
 
 
 def _drawing_gib(settings: Settings) -> float:
     """Return the GiB of activations one block has while one picture is drawn."""
-    shape = _shape(settings)
-    return 2 * WIDTHS_ALIVE * settings.family.width * (shape.target + shape.reference + shape.text) / GIB
+    return 2 * WIDTHS_ALIVE * settings.family.width * shape_of(settings).tokens / GIB
 
 
 def _seconds(settings: Settings, gpu: GPU, step: costs.Step) -> float | None:

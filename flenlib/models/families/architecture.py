@@ -6,11 +6,12 @@ The planner, quantisation, the LoRA functions and the exports ask this and never
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
 from diffusers import DiffusionPipeline, ModelMixin
+from diffusers.configuration_utils import FrozenDict
 from torch import nn
 
 from flenlib.content import Allowed
@@ -18,6 +19,8 @@ from flenlib.words import Role
 
 Inputs = dict[str, Any]
 """What a pipeline or a transformer is called with, by its own parameter names."""
+Grid = tuple[int, int]
+"""Rows and columns of a picture's tokens."""
 Settings = dict[str, dict[str, Any]]
 """Defaults of sections of a params file: {section: {field: value}}."""
 
@@ -65,7 +68,8 @@ class Architecture:
     """Tokens of a caption, as the planner counts them."""
     references: ClassVar[int] = 0
     """Reference pictures of a sample, as the planner counts them."""
-    pixels_a_token: ClassVar[int] = 256
+    token_side: ClassVar[int] = 16
+    """Pixels of a side that one token covers."""
     native: ClassVar[int] = 1024
     """The side of a picture, in pixels, the published model draws; a mini model's own is in its ``flenlib.json``."""
 
@@ -95,22 +99,28 @@ class Architecture:
         raise NotImplementedError
 
     @classmethod
-    def inputs(cls, config: Any, batch: int, target: int, reference: int, text: int) -> Inputs:
-        """Return what a transformer of a configuration is called with for so many tokens, as empty bfloat16 tensors.
+    def inputs(
+        cls, config: FrozenDict, batch: int, target: Grid, references: Sequence[Grid], text: int
+    ) -> Inputs:
+        """Return what a transformer of a configuration is called with, as empty bfloat16 tensors.
 
-        ``target`` tokens of the picture that is learnt, ``reference`` tokens after them, ``text`` tokens.
+        ``target`` is the grid of the picture that is learnt, ``references`` those of the pictures after it; ``text``
+        is tokens.
         """
+        tokens = sum(rows * columns for rows, columns in (target, *references))
         return {
-            "hidden_states": torch.empty(batch, target + reference, config.in_channels, dtype=torch.bfloat16),
+            "hidden_states": torch.empty(batch, tokens, config.in_channels, dtype=torch.bfloat16),
             "timestep": torch.empty(batch, dtype=torch.bfloat16),
             "encoder_hidden_states": torch.empty(batch, text, config.joint_attention_dim, dtype=torch.bfloat16),
         }
 
     @classmethod
-    def step(cls, transformer: ModelMixin, batch: int, target: int, reference: int, text: int) -> torch.Tensor:
-        """Run a transformer on ``inputs`` of so many tokens and return what it says of the target."""
-        inputs = cls.inputs(transformer.config, batch, target, reference, text)
-        return transformer(**inputs, return_dict=False)[0][:, :target]
+    def step(
+        cls, transformer: ModelMixin, batch: int, target: Grid, references: Sequence[Grid], text: int
+    ) -> torch.Tensor:
+        """Run a transformer on ``inputs`` and return what it says of the target, (batch, tokens, channels)."""
+        inputs = cls.inputs(transformer.config, batch, target, references, text)
+        return transformer(**inputs, return_dict=False)[0][:, : target[0] * target[1]]
 
     @classmethod
     def spared(cls, part: str, precision: str) -> tuple[str, ...]:

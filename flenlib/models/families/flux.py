@@ -20,13 +20,14 @@ from diffusers import (
     FluxTransformer2DModel,
     ModelMixin,
 )
+from diffusers.configuration_utils import FrozenDict
 from PIL import Image
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from flenlib.content import Allowed
 from flenlib.models.batch import Batch, Encoded, one_grid
-from flenlib.models.families.architecture import Inputs
+from flenlib.models.families.architecture import Grid, Inputs
 from flenlib.models.families.base import Family
 from flenlib.models.start import Start
 
@@ -132,13 +133,16 @@ class Flux(Family):
         )
 
     @classmethod
-    def inputs(cls, config: Any, batch: int, target: int, reference: int, text: int) -> Inputs:
+    def inputs(
+        cls, config: FrozenDict, batch: int, target: Grid, references: Sequence[Grid], text: int
+    ) -> Inputs:
         """Return what the transformer is called with, as empty tensors."""
-        return super().inputs(config, batch, target, reference, text) | {
+        inputs = super().inputs(config, batch, target, references, text)
+        return inputs | {
             "guidance": torch.empty(batch, dtype=torch.bfloat16),
             "pooled_projections": torch.empty(batch, config.pooled_projection_dim, dtype=torch.bfloat16),
             "txt_ids": torch.empty(text, 3, dtype=torch.bfloat16),
-            "img_ids": torch.empty(target + reference, 3, dtype=torch.bfloat16),
+            "img_ids": torch.empty(inputs["hidden_states"].shape[1], 3, dtype=torch.bfloat16),
         }
 
     @classmethod

@@ -20,13 +20,14 @@ from diffusers import (
     QwenImagePipeline,
     QwenImageTransformer2DModel,
 )
+from diffusers.configuration_utils import FrozenDict
 from PIL import Image
 from torch import nn
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from flenlib.content import Allowed
 from flenlib.models.batch import Batch, Encoded, one_grid
-from flenlib.models.families.architecture import Inputs
+from flenlib.models.families.architecture import Grid, Inputs
 from flenlib.models.families.base import Family
 from flenlib.models.start import Start
 from flenlib.words import Role
@@ -96,10 +97,12 @@ class QwenImage(Family):
         return QwenImageTransformer2DModel(num_layers=(layers or cls.layers)[0], num_attention_heads=heads or 24)
 
     @classmethod
-    def inputs(cls, config: Any, batch: int, target: int, reference: int, text: int) -> Inputs:
+    def inputs(
+        cls, config: FrozenDict, batch: int, target: Grid, references: Sequence[Grid], text: int
+    ) -> Inputs:
         """Return what the transformer is called with, as empty tensors and the shapes of its pictures."""
-        pictures = [(1, 1, target), *([(1, 1, reference)] if reference else [])]
-        return super().inputs(config, batch, target, reference, text) | {"img_shapes": [pictures] * batch}
+        pictures = [(1, *grid) for grid in (target, *references)]
+        return super().inputs(config, batch, target, references, text) | {"img_shapes": [pictures] * batch}
 
     def text_settings(self, references: bool) -> dict[str, Any]:
         """Return what decides, beside its encoders, what a text is encoded to."""
