@@ -76,6 +76,21 @@ def test_the_same_weights_here_when_loaded_again_and_in_comfyui(kind, rank, fami
     assert all(torch.equal(weight(family, name), before[name]) for name in names)
 
 
+def test_diffusers_own_loader_takes_a_dora_of_flux_alone(family, tmp_path):
+    names = lora.target_modules(type(family), family.transformer, "all-linear")
+    path = trained(family, "dora", tmp_path / "char.safetensors")
+    here = {name: weight(family, name) for name in names}
+    lora.unstack(family)
+    assert all((weight(family, name) - here[name]).abs().max() > 1e-3 for name in names)
+    if family.name != "flux":
+        with pytest.raises(ValueError, match="lora_magnitude_vector"):
+            family.pipeline.load_lora_weights(str(path))
+        return
+    family.pipeline.load_lora_weights(str(path))
+    for name in names:
+        torch.testing.assert_close(weight(family, name), here[name], rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["dora", "lokr"])
 def test_a_new_adapter_changes_nothing(kind, family):
     base = sample(family)

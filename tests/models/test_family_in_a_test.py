@@ -89,7 +89,9 @@ class ZImage(Family):
     @classmethod
     def step(cls, transformer, batch, target, references, text):
         config = transformer.config
-        pictures = [torch.empty(config.in_channels, 1, 2 * target[0], 2 * target[1], dtype=torch.bfloat16) for _ in range(batch)]
+        pictures = [
+            torch.empty(config.in_channels, 1, 2 * target[0], 2 * target[1], dtype=torch.bfloat16) for _ in range(batch)
+        ]
         texts = [torch.empty(text, config.cap_feat_dim, dtype=torch.bfloat16) for _ in range(batch)]
         return torch.stack(transformer(pictures, torch.empty(batch), texts, return_dict=False)[0])
 

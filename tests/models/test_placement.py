@@ -3,10 +3,13 @@
 import copy
 import json
 
+import numpy as np
 import pytest
 import torch
 from bitsandbytes.autograd._functions import MatMul8bitLt
 from diffusers.hooks.group_offloading import ModuleGroup
+from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from flenlib.content import Allowed
 from flenlib.models import lora, placement
@@ -113,6 +116,22 @@ def test_an_int8_layer_takes_everything_along():
         torch.nn.Sequential(new)._apply(lambda tensor: tensor.clone())  # what .to(another device) does
         assert holder.CB.data_ptr() == new.weight.data_ptr() != before
         assert (new(x) - layer(x)).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("precision", ["int8", "nf4"])
+def test_a_quantised_layer_follows_autocast_and_keeps_no_input(precision):
+    layer = quantised(nn.Linear(64, 32).bfloat16(), precision, torch.device("cpu"))
+    given = torch.randn(1, 4, 64, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(given).dtype == torch.bfloat16
+        inner = (given * 1).bfloat16()
+        output, storage = layer(inner), StorageWeakRef(inner.untyped_storage())
+    del inner
+    assert storage.expired()
+    output.float().sum().backward()
+    with torch.no_grad():
+        weights = layer(torch.eye(64).bfloat16()) - layer.bias
+    assert np.abs(given.grad[0, 0] - weights.float().sum(1)).max() < 0.05
 
 
 def test_int8_layers_are_quiet(caplog):

@@ -99,9 +99,7 @@ class Architecture:
         raise NotImplementedError
 
     @classmethod
-    def inputs(
-        cls, config: FrozenDict, batch: int, target: Grid, references: Sequence[Grid], text: int
-    ) -> Inputs:
+    def inputs(cls, config: FrozenDict, batch: int, target: Grid, references: Sequence[Grid], text: int) -> Inputs:
         """Return what a transformer of a configuration is called with, as empty bfloat16 tensors.
 
         ``target`` is the grid of the picture that is learnt, ``references`` those of the pictures after it; ``text``

@@ -133,9 +133,7 @@ class Flux(Family):
         )
 
     @classmethod
-    def inputs(
-        cls, config: FrozenDict, batch: int, target: Grid, references: Sequence[Grid], text: int
-    ) -> Inputs:
+    def inputs(cls, config: FrozenDict, batch: int, target: Grid, references: Sequence[Grid], text: int) -> Inputs:
         """Return what the transformer is called with, as empty tensors."""
         inputs = super().inputs(config, batch, target, references, text)
         return inputs | {

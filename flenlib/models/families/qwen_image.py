@@ -97,9 +97,7 @@ class QwenImage(Family):
         return QwenImageTransformer2DModel(num_layers=(layers or cls.layers)[0], num_attention_heads=heads or 24)
 
     @classmethod
-    def inputs(
-        cls, config: FrozenDict, batch: int, target: Grid, references: Sequence[Grid], text: int
-    ) -> Inputs:
+    def inputs(cls, config: FrozenDict, batch: int, target: Grid, references: Sequence[Grid], text: int) -> Inputs:
         """Return what the transformer is called with, as empty tensors and the shapes of its pictures."""
         pictures = [(1, *grid) for grid in (target, *references)]
         return super().inputs(config, batch, target, references, text) | {"img_shapes": [pictures] * batch}
