@@ -10,7 +10,7 @@ from PIL import Image
 
 from flenlib.dataset.prompts import PLAIN, WORDINGS, Wording
 from flenlib.draw.load import Waiting, find_family, where
-from flenlib.draw.pictures import Job, Recipe, Sampling, drawn_by
+from flenlib.draw.pictures import Drawing, Job, Recipe, drawn_by
 from flenlib.models.families.base import Family
 from flenlib.models.registry import ModelFacts
 from flenlib.params import Models
@@ -33,14 +33,15 @@ class Generator:
         """The loaded model."""
         return self.model.family
 
-    def recipe(self, settings: Sampling) -> Recipe:
+    def recipe(self, settings: Drawing) -> Recipe:
         """Return the settings of a job, which decide its pixels together with its prompt and seed."""
-        return {"steps": settings.steps, "guidance": settings.guidance, "generator": drawn_by(self.facts)}
+        how = {"steps": settings.steps, "guidance": settings.guidance, "generator": drawn_by(self.facts)}
+        return how | ({"size": settings.size} if settings.size else {})
 
     def draw(self, job: Job) -> Image.Image:
         """Return the picture of a job."""
-        how = {"steps": job.settings["steps"], "guidance": job.settings["guidance"]}
-        return self.family.sample(job.prompt, seed=job.seed, **how)
+        how, side = {name: job.settings[name] for name in ("steps", "guidance")}, job.settings.get("size")
+        return self.family.sample(job.prompt, seed=job.seed, width=side, height=side, **how)
 
     def free(self) -> None:
         """Give back the memory the model takes."""

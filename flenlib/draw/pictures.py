@@ -56,6 +56,12 @@ class Sampling(Protocol):
     guidance: float
 
 
+class Drawing(Sampling, Protocol):
+    """The part of a section that says how a generator draws a picture."""
+
+    size: int
+
+
 class Draws(Protocol):
     """Whoever draws the pictures of jobs: a generator or an editor. ``facts`` are what a record keeps of it."""
 

@@ -297,6 +297,7 @@ class Generate(Section):
     seeds_per_prompt: int = Field(default=4, gt=0)
     steps: int = Field(default=28, gt=0, description="sampling steps")
     guidance: float = Field(default=3.5, ge=0)
+    size: int = Field(default=0, ge=0, multiple_of=16, description="side of a picture in pixels; 0: the model's own")
     lora_weight: float = Field(default=1.0, ge=0)
     seed: int = 23
 
@@ -314,6 +315,7 @@ class Card(Section):
     seeds_per_cell: int = Field(default=4, gt=0)
     steps: int = Field(default=28, gt=0, description="sampling steps")
     guidance: float = Field(default=3.5, ge=0)
+    size: int = Field(default=0, ge=0, multiple_of=16, description="side of a picture in pixels; 0: the model's own")
     lora_weight: float = Field(default=1.0, ge=0)
     seed: int = 31
 

@@ -181,6 +181,11 @@ def step(shape: Shape, checkpointing: bool, layers: tuple[int, ...] | None = Non
     return Step(2 * plain.forward + plain.backward, _whole(shape, layers, True)[0].saved, block)
 
 
+def forward(shape: Shape) -> float:
+    """Return the operations of one call of the whole published transformer, as it draws."""
+    return _whole(shape, shape.family.layers, False)[0].forward
+
+
 def _whole(shape: Shape, layers: tuple[int, ...], checkpointing: bool) -> tuple[Cost, list[Cost]]:
     """Return the cost of all blocks together, and of one of each kind."""
     one = (1,) * len(layers)

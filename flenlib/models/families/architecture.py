@@ -39,6 +39,8 @@ class Architecture:
     """What ``sample`` takes besides a text, of ``start``, ``mask`` and ``control``, and the pipeline that does it."""
     guidance: ClassVar[float]
     """What its published models are sampled at."""
+    guided_twice: ClassVar[bool] = False
+    """Whether a guidance above 1 costs a second call of the transformer a step (true classifier-free guidance)."""
     encoding: ClassVar[int] = 1
     """Raised when a repair changes what a picture or a text is encoded to: nothing encoded before is used again."""
     caption_empty: ClassVar[Allowed] = Allowed("")

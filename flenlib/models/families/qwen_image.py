@@ -63,6 +63,7 @@ class QwenImage(Family):
     encoders = ("text_encoder",)
     supports: ClassVar = {"start": QwenImageImg2ImgPipeline, "mask": QwenImageInpaintPipeline}
     guidance = SAMPLING["guidance"]
+    guided_twice = True
     caption_empty = Allowed(" ")  # without a negative prompt the pipelines ignore their guidance
     blocks = ("transformer_blocks",)
     # at rank 16 of the published models 23.6 M, 106 M and 147 M parameters

@@ -22,7 +22,7 @@ from flenlib.measure.identity import references
 from flenlib.measure.measures import EDIT_DONE, FACE_DISTANCE, UNCHANGED, Measure
 from flenlib.measure.statistics import Interval, verdict
 from flenlib.models import community, lora
-from flenlib.models.community import Use
+from flenlib.models.community import ALWAYS, Use
 from flenlib.params import CompareEditors, Iteration, Models
 from flenlib.project import Project
 from flenlib.steps import Criterion, Facts, Hand
@@ -44,12 +44,14 @@ def candidates(project: Project, models: Models, settings: CompareEditors) -> di
     """Return the editors to compare by name: base, the one step 1.2 used (current), and what the strategies say.
 
     ``use``: each community LoRA by itself; ``combine``: all of them; ``train``: our own; ``hybrid``: ours with them.
+    A LoRA for speed that step 1.2 used (Lightning) is on every editor, the base too: all draw in its steps.
     Raises FileNotFoundError when our own is asked for and not trained, ValueError for a strategy that needs LoRAs and
     has none, and for two editors of one name.
     """
     published = [community.parse(text, models.editor) for text in settings.community]
     now = routes.open_routes(project, models)
-    found = [(BASE, Routes()), *([(CURRENT, now)] if now.uses else [])]
+    fast = [use for use in now.uses if ALWAYS in use.kinds]
+    found = [(BASE, Routes(fast)), *([(CURRENT, now)] if len(now.uses) > len(fast) else [])]
     own = (
         community.parse(f"{project.editor_lora}:{settings.weight}")
         if {"train", "hybrid"} & {*settings.strategies}
@@ -59,13 +61,13 @@ def candidates(project: Project, models: Models, settings: CompareEditors) -> di
         if strategy != "train" and not published:
             raise ValueError(f"compare_editors.strategies has {strategy!r}: name LoRAs in compare_editors.community")
         if strategy == "use":
-            found += [(_name(use), Routes([use], settings.mode)) for use in published]
+            found += [(_name(use), Routes([use, *fast], settings.mode)) for use in published]
         elif strategy == "combine":
-            found.append(("combined", Routes(published, settings.mode)))
+            found.append(("combined", Routes([*published, *fast], settings.mode)))
         elif strategy == "train":
-            found.append(("ours", Routes([own])))
+            found.append(("ours", Routes([own, *fast])))
         else:
-            found.append(("hybrid", Routes([*published, own], settings.mode)))
+            found.append(("hybrid", Routes([*published, own, *fast], settings.mode)))
     names = [name for name, _ in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

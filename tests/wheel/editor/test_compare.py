@@ -212,6 +212,20 @@ def test_the_four_strategies(trained):
     assert [len(way.uses) for way in found.values()] == [0, 1, 1, 2, 1, 3]
 
 
+def test_a_lora_for_speed_in_use_is_on_every_editor_and_is_no_editor_of_its_own(trained):
+    project, _ = trained
+    file = project.editor_lora
+    models = params.check("models", {"editor_loras": [f"lightning-8={file}"]})
+    settings = wanted(strategies=["use", "combine", "train", "hybrid"], community=[f"relight={file}"], steps=8)
+    found = adopt.candidates(project, models, settings)
+    assert list(found) == ["base", "relight-1", "combined", "ours", "hybrid"]
+    assert all(way.scheduler and "lightning-8" in [use.name for use in way.uses] for way in found.values())
+    kept = adopt.adopt(project, adopt.Choice("ours", "it is better"), found).read_text()
+    assert "lightning-8=" in kept
+    both = params.check("models", {"editor_loras": [f"lightning-8={file}", f"skin={file}"]})
+    assert [use.name for use in adopt.candidates(project, both, wanted())["current"].uses] == ["lightning-8", "skin"]
+
+
 def test_two_strengths_are_two_editors_and_two_of_one_name_are_refused(trained, tmp_path):
     project, _ = trained
     models, file = params.check("models", {}), project.editor_lora
