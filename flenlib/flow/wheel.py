@@ -33,8 +33,11 @@ WHEEL = Flow(
         Step(
             results.CheckMachine,
             "flenlib.wheel.machine",
-            "what this machine can run",
-            settings=("models.generator", "models.editor", "models.precision", "models.offload", "models.device"),
+            "what this machine can run, and the hours and the money it will take",
+            settings=(
+                *("models", "curate", "enrich", "review_enriched", "train", "generate", "review_synthetic", "retrain"),
+                *("card", "corrections", "train_editor", "compare_editors"),
+            ),
         ),
         Step(
             results.CurateSource,

@@ -166,5 +166,22 @@ def interval_plot(intervals: Mapping[Measure, Interval], title: str = "") -> Fig
     return figure
 
 
+def bars(values: Mapping[str, Sequence[float]], names: Sequence[str], label: str) -> Plot:
+    """Return stacked bars, one a name from top to bottom, a colour for each kind of value, the sum at its end."""
+    figure = _figure((9, 1.0 + 0.32 * len(names)))
+    ax = figure.add_subplot()
+    left = np.zeros(len(names))
+    for number, (kind, some) in enumerate(values.items()):
+        ax.barh(names, some, left=left, color=COLOURS[number % len(COLOURS)], label=kind)
+        left += np.asarray(some)
+    for row, total in enumerate(left):
+        ax.text(total, row, f" {total:.1f}", va="center", size="small")
+    ax.invert_yaxis()
+    ax.set_xlim(0, max(*left, 1e-6) * 1.1)
+    ax.set_xlabel(label)
+    ax.legend(fontsize="small")
+    return figure
+
+
 def _figure(size: tuple[float, float]) -> Plot:
     return Plot(figsize=size, layout="constrained")

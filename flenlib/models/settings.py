@@ -68,13 +68,23 @@ def load_run(path: str | Path) -> TrainRun:
     return params.build(TrainRun, _of_run(params.read(path, TrainRun)))
 
 
+def load_any(path: str | Path) -> Iteration | TrainRun:
+    """Return the settings in a params file, of an iteration or of one training, in full. Raises as ``load`` does."""
+    return load_run(path) if _one_training(params.read(path)) else load_iteration(path)
+
+
+def _one_training(given: Sequence[Layer]) -> bool:
+    """Say whether a params file is of one training, which says where its ``output`` goes."""
+    return "output" in params.merge(given)
+
+
 def explain(path: str | Path) -> Iterator[tuple[str, Any, str]]:
     """Yield each setting of a params file in force as (name, value, the file, model or family it comes from).
 
-    The file is that of an iteration, or of one training, which says where its ``output`` goes.
+    The file is that of an iteration, or of one training.
     """
     given = params.read(path)
-    one_training = "output" in params.merge(given)
+    one_training = _one_training(given)
     found = _of_run(given) if one_training else _of_iteration(given, Iteration)
     for name, value in params.build(TrainRun if one_training else Iteration, found):
         fields = [((name, field), each) for field, each in value] if isinstance(value, Section) else [((name,), value)]

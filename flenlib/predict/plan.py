@@ -120,11 +120,12 @@ def plan(
     adapter: str = "lora",
     ema: bool = False,
     gpu: GPU | str | None = None,
+    nearest: bool = True,
 ) -> Plan:
     """Predict a LoRA training of a published model on a gpu, this machine's by default; seconds are per micro-step.
 
-    ``adapter`` is one of ``words.ADAPTERS``; ``ema`` says whether an average of it is kept. Refuses nothing by itself:
-    see ``Plan.check``. Raises ValueError for unknown names, for group offload of quantised weights, and for what cannot
+    ``adapter`` is one of ``words.ADAPTERS``; ``ema`` says whether an average of it is kept; ``nearest`` whether other
+    settings are looked for where these do not fit. Refuses nothing by itself: see ``Plan.check``. Raises ValueError for unknown names, for group offload of quantised weights, and for what cannot
     be trained through it: a dora, which reads weights that are away, and anything without gradient checkpointing.
     """
     placement.pick_dtype(precision, torch.device("cpu"))
@@ -141,6 +142,8 @@ def plan(
         family, precision, offload, size, batch_size, rank, targets, gradient_checkpointing, references, optimizer,
         adapter, ema,
     )  # fmt: skip
+    if not nearest:
+        return _training(settings, pick_gpu(gpu))
     return _with_nearest(settings, pick_gpu(gpu), _training, lambda s: _nearby(s, training=True))
 
 
@@ -152,13 +155,19 @@ def sampling(
     resolution: int | tuple[int, int] = 1024,
     references: int | None = None,
     gpu: GPU | str | None = None,
+    nearest: bool = True,
 ) -> Plan:
-    """Predict sampling with a published model, all its parts loaded; no time is predicted."""
+    """Predict the memory of sampling with a published model, all its parts loaded; ``drawing`` predicts the time.
+
+    ``nearest`` says whether other settings are looked for where these do not fit.
+    """
     placement.pick_dtype(precision, torch.device("cpu"))
     placement.check_offload(offload, precision)
     size = (resolution, resolution) if isinstance(resolution, int) else resolution
     references = family.references if references is None else references
     settings = Settings(family, precision, offload, size, references=references, gradient_checkpointing=False)
+    if not nearest:
+        return _sampling(settings, pick_gpu(gpu))
     return _with_nearest(settings, pick_gpu(gpu), _sampling, lambda s: _nearby(s, training=False))
 
 

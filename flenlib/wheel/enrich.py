@@ -74,7 +74,11 @@ def edits_a_source(source: Dataset, settings: Enrich) -> int:
     When the settings leave it open, that is `USUAL`, or more where it takes more to reach `WANTED`, but never more than
     the kinds of edit offer.
     """
-    sources = sum(not r.held_out for r in source.images)
+    return edits_each(sum(not r.held_out for r in source.images), settings)
+
+
+def edits_each(sources: int, settings: Enrich) -> int:
+    """Return how many edits are drawn of each of so many source pictures, as `edits_a_source` says."""
     enough = max(USUAL, math.ceil(WANTED / max(sources, 1)))
     return settings.edits_per_source or min(edits_offered(tuple(settings.kinds)), enough)
 
