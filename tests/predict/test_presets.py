@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from flenlib.models import placement, registry
-from flenlib.models.settings import check, load_run
+from flenlib.models.settings import check, iteration, load_iteration, load_run
 from flenlib.predict.gpus import GPU
 from flenlib.predict.plan import plan, sampling
+from flenlib.project import open_iteration
+from flenlib.wheel import hours, recipe
 
 FOLDER = Path(__file__).parents[2] / "params" / "train"
-GPUS = {"4090": "RTX 4090 24 GB", "80gb": "A100 80 GB"}
+GPUS = {"4090": "RTX 4090 24 GB", "80gb": "A100 80 GB", "l40s": "L40S 48 GB"}
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
@@ -26,6 +28,7 @@ def test_a_preset_fits_the_card_it_is_for(path):
         rank=run.train.rank,
         targets=run.train.targets,
         gradient_checkpointing=run.train.gradient_checkpointing,
+        references=0 if run.role == "generator" else None,
         optimizer=run.train.optimizer,
         adapter=run.train.adapter,
         ema=bool(run.train.ema),
@@ -37,9 +40,42 @@ def test_a_preset_fits_the_card_it_is_for(path):
     assert round(expected.peak_gib, 1) == float(gib) and round(expected.seconds_per_step, 1) == float(seconds)
 
 
-def test_all_four_are_there():
+def test_all_are_there():
     names = {path.stem for path in FOLDER.glob("*.yaml")}
     assert {"flux_4090", "flux_80gb", "qwen_edit_4090", "qwen_edit_80gb"} <= names
+    assert {"qwen_character_l40s", "qwen_character_phased_l40s"} <= names
+
+
+def test_the_process_documents_recipe_is_as_they_write_it():
+    run = load_run(FOLDER / "qwen_character_l40s.yaml")
+    train = run.train
+    assert (train.rank, train.alpha, train.learning_rate, train.optimizer) == (16, 16, 2e-4, "adamw8bit")
+    assert (train.batch_size, train.accumulate, train.ema, run.precision, run.prior) == (1, 4, 0.999, "int8", [])
+    assert train.steps * train.accumulate == 10 * (70 * 40 + 30 * 20)
+    phased = load_run(FOLDER / "qwen_character_phased_l40s.yaml").train
+    assert [phase.kinds for phase in phased.phases] == [["maya_head"], ["maya_head", "maya_body"]]
+    said = recipe.sentence(run)
+    hours = [float(each) for each in re.findall(r"are ([\d.]+) h", said)]
+    assert 33 <= hours[0] <= 36 and 15 <= hours[1] <= 18 and "4 to 6 h" in said
+
+
+def test_the_4090_example_takes_the_hours_it_says(tmp_path, monkeypatch):
+    """Under four for each wheel; without what it trades, the editor's training alone is 8.3."""
+    monkeypatch.setenv("FLENWHEEL_HOME", str(tmp_path))
+    path = FOLDER.parent / "example_4090" / "v1.yaml"
+    asked = load_iteration(path)
+    project = open_iteration(asked.character, asked.iteration)
+    found = hours.look(asked, project, "RTX 4090 24 GB")
+    said = re.search(r"wheel 1 in ([\d.]+) h of the GPU,\n# wheel 2 in ([\d.]+) h", path.read_text()).groups()
+    first, second = hours.wheels(found.rows)
+    assert (f"{first:.1f}", f"{second:.1f}") == said and max(first, second) < 4
+    assert all(each.gib < 24 for each in found.rows if each.gib is not None)
+    untraded = iteration(
+        character=asked.character.model_dump(), models={"generator": "flux-dev", "editor": "qwen-image-edit-2509"}
+    )
+    before = hours.look(untraded, project, "RTX 4090 24 GB")
+    editor = [each.hours for each in before.rows if (each.work.step, each.work.what) == ("22_train_editor", "micro-steps")]
+    assert [f"{each:.1f}" for each in editor] == ["8.3"]
 
 
 @pytest.mark.parametrize(("name", "section"), [("flux-dev", "train"), ("qwen-image", "train"),
