@@ -3,11 +3,12 @@
 SHELL := /bin/bash
 PYTHON ?= python3.11
 PARAMS ?= params/mini/v1.yaml
+GPU ?=
 BIN := .venv/bin
 READY := .venv/.ready
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test test-slow lint lab iterate step report turns studio audit lock clean
+.PHONY: help setup demo test test-slow lint lab plan iterate step report turns studio audit lock clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +43,9 @@ lint: setup ## ruff and mypy
 
 lab: setup ## open the notebooks of PARAMS in JupyterLab
 	$(BIN)/python -m flenlib.flow lab $(PARAMS) -- $(ARGS)
+
+plan: setup ## say the hours, memory and money of PARAMS before it starts; GPU="L40S 48 GB" asks for another GPU
+	@$(BIN)/python -m flenlib.predict $(PARAMS) $(if $(GPU),--gpu "$(GPU)")
 
 iterate: setup ## run all steps of PARAMS in order, skipping what is done
 	$(BIN)/python -m flenlib.flow iterate $(PARAMS)

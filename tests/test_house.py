@@ -153,8 +153,8 @@ def test_documentation_wraps_and_its_links_lead_somewhere(path):
 
 def test_readme_shows_the_commands_the_makefile_has():
     readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
-    for target in ("help", "setup", "demo", "test", "lint", "lab", "iterate", "step", "clean"):
+    for target in ("help", "setup", "demo", "test", "lint", "lab", "plan", "iterate", "step", "clean"):
         assert f"\n{target}:" in makefile
-    for command in ("make demo", "make test", "make lab", "make iterate", "make step"):
+    for command in ("make demo", "make test", "make lab", "make plan", "make iterate", "make step"):
         assert command in readme
     assert "make test" in (ROOT / ".ci" / "run").read_text()

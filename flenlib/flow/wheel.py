@@ -17,6 +17,25 @@ EDITOR_WEIGHTS = a.weights("models.editor", "models.editor_loras")
 BASE_WEIGHTS = a.weights("models.generator")
 GENERATOR_WEIGHTS = a.weights("models.generator", "models.generator_loras")
 
+TRAINING = ("steps", "accumulate", "batch_size", "rank", "targets", "adapter", "optimizer", "ema", "resolution",
+            "gradient_checkpointing", "sample_every")  # fmt: skip
+SAMPLING = ("steps", "guidance")
+PLANNED = {
+    "models": ("generator", "editor", "editor_loras", "editor_mode", "precision", "offload", "device"),
+    "curate": ("folder", "held_out"),
+    "enrich": ("edits_per_source", "kinds", "tries", *SAMPLING),
+    "review_enriched": ("reviewer",),
+    "train": TRAINING,
+    "generate": ("prompts", "seeds_per_prompt", "size", *SAMPLING),
+    "review_synthetic": ("reviewer",),
+    "retrain": TRAINING,
+    "card": ("seeds_per_cell", "size", *SAMPLING),
+    "corrections": ("hand", "reviewer", "tries", "held_out_share", *SAMPLING),
+    "train_editor": (*TRAINING, "checkpoint_every", "sampling_steps", "guidance"),
+    "compare_editors": ("strategies", "community", "edits_per_source", *SAMPLING),
+}
+"""What decides how long an iteration takes (`flenlib.wheel.work`), and so acts on step 00, by section."""
+
 RENDERER = Renderer()
 """Who knows the right answer, where the mini studio drew the sources."""
 
@@ -34,10 +53,7 @@ WHEEL = Flow(
             results.CheckMachine,
             "flenlib.wheel.machine",
             "what this machine can run, and the hours and the money it will take",
-            settings=(
-                *("models", "curate", "enrich", "review_enriched", "train", "generate", "review_synthetic", "retrain"),
-                *("card", "corrections", "train_editor", "compare_editors"),
-            ),
+            settings=tuple(f"{section}.{field}" for section, fields in PLANNED.items() for field in fields),
         ),
         Step(
             results.CurateSource,

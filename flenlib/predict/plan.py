@@ -125,8 +125,9 @@ def plan(
     """Predict a LoRA training of a published model on a gpu, this machine's by default; seconds are per micro-step.
 
     ``adapter`` is one of ``words.ADAPTERS``; ``ema`` says whether an average of it is kept; ``nearest`` whether other
-    settings are looked for where these do not fit. Refuses nothing by itself: see ``Plan.check``. Raises ValueError for unknown names, for group offload of quantised weights, and for what cannot
-    be trained through it: a dora, which reads weights that are away, and anything without gradient checkpointing.
+    settings are looked for where these do not fit. Refuses nothing by itself: see ``Plan.check``. Raises ValueError for
+    unknown names, for group offload of quantised weights, and for what cannot be trained through it: a dora, which
+    reads weights that are away, and anything without gradient checkpointing.
     """
     placement.pick_dtype(precision, torch.device("cpu"))
     placement.check_offload(offload, precision)

@@ -46,7 +46,7 @@ class Prices(Section):
     """The content of a price list."""
 
     currency: str = "$"
-    gpus: list[Price] = []
+    gpus: list[Price] = Field(default=[])
     person: Person = Person()
 
     def hour(self, gpu: str) -> float | None:

@@ -6,6 +6,7 @@ record says that this machine did it with the same models and settings.
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -144,7 +145,7 @@ def _took(each: Work) -> tuple[int, float] | None:
         return (len(log) * each.share, float(log["seconds"].median()) / each.share) if len(log) else None
     pictures = _matching(each.made)
     times = sorted(made for path in pictures if (made := _made_at(path)) is not None)
-    gaps = [(b - a).total_seconds() for a, b in zip(times, times[1:], strict=False)]
+    gaps = [(b - a).total_seconds() for a, b in itertools.pairwise(times)]
     usual = statistics.median(gaps) if gaps else 0.0
     kept = [gap for gap in gaps if gap <= 10 * usual + BREAK]
     return (len(pictures), statistics.mean(kept)) if len(kept) > 1 else None

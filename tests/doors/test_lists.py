@@ -47,6 +47,7 @@ COMMANDS = {
     "flenlib.train": "checked below",
     "flenlib.flow.clean": "takes outputs out of notebooks",
     "flenlib.params": "prints settings",
+    "flenlib.predict": "prints hours and money",
     "flenlib.export.kohya": "renames the layers of a LoRA",
     "flenlib.mini.build": "trains the mini studio on the renderer's own grammar",
     "flenlib.content": "the gate itself",

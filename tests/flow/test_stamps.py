@@ -41,7 +41,7 @@ def test_only_settings_that_act_on_a_step_count(project):
 @pytest.mark.parametrize(
     ("models", "changed"),
     [
-        ({"editor_loras": ["multiple-angles:0.9"]}, {12, 21, 23}),
+        ({"editor_loras": ["multiple-angles:0.9"]}, {0, 12, 21, 23}),
         ({"generator_loras": ["/nowhere/style.safetensors"]}, {15, 18, 31}),
         ({"generator": "flux-dev"}, {0, 14, 15, 18, 31}),
         ({"offload": "model"}, {0}),

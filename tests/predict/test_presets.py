@@ -74,8 +74,8 @@ def test_the_4090_example_takes_the_hours_it_says(tmp_path, monkeypatch):
         character=asked.character.model_dump(), models={"generator": "flux-dev", "editor": "qwen-image-edit-2509"}
     )
     before = hours.look(untraded, project, "RTX 4090 24 GB")
-    editor = [each.hours for each in before.rows if (each.work.step, each.work.what) == ("22_train_editor", "micro-steps")]
-    assert [f"{each:.1f}" for each in editor] == ["8.3"]
+    editor = [each.hours for each in before.rows if each.work.step == "22_train_editor"]
+    assert f"{editor[0]:.1f}" == "8.3"
 
 
 @pytest.mark.parametrize(("name", "section"), [("flux-dev", "train"), ("qwen-image", "train"),
