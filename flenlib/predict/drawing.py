@@ -6,6 +6,8 @@ Operations are counted (``costs``, and torch's counter on the meta device for th
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -59,7 +61,7 @@ def seconds(
 def _autoencoder(family: type[Family], way: str, side: int) -> float:
     """Return the operations of a published autoencoder that encodes or decodes one picture of ``side`` squared."""
     with torch.device("meta"):
-        vae = family.published()["vae"]()
+        vae: Any = family.published()["vae"]()
         config = vae.config
         channels = config.latent_channels if "latent_channels" in config else config.z_dim
         shape = (1, 3, side, side) if way == "encode" else (1, channels, side // 8, side // 8)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pydantic import ValidationError
@@ -75,17 +76,22 @@ def predicted(how: Draw | Learn, gpu: GPU) -> tuple[float | None, float | None]:
     model = registry.resolve(how.model)
     if model.small:
         return None, None
-    where = {"precision": how.precision, "offload": how.offload}
+    where: dict[str, Any] = {"precision": how.precision, "offload": how.offload}
     if isinstance(how, Draw):
-        sampled = {"side": how.side, "steps": how.steps, "guidance": how.guidance, "references": how.references}
+        sampled: dict[str, Any] = {
+            "side": how.side,
+            "steps": how.steps,
+            "guidance": how.guidance,
+            "references": how.references,
+        }
         if how.while_training:
-            return drawing.seconds(model.family, precision=how.precision, offload="none", **sampled, gpu=gpu), None
+            return drawing.seconds(model.family, **where | {"offload": "none"}, **sampled, gpu=gpu), None
         memory = plan.sampling(
             model.family, **where, resolution=how.side, references=how.references, gpu=gpu, nearest=False
         ).peak_gib
         return drawing.seconds(model.family, **where, **sampled, gpu=gpu), memory
     fields = ("batch_size", "rank", "targets", "gradient_checkpointing", "references", "optimizer", "adapter", "ema")
-    asked = {name: getattr(how, name) for name in fields}
+    asked: dict[str, Any] = {name: getattr(how, name) for name in fields}
     each = [
         plan.plan(model.family, **where, **asked, resolution=size, gpu=gpu, nearest=False) for size in how.resolution
     ]

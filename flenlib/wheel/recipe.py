@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 from flenlib.models import registry
 from flenlib.params import TrainRun
 from flenlib.predict.gpus import GPUS
 from flenlib.wheel import hours, work
+from flenlib.wheel.work import Learn
 
 SEEDS = (4.0, 6.0)
 """The hours the process documents give for a training on `hours.SEEDS_GPU`."""
@@ -22,16 +24,17 @@ def sentence(run: TrainRun) -> str:
     if model.small:
         return f"{run.model} is small: it trains on any machine"
     first = work.of_run(run)[0]
+    count, how = first.count, cast(Learn, first.how)
     said = [f"the process documents give {SEEDS[0]:.0f} to {SEEDS[1]:.0f} h for a training on an {gpu.name}"]
     for references in dict.fromkeys([model.family.references, 0]):
-        seconds, gib = hours.predicted(replace(first.how, references=references), gpu)
-        how = f"with {references} reference" if references else "without a reference"
+        seconds, gib = hours.predicted(replace(how, references=references), gpu)
+        with_it = f"with {references} reference" if references else "without a reference"
         if gib > gpu.gib:
-            said.append(f"{how} this one needs {gib:.1f} GiB of the {gpu.gib:.0f}")
+            said.append(f"{with_it} this one needs {gib:.1f} GiB of the {gpu.gib:.0f}")
             continue
         low, high = (hour * 3600 / seconds for hour in SEEDS)
         said.append(
-            f"{how} these {first.count:,} micro-steps of {seconds:.2g} s are {first.count * seconds / 3600:.1f} h, and "
+            f"{with_it} these {count:,} micro-steps of {seconds:.2g} s are {count * seconds / 3600:.1f} h, and "
             f"{low:,.0f} to {high:,.0f} micro-steps fit their time"
         )
     return "; ".join(said)
