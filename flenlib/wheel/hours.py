@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,10 @@ class Row:
 
 
 def rows(works: Sequence[Work], gpu: GPU, measured: dict[Work, Row] | None = None) -> list[Row]:
-    """Return what each piece of work takes on a GPU, predicted, or measured where that is given."""
-    return [(measured or {}).get(each) or _predicted(each, gpu) for each in works]
+    """Return what each piece of work takes on a GPU: predicted, or measured where that is given."""
+    known = measured or {}
+    made = [known.get(each) or _predicted(each, gpu) for each in works]
+    return [replace(r, gib=_predicted(r.work, gpu).gib) if r.gib is None and r.work in known else r for r in made]
 
 
 def _predicted(each: Work, gpu: GPU) -> Row:
@@ -99,26 +101,26 @@ def predicted(how: Draw | Learn, gpu: GPU) -> tuple[float | None, float | None]:
     return (None if None in times else statistics.mean(times)), max(found.peak_gib for found in each)
 
 
-def measured(settings: Iteration, project: Project, works: Sequence[Work], prices: Prices) -> dict[Work, Row]:
-    """Return what this machine took for pieces of work: in this iteration, else in the nearest before it."""
+def measured(project: Project, works: Sequence[Work], prices: Prices) -> dict[Work, Row]:
+    """Return what this machine took for pieces of work, or for the same in another step or an earlier iteration."""
     found: dict[Work, Row] = {}
     each: Project | None = project
     while each is not None:
-        for then in _done(each, prices):
-            for mine in works:
-                if mine in found or (mine.step, mine.what.split()[0], mine.how) != (
-                    then.work.step, then.work.what.split()[0], then.work.how
-                ):  # fmt: skip
-                    continue
-                here = each is project
-                known = MEASURED if here else f"{MEASURED} in {each.iteration}"
-                found[mine] = Row(mine, then.count if here else mine.count, then.seconds, None, known)
+        done = list(_done(each, prices))
+        for mine in (one for one in works if one not in found):
+            same = [then for then in done if then.work.how == mine.how]
+            itself = [then for then in same if then.work.made == mine.made]
+            if itself:
+                found[mine] = replace(itself[0], work=mine)
+            elif same:
+                where = same[0].work.step if each is project else each.iteration
+                found[mine] = replace(same[0], work=mine, count=mine.count, known=f"{MEASURED} in {where}")
         each = each.before()
     return found
 
 
 def _done(project: Project, prices: Prices) -> Iterator[Row]:
-    """Yield the pieces of work this machine did in an iteration, with the count and seconds of what they left."""
+    """Yield the pieces of work this machine did in an iteration: count and seconds of what they left, the step's GiB."""
     for step in {kind.notebook: kind for kind in DONE_BY}:
         written = record.read(project, step)
         if written is None or not _same_machine(written.machine):
@@ -130,9 +132,9 @@ def _done(project: Project, prices: Prices) -> Iterator[Row]:
         except ValidationError:  # of a version of the kit with other settings
             continue
         for each in work.of_iteration(then, project, prices.person):
-            if each.step == step and each.made is not None and (took := _took(each)):
+            if each.step == step and each.made and not isinstance(each.how, By) and (took := _took(each)):
                 count, seconds = took
-                yield Row(each, count, seconds, None, MEASURED)
+                yield Row(each, count, seconds, written.machine.get("peak_gpu_gib"), MEASURED)
 
 
 DONE_BY = (
@@ -285,7 +287,7 @@ def look(settings: Iteration, project: Project, gpu: str | None = None) -> Outlo
     """
     prices, where = load(), in_question(gpu, settings.models.device)
     works = work.of_iteration(settings, project, prices.person)
-    known = {} if gpu else measured(settings, project, works, prices)
+    known = {} if gpu else measured(project, works, prices)
     return Outlook(rows(works, where, known), where, prices)
 
 

@@ -116,6 +116,8 @@ def test_what_this_machine_took_replaces_what_was_predicted(project):
     picture, step = found[GENERATED, "pictures"], found[TRAINED, "micro-steps"]
     assert (picture.known, picture.count, picture.seconds) == (hours.MEASURED, 4, 30)
     assert (step.known, step.count, step.seconds) == (hours.MEASURED, 20, 1.0)
+    again = found["18_retrain_and_compare", "micro-steps"]
+    assert (again.known, again.count, again.seconds) == (f"measured in {TRAINED}", 600, 1.0)
     assert found["18_retrain_and_compare", "previews"].known == hours.UNKNOWN
     following = open_iteration(CHARACTER, "v2")
     found = {(each.work.step, each.work.what): each for each in hours.look(settings, following).rows}
