@@ -120,8 +120,8 @@ def measured(project: Project, works: Sequence[Work], prices: Prices) -> dict[Wo
 
 
 def _done(project: Project, prices: Prices) -> Iterator[Row]:
-    """Yield the pieces of work this machine did in an iteration: count and seconds of what they left, the step's GiB."""
-    for step in {kind.notebook: kind for kind in DONE_BY}:
+    """Yield the pieces of work this machine did in an iteration: count, seconds by what they left, the step's GiB."""
+    for step in (kind.notebook for kind in DONE_BY):
         written = record.read(project, step)
         if written is None or not _same_machine(written.machine):
             continue
