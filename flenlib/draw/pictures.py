@@ -93,13 +93,14 @@ def kept_of(models: ModelFacts) -> dict[str, Any]:
 def make(project: Project, folder: Path, job: Job, model: Draws) -> Path:
     """Return the path of a job's picture, drawing it only when it is neither on disk yet nor among those set aside.
 
-    Raises RuntimeError for a picture that is one colour all over.
+    Raises RuntimeError for a picture that is one colour all over, and Refused once consent is withdrawn.
     """
     path, aside = folder / job.filename, folder / SET_ASIDE / job.filename
     if not finished(path, job) and finished(aside, job):  # the plan is as it was
         forget_copies(folder, job.filename)
         os.replace(aside, path)
     if not finished(path, job):
+        project.admit()
         forget_copies(folder, job.filename)
         picture = model.draw(job)
         if one := picture.convert("RGB").getcolors(1):

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(run: params.TrainRun) -> None:
     first, rank = os.environ.get("RANK", "0") == "0", os.environ.get("LOCAL_RANK")
     texts.check(run)
-    open_iteration(run.character)
+    project = open_iteration(run.character)
     found = data.gather(run)
     previews = _previews(run, found)
     device = f"cuda:{rank}" if rank and run.device == "auto" and torch.cuda.is_available() else run.device
@@ -69,6 +69,7 @@ def _train(run: params.TrainRun) -> None:
         held_out=found.held_out,
         previews=previews,
         faces=faces,
+        admit=project.admit,
     )
     if first:
         loss = result.log["loss"].tail(20).mean()

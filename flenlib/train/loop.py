@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ def train(
     faces: ReferenceSet | None = None,
     measures: Sequence[Measure] = MEASURES,
     on_event: OnEvent | None = None,
+    admit: Callable[[], None] = lambda: None,
     stop_after: int | None = None,
     cache_folder: str | Path | None = None,
 ) -> Result:
@@ -69,7 +70,8 @@ def train(
     without its transformer is encoded with first, then lets its text encoders go and loads the transformer.
     ``held_out`` samples are only measured; ``faces`` are those the previews are compared with; each of ``measures``
     that applies to a preview or to a LoRA gets its column in ``watch.csv``.
-    ``on_event(kind, facts)`` hears of every "encoded", "sample", "watch", "checkpoint" and "step". ``stop_after``
+    ``on_event(kind, facts)`` hears of every "encoded", "sample", "watch", "checkpoint" and "step". ``admit`` is asked
+    before each step and raises when it may not be made any more (`flenlib.project.Project.admit`). ``stop_after``
     saves and returns after that step. ``cache_folder`` can be shared between runs and is ``<folder>/cache`` by
     default.
 
@@ -107,7 +109,7 @@ def train(
                 checkpoints.check_same(folder, _transformer_facts(family))
             lora.attach(family, settings.rank, settings.alpha, settings.targets, settings.seed, kind=settings.adapter)
             try:
-                run = _Run(accelerator, family, settings, folder, feed, watch, on_event)
+                run = _Run(accelerator, family, settings, folder, feed, watch, on_event, admit)
                 run.resume(done)
                 final = run.loop(last, final)
             finally:
@@ -129,9 +131,10 @@ class _Run:
         feed: Feed,
         watch: Watch,
         on_event: OnEvent,
+        admit: Callable[[], None],
     ) -> None:
         self.accelerator, self.family, self.settings, self.folder = accelerator, family, settings, folder
-        self.feed, self.watch, self.on_event = feed, watch, on_event
+        self.feed, self.watch, self.on_event, self.admit = feed, watch, on_event, admit
         if settings.gradient_checkpointing:
             family.transformer.enable_gradient_checkpointing()
         else:
@@ -169,6 +172,7 @@ class _Run:
         path = checkpoints.lora_of(self.folder, begun)
         with tqdm(total=self.settings.steps, initial=begun, desc="train", disable=not self.main) as bar:
             while True:
+                self.admit()
                 if self.main and (self.step > begun or self.resumed_from is None):
                     if any(self.watch.due(self.step, last)):
                         with self.average.applied():

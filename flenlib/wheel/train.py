@@ -70,6 +70,7 @@ def train_character(
     options = {
         "previews": previews(project, settings.seed),
         "on_event": on_event,
+        "admit": project.admit,
         "cache_folder": project.outputs / "cache",
     }
     if source is not None:

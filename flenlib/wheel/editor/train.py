@@ -86,7 +86,8 @@ def train_editor(
     """
     check_fits(editor.model, settings)
     learnt, held = (samples(project.character, folder, pairs, held_out=held) for held in (False, True))
-    options = {"held_out": held, "on_event": on_event, "cache_folder": project.outputs / "cache"}
+    options = {"held_out": held, "on_event": on_event, "admit": project.admit}
+    options |= {"cache_folder": project.outputs / "cache"}
     where = project.outputs / "editor_training"
     return train_or_set_aside(editor.family, learnt, settings, where, **options)
 
@@ -122,6 +123,7 @@ def score(
         source, target = pair.paths(folder)
         drawn = result.lora.parent / "scored" / f"step_{step:06d}_{target.stem}.png"
         if not drawn.is_file():
+            project.admit()
             family = editor.family
             if not family.can_encode_text:
                 family.reload()
