@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flenlib import params
+from flenlib import content, params
 from flenlib.content import Allowed
 from flenlib.dataset import triplets
 from flenlib.dataset.images import read_provenance, save_picture
@@ -96,6 +96,21 @@ def test_a_damaged_checkpoint_is_not_kept(trained):
         train.keep(project, result, 2)
     assert project.editor_lora.read_bytes() == kept
     path.write_bytes(whole)
+
+
+def test_no_checkpoint_is_trained_or_scored_once_consent_is_withdrawn(trained, tmp_path):
+    project, editor, folder, pairs, settings, result = trained
+    note = content.consent.note(project.root, "tester")
+    note.write_text('{"withdrawn": "2026-01-31"}')
+    longer = settings.model_copy(update={"seed": 5})
+    try:
+        with pytest.raises(content.Refused, match="was withdrawn"):
+            train.train_editor(project, editor, folder, pairs, longer)
+        fresh = replace(result, lora=tmp_path / "lora.safetensors")
+        with pytest.raises(content.Refused, match="was withdrawn"):
+            train.score(project, editor, fresh, folder, pairs, settings, NOBODY)
+    finally:
+        note.unlink()
 
 
 def test_without_held_out_triplets_the_last_checkpoint_is_kept(trained):
