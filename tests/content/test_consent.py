@@ -105,7 +105,8 @@ def test_consent_withdrawn_while_pictures_are_drawn_ends_it_before_the_next(tmp_
     project = open_iteration(ANN, root=tmp_path)
 
     class Drawer:
-        facts = {"name": "x", "hash": "h", "precision": "fp32", "loras": []}
+        def __init__(self):
+            self.facts = {"name": "x", "hash": "h", "precision": "fp32", "loras": []}
 
         def draw(self, job):
             withdraw(project)

@@ -179,7 +179,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="an empty folder")
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--seconds", type=float, default=0, help="further storms begin, with the next seeds, until then")
+    parser.add_argument("--seconds", type=float, default=0, help="further storms begin until then, by the next seeds")
     parser.add_argument("--every", type=int, default=250, help="writes between two kills, on average")
     parser.add_argument("--whole", action="store_true", help="the shipped models instead of tiny ones")
     given, until = parser.parse_args(), time.monotonic()
