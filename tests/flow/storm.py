@@ -16,6 +16,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import sys
 import threading
@@ -167,7 +168,8 @@ def _content(path):
     if path.name == "journal.jsonl":
         return [vars(decision) for decision in Journal(path).decisions().values()]
     if path.name.endswith(".run.json"):
-        return {name: json.loads(path.read_text())[name] for name in ("results", "criteria", "models")}
+        said = re.sub(r" in \d+ s\b", "", path.read_text())  # of "4 steps done: 4 in 1 s"
+        return {name: json.loads(said)[name] for name in ("results", "criteria", "models")}
     if path.suffix == ".json":
         return json.loads(path.read_text())
     if path.name == "log.csv":
