@@ -27,6 +27,7 @@ from flenlib.measure.faces import ReferenceSet
 from flenlib.measure.measures import MEASURES, Measure
 from flenlib.models import lora, registry
 from flenlib.models.families.base import Family
+from flenlib.models.registry import ModelFacts
 from flenlib.params import Train
 from flenlib.train import checkpoints, flow, optimizers, processes
 from flenlib.train.cache import Cache, Sample, fingerprint_of
@@ -90,11 +91,7 @@ def train(
     final = folder / f"{folder.name}.safetensors"
     with processes.alone(folder, accelerator):
         if accelerator.is_main_process:
-            facts = {
-                "model": _model_facts(family),
-                "settings": settings.model_dump(),
-                "samples": _sample_facts(samples),
-            }
+            facts = _run_facts(type(family), registry.model_facts(family), samples, settings)
             checkpoints.check_same(folder, facts | _transformer_facts(family))
         accelerator.wait_for_everyone()
         done = checkpoints.latest(folder)
@@ -115,8 +112,27 @@ def train(
             finally:
                 lora.unstack(family)
                 watch.end()
+    return _result(folder, final, done)
+
+
+def finished(
+    family: type[Family], model: ModelFacts, samples: Sequence[Sample], settings: Train, folder: str | Path
+) -> Result | None:
+    """Return what `train` came to in a folder where it is done with these arguments; None where it has work to do.
+
+    ``model`` are the facts of the model, which need not be loaded.
+    """
+    folder = Path(folder).absolute()
+    final, done = folder / f"{folder.name}.safetensors", checkpoints.latest(folder)
+    if done != settings.steps or not _published(final, checkpoints.lora_of(folder, done)):
+        return None
+    same = checkpoints.is_same(folder, _run_facts(family, model, samples, settings))
+    return _result(folder, final, done) if same else None
+
+
+def _result(folder: Path, lora: Path, resumed_from: int | None) -> Result:
     log = checkpoints.read_log(folder)
-    return Result(final, log, len(log), float(log["seconds"].sum()), done, checkpoints.read_watch(folder))
+    return Result(lora, log, len(log), float(log["seconds"].sum()), resumed_from, checkpoints.read_watch(folder))
 
 
 class _Run:
@@ -299,11 +315,11 @@ def _sample_facts(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     ]
 
 
-def _model_facts(family: Family) -> dict[str, str | int]:
-    """Return which model is trained, as far as is known before its transformer is loaded."""
-    facts = registry.model_facts(family)
-    same = {"family": family.name, "version": family.encoding}
-    return same | {name: facts[name] for name in ("name", "precision", "hash")}
+def _run_facts(family: type[Family], model: ModelFacts, samples: Sequence[Sample], settings: Train) -> dict[str, Any]:
+    """Return what decides what a run makes, as far as is known before a transformer is loaded."""
+    known = {"family": family.name, "version": family.encoding}
+    known |= {name: model.get(name) for name in ("name", "precision", "hash")}
+    return {"model": known, "settings": settings.model_dump(), "samples": _sample_facts(samples)}
 
 
 def _transformer_facts(family: Family) -> dict[str, str]:

@@ -134,6 +134,12 @@ def test_consent_withdrawn_while_a_lora_is_trained_ends_it_before_the_next_step(
     with pytest.raises(content.Refused, match="was withdrawn"):
         train_character(project, generator, samples, settings, "v1", tell)
     assert heard[-1] == ("step", 2) and not project.lora("v1").exists()
+    content.consent.note(project.root, "ann").unlink()
+    trained = train_character(project, generator, samples, settings, "v1")
+    again = open_generator(Models(generator=str(tiny_flux), precision="fp32", device="cpu"), transformer=False)
+    done = train_character(project, again, samples, settings, "v1")
+    assert done.lora == trained.lora and done.log.equals(trained.log)
+    assert not again.model.loaded, "a training that is done needs no model"
 
 
 def test_consent_given_after_a_withdrawal_counts_and_a_damaged_note_does_not_open(tmp_path):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from flenlib import content, params
 from flenlib.content import Allowed
@@ -111,6 +112,15 @@ def test_no_checkpoint_is_trained_or_scored_once_consent_is_withdrawn(trained, t
             train.score(project, editor, fresh, folder, pairs, settings, NOBODY)
     finally:
         note.unlink()
+
+
+def test_a_scored_picture_of_one_colour_is_named_and_not_kept(trained, tmp_path, monkeypatch):
+    project, editor, folder, pairs, settings, result = trained
+    monkeypatch.setattr(type(editor.family), "sample", lambda *_, **how: Image.new("RGB", (64, 64)))
+    fresh = replace(result, lora=tmp_path / "lora.safetensors")
+    with pytest.raises(RuntimeError, match=r"step_000000_t4\.png was drawn as one colour all over"):
+        train.score(project, editor, fresh, folder, pairs, settings, NOBODY)
+    assert not list(tmp_path.rglob("*.png"))
 
 
 def test_without_held_out_triplets_the_last_checkpoint_is_kept(trained):
