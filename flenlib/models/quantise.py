@@ -1,8 +1,8 @@
-"""Linear layers at int8 or nf4: bitsandbytes' own, put in one by one, on a processor as on a gpu.
+"""Linear layers at int8 or nf4: bitsandbytes' own, put in one by one, on a processor as on a GPU.
 
 The libraries' loaders are not used for it. diffusers' spares every layer whose own last name is in its list, so that
 FLUX's ``proj_out`` would keep the output layers of all 38 single blocks at bfloat16, and layers spared for another
-precision would lie on the gpu whole until the model is loaded.
+precision would lie on the GPU whole until the model is loaded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import nn
 
 
 class Linear8bit(bnb.nn.Linear8bitLt):
-    """An int8 layer that goes as a whole where its model goes; bitsandbytes' leaves a copy on the gpu."""
+    """An int8 layer that goes as a whole where its model goes; bitsandbytes' leaves a copy on the GPU."""
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
         super()._apply(fn, recurse)

@@ -74,7 +74,7 @@ class _FusedAttention(torch.autograd.Function):
 
 
 class _OnGPU(TorchFunctionMode):
-    """Does on the meta device what a gpu does under bfloat16 autocast, in which the loop trains.
+    """Does on the meta device what a GPU does under bfloat16 autocast, in which the loop trains.
 
     Linear layers work in bfloat16 and keep their inputs so, layer norms in float32 (torch.amp's table of operations);
     attention goes through ``_FusedAttention``, whose operations are remembered.
