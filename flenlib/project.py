@@ -69,6 +69,13 @@ class Project:
         """Where step 2.3 of this iteration writes which editor the next one uses."""
         return self.outputs / "editor.json"
 
+    def admit(self) -> None:
+        """Raise Refused where nothing may be made of this character, any more or at all (`flenlib.content.admit`).
+
+        It reads one small file at most, so that whatever makes pictures or trains asks again before each of them.
+        """
+        admit(self.character, self.root)
+
     def before(self) -> Project | None:
         """Return the same character's iteration before this one; None for v1."""
         number = int(self.iteration[1:])
@@ -86,5 +93,6 @@ def open_iteration(profile: dict | Character, iteration: str = "v1", root: str |
     home = Path(root or base())
     if not re.fullmatch(r"v[1-9][0-9]{0,2}", str(iteration)):
         raise ValueError(f"iteration is {iteration!r}; it must look like v1, v2, v3, up to v999")
-    admit(character, home)
-    return Project(home, character, iteration)
+    project = Project(home, character, iteration)
+    project.admit()
+    return project

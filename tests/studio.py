@@ -63,5 +63,7 @@ class Ready:
     def __init__(self, family):
         self.family, self.model = family, SimpleNamespace(family=type(family))
 
+    loaded = True
+
     def free(self):
         """Nothing to give back."""

@@ -6,6 +6,7 @@ file a language in ``lists/``. Word lists are a first gate, not a promise about 
 
 from __future__ import annotations
 
+from flenlib.content import opinion
 from flenlib.content.consent import admit
 from flenlib.content.refusal import Refused, refuse
 from flenlib.content.rules import search
@@ -26,7 +27,8 @@ def allow(character: Character, text: str, what: str = "prompt") -> Allowed:
 
     ``what`` says what the text is: prompt, caption, instruction, trigger ... The strict rules hold for a character who
     is not stated adult and for a text that says somebody is under 18: words of body, clothing and pose that are
-    harmless otherwise are refused there, and so is what cannot be read.
+    harmless otherwise are refused there, and so is what cannot be read. What the rules pass is shown to the profile's
+    ``second_opinion``, where it names one.
     """
     admit(character)
     found = search(f"{text} \u2028 {character.class_noun}")
@@ -45,6 +47,8 @@ def allow(character: Character, text: str, what: str = "prompt") -> Allowed:
             f"rating {character.rating}",
             f"rating {found.rating}",
         )
+    if character.second_opinion:
+        opinion.ask(character.second_opinion, text, what)
     return Allowed(text)
 
 

@@ -7,6 +7,7 @@ write. A mark that was taken out cannot be read; nothing is guessed from the pix
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,9 +74,15 @@ def _own(text: object) -> dict[str, Any]:
 
 
 def _by_source_type(path: Path, info: Mapping[Any, Any]) -> bool:
-    """Say whether a file names such a source type, as it stands or in a text that was compressed."""
-    data = b"\n".join([path.read_bytes(), *(value.encode() for value in info.values() if isinstance(value, str))])
-    return any(name in data for name in SOURCE_TYPES)
+    """Say whether a file names such a source type, as it stands or in a text that was compressed.
+
+    The file is searched where it lies, wherever its format keeps metadata; it is not held in memory.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+        if any(whole.find(name) >= 0 for name in SOURCE_TYPES):
+            return True
+    texts = [value.encode() for value in info.values() if isinstance(value, str)]
+    return any(name in text for text in texts for name in SOURCE_TYPES)
 
 
 def _plain(text: str) -> str:

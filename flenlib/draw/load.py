@@ -39,6 +39,11 @@ class Waiting:
         return family
 
     @property
+    def loaded(self) -> bool:
+        """Whether it is in memory: used before, and not freed since."""
+        return "family" in self.__dict__  # where cached_property keeps it
+
+    @property
     def facts(self) -> ModelFacts:
         """What a record keeps of it; it need not be loaded."""
         stacked = [lora.Stacked.of(path, weight) for path, weight in self.loras]
@@ -46,9 +51,8 @@ class Waiting:
 
     def free(self) -> None:
         """Give back the memory it takes; used again, it is loaded again."""
-        family = self.__dict__.pop("family", None)  # where cached_property keeps it
-        if family is not None:
-            family.free()
+        if self.loaded:
+            self.__dict__.pop("family").free()
 
 
 def find_family(

@@ -99,22 +99,33 @@ def kept_of(models: ModelFacts) -> dict[str, Any]:
 def make(project: Project, folder: Path, job: Job, model: Draws) -> Path:
     """Return the path of a job's picture, drawing it only when it is neither on disk yet nor among those set aside.
 
-    Raises RuntimeError for a picture that is one colour all over.
+    Raises RuntimeError for a picture that is one colour all over, and Refused once consent is withdrawn.
     """
     path, aside = folder / job.filename, folder / SET_ASIDE / job.filename
     if not finished(path, job) and finished(aside, job):  # the plan is as it was
         forget_copies(folder, job.filename)
         os.replace(aside, path)
     if not finished(path, job):
+        project.admit()
         forget_copies(folder, job.filename)
         picture = model.draw(job)
-        if one := picture.convert("RGB").getcolors(1):
-            raise RuntimeError(
-                f"{job.filename} was drawn as one colour all over, {one[0][1]}, as by a model whose numbers overflow, "
-                "and is not kept; take another LoRA or a lower weight, or another precision"
-            )
+        check_drawn(picture, job.filename)
         save_picture(picture, path, provenance(project, job, model.facts))
     return path
+
+
+def one_colour(picture: Image.Image, name: str) -> str:
+    """Return the sentence on a picture that is one colour all over, under the name it has; "" for any other."""
+    found = picture.convert("RGB").getcolors(1)
+    return (
+        f"{name} was drawn as one colour all over, {found[0][1]}, as by a model whose numbers overflow" if found else ""
+    )
+
+
+def check_drawn(picture: Image.Image, name: str) -> None:
+    """Raise RuntimeError for a picture that is one colour all over, before it is kept."""
+    if said := one_colour(picture, name):
+        raise RuntimeError(f"{said}, and is not kept; take another LoRA or a lower weight, or another precision")
 
 
 def keep_planned(dataset: Dataset, jobs: Iterable[Job]) -> None:

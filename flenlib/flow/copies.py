@@ -77,13 +77,17 @@ def made(step: Step, settings: FlowSettings) -> NotebookNode:
 
 
 def write(project: Project, step: Step, notebook: NotebookNode) -> Path:
-    """Write a step's copy and return its path; one that a person changed is kept beside it under a name of its own."""
+    """Write a step's copy and return its path; one that a person changed is kept beside it under a name of its own.
+
+    So is one that cannot be read, as a full disk leaves it: it may hold what a person wrote.
+    """
     path = project.notebook(step.name)
     there = read(path)
     if there is not None and _mark(there) != _hash(there):
         aside = next(other for other in _names_aside(path) if not other.exists())
         path.rename(aside)
-        print(f"{path} was changed since it was made: it is kept as {aside.name}", flush=True)
+        why = "was changed since it was made" if there.cells else "is damaged or cut short"
+        print(f"{path} {why}: it is kept as {aside.name}", flush=True)
     write_atomic(path, nbformat.writes(notebook).encode())
     return path
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from flenlib.dataset.files import write_atomic
-from flenlib.dataset.images import open_image, sha256
+from flenlib.dataset.images import sha256
 from flenlib.measure.faces import Face, find_many
 
 FOLDER = ".faces"
@@ -29,7 +29,7 @@ def faces_in(paths: Sequence[Path]) -> list[list[Face]]:
     """
     files = [_file(path) for path in paths]
     new = {file: path for file, path in zip(files, paths, strict=True) if not file.is_file()}
-    for path, found in zip(new.values(), find_many([open_image(path) for path in new.values()]), strict=True):
+    for path, found in zip(new.values(), find_many(list(new.values())), strict=True):
         keep(path, found)
     return [_read(file) for file in files]
 

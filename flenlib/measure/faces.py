@@ -24,6 +24,8 @@ import numpy as np
 from PIL import Image, ImageFile
 from tqdm.auto import tqdm
 
+from flenlib.dataset.images import open_image
+
 KIND_FACTORS = {"background": 1.0, "lighting": 1.1, "expression": 1.1, "camera": 1.15, "style": 1.4}
 """How much farther than a plain picture an edit of each kind may lie: a sketch moves every face it keeps."""
 
@@ -90,21 +92,32 @@ def landmarks(image: Image.Image, face: Face) -> dict[str, list[tuple[int, int]]
     return _backend().face_landmarks(np.array(image.convert("RGB")), [(top, right, bottom, left)])[0]
 
 
-def find_many(images: Sequence[Image.Image], workers: int = 2) -> list[list[Face]]:
+def find_many(pictures: Sequence[Image.Image | Path], workers: int = 2) -> list[list[Face]]:
     """Return `find_faces` of each picture, in order, in ``workers`` processes when there are enough pictures.
 
-    In a script without a main guard it works in one process and prints so: a new process would run the script again.
+    A picture given by its path is opened when its turn comes, so that not all are held in memory; raises what
+    `open_image` raises for one that cannot be read. In a script without a main guard it works in one process and
+    prints so: a new process would run the script again.
     """
-    progress = {"total": len(images), "desc": "finding faces", "unit": "picture", "disable": len(images) < _SHOWN_FROM}
-    if workers < 2 or len(images) < _PARALLEL_FROM or _run_again():
-        return [find_faces(image) for image in tqdm(images, **progress)]
+    progress = {
+        "total": len(pictures),
+        "desc": "finding faces",
+        "unit": "picture",
+        "disable": len(pictures) < _SHOWN_FROM,
+    }
+    if workers < 2 or len(pictures) < _PARALLEL_FROM or _run_again():
+        return [_find(picture) for picture in tqdm(pictures, **progress)]
     context = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            return list(tqdm(pool.map(find_faces, images, chunksize=8), **progress))
+            return list(tqdm(pool.map(_find, pictures, chunksize=8), **progress))
     except BrokenProcessPool:
         print("finding faces in one process: no other could start; call this below the script's main guard")
-        return [find_faces(image) for image in tqdm(images, **progress)]
+        return [_find(picture) for picture in tqdm(pictures, **progress)]
+
+
+def _find(picture: Image.Image | Path) -> list[Face]:
+    return find_faces(picture if isinstance(picture, Image.Image) else open_image(picture))
 
 
 def _run_again() -> bool:

@@ -65,7 +65,7 @@ def check_offload(offload: str, precision: str) -> None:
 
 
 def make_current(device: torch.device) -> None:
-    """Make a gpu the one that libraries use where they do not ask; without it that is the first, in every process."""
+    """Make a GPU the one that libraries use where they do not ask; without it that is the first, in every process."""
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
 
@@ -111,10 +111,10 @@ def encoders_fit(pipeline: DiffusionPipeline, family: type[Family], device: torc
 
 
 def stream(model: nn.Module, device: torch.device, **options: Any) -> None:
-    """Keep a model in RAM and bring each layer to the gpu for as long as it works (diffusers' group offloading).
+    """Keep a model in RAM and bring each layer to the GPU for as long as it works (diffusers' group offloading).
 
-    Norm weights stay on the gpu. They are small, and autograd keeps a reference to them rather than a copy, which
-    would lie in RAM by the time a backward pass reads it; of a Linear it keeps what was on the gpu. So a LoRA can be
+    Norm weights stay on the GPU. They are small, and autograd keeps a reference to them rather than a copy, which
+    would lie in RAM by the time a backward pass reads it; of a Linear it keeps what was on the GPU. So a LoRA can be
     trained through it, with gradient checkpointing: without it all layers are kept until the backward pass.
     ``options`` go to ``apply_group_offloading`` in place of its prefetching stream.
     """

@@ -1,8 +1,8 @@
-"""Linear layers at int8 or nf4: bitsandbytes' own, put in one by one, on a processor as on a gpu.
+"""Linear layers at int8 or nf4: bitsandbytes' own, put in one by one, on a processor as on a GPU.
 
 The libraries' loaders are not used for it. diffusers' spares every layer whose own last name is in its list, so that
 FLUX's ``proj_out`` would keep the output layers of all 38 single blocks at bfloat16, and layers spared for another
-precision would lie on the gpu whole until the model is loaded.
+precision would lie on the GPU whole until the model is loaded.
 """
 
 from __future__ import annotations

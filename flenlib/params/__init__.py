@@ -5,7 +5,7 @@ and answers an unknown key with the nearest known one. What a file leaves out co
 ``flenlib.models.settings``.
 """
 
-from flenlib.params.character import Character, Consent, Section
+from flenlib.params.character import Character, Consent, SecondOpinion, Section
 from flenlib.params.reading import EXTENDS, Layer, build, check, merge, origin, read, sections
 from flenlib.params.sections import (
     Card,
@@ -48,6 +48,7 @@ __all__ = [
     "Review",
     "ReviewEnriched",
     "ReviewSynthetic",
+    "SecondOpinion",
     "Section",
     "Train",
     "TrainEditor",

@@ -44,6 +44,16 @@ class Consent(Section):
     withdrawn: Day | None = Field(default=None, description="the day it was taken back: nothing is made after it")
 
 
+class SecondOpinion(Section):
+    """A text classifier on this machine that is asked about every text which the rules of flenlib/content pass."""
+
+    folder: str = Field(
+        pattern=r"^[/~]", description="a transformers text-classification folder in safetensors: /models/x, ~/models/x"
+    )
+    refuse: list[str] = Field(min_length=1, description="its labels that refuse a text")
+    threshold: float = Field(default=0.5, gt=0, le=1, description="how sure it must be of one")
+
+
 class Character(Section):
     """Whom the LoRA is of."""
 
@@ -58,6 +68,7 @@ class Character(Section):
     rating: words.Rating = Field(
         default="general", description="the most that may be asked for; more than general for an adult only"
     )
+    second_opinion: SecondOpinion | None = Field(default=None, description="a classifier asked too; off when left out")
 
     @property
     def subject(self) -> str:

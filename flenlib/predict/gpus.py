@@ -14,7 +14,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class GPU:
-    """A gpu: GiB of memory, nominal dense bfloat16 TFLOP/s, GB/s of its memory and of its link to RAM; RAM in GiB.
+    """A GPU: GiB of memory, nominal dense bfloat16 TFLOP/s, GB/s of its memory and of its link to RAM; RAM in GiB.
 
     A rate of 0 is not known, and no time is predicted then. ``driver`` is a pattern of what the driver calls it.
     """
@@ -45,12 +45,12 @@ GPUS = {
 
 
 def rates_of(name: str) -> GPU | None:
-    """Return the gpu a driver's name means; None for all others: laptops' chips bear the names of faster ones."""
+    """Return the GPU a driver's name means; None for all others: laptops' chips bear the names of faster ones."""
     return next((gpu for gpu in GPUS.values() if re.search(gpu.driver, name)), None)
 
 
 def pick_gpu(gpu: GPU | str | None = None, device: torch.device | None = None) -> GPU:
-    """Return a gpu by name, as given, or this machine's (``device``'s); a CPU is a gpu with the machine's memory.
+    """Return a GPU by name, as given, or this machine's (``device``'s); a CPU is a GPU with the machine's memory.
 
     Raises ValueError for a name that is not in ``GPUS``.
     """

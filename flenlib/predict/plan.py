@@ -23,7 +23,7 @@ from flenlib.words import PLANNED, PRECISIONS
 CONTEXT_GIB = 0.8
 """What CUDA, its libraries and a fragmented allocator take beside tensors: assumed."""
 MODEL_RATE = 0.5
-"""Share of the gpu's matrix product rate a whole step reaches: assumed; published steps lie at 0.4 to 0.6."""
+"""Share of the GPU's matrix product rate a whole step reaches: assumed; published steps lie at 0.4 to 0.6."""
 VAE_WIDTH = {"encode": 4 * 128, "decode": 4 * 256}
 """Channels at full resolution an autoencoder has at one time: four maps of its widest layer there, assumed."""
 WIDTHS_ALIVE = 32
@@ -69,7 +69,7 @@ class Plan:
 
     @property
     def peak_gib(self) -> float:
-        """GiB of gpu memory at the worst moment."""
+        """GiB of GPU memory at the worst moment."""
         return max(self.phases.values())
 
     @property
@@ -79,7 +79,7 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Whether the gpu, and the RAM for what is offloaded, are enough."""
+        """Whether the GPU, and the RAM for what is offloaded, are enough."""
         return self.peak_gib <= self.gpu.gib and self.ram_gib <= self.gpu.ram_gib
 
     @property
@@ -122,7 +122,7 @@ def plan(
     gpu: GPU | str | None = None,
     nearest: bool = True,
 ) -> Plan:
-    """Predict a LoRA training of a published model on a gpu, this machine's by default; seconds are per micro-step.
+    """Predict a LoRA training of a published model on a GPU, this machine's by default; seconds are per micro-step.
 
     ``adapter`` is one of ``words.ADAPTERS``; ``ema`` says whether an average of it is kept; ``nearest`` whether other
     settings are looked for where these do not fit. Refuses nothing by itself: see ``Plan.check``. Raises ValueError for
@@ -192,7 +192,7 @@ def _gib(settings: Settings, part: str) -> float:
 def _training(settings: Settings, gpu: GPU) -> Plan:
     """Return the plan of a training: encode, free the text encoders, train with previews.
 
-    On the gpu while it trains lie the transformer, the autoencoder, the LoRA with its gradients, optimizer and
+    On the GPU while it trains lie the transformer, the autoencoder, the LoRA with its gradients, optimizer and
     average, the activations of one micro-step and the largest layer at full width, once for each of forward and
     backward. Offload ``model`` takes the autoencoder off; ``group`` the transformer too, but for the layers at work,
     the block whose gradients are computed, and, of each block, the first layer, which the prefetch of diffusers' group
@@ -245,7 +245,7 @@ def _drawing_gib(settings: Settings) -> float:
 
 
 def _seconds(settings: Settings, gpu: GPU, step: costs.Step) -> float | None:
-    """Return seconds of a micro-step: operations at ``MODEL_RATE`` of the gpu, or the weights over the link if longer.
+    """Return seconds of a micro-step: operations at ``MODEL_RATE`` of the GPU, or the weights over the link if longer.
 
     Quantised weights are written out in bfloat16 and read again, forward, recomputing and backward. With group offload
     all weights cross the link, twice with gradient checkpointing.
@@ -317,7 +317,7 @@ def _nearby(settings: Settings, *, training: bool) -> Iterator[Settings]:
 
 
 def table(family: type[Family], precisions: Sequence[str] = PLANNED) -> pd.DataFrame:
-    """Return, for each precision and offload, the GiB and the seconds a step of a training on every known gpu."""
+    """Return, for each precision and offload, the GiB and the seconds a step of a training on every known GPU."""
     rows = []
     for precision in precisions:
         for offload in ("none", "group") if precision == "bf16" else ("none",):
@@ -330,7 +330,7 @@ def table(family: type[Family], precisions: Sequence[str] = PLANNED) -> pd.DataF
 
 
 def fits(family: type[Family], gpu: GPU | None = None) -> list[tuple[str, str]]:
-    """Return the (precision, offload) with which a published model can sample on a gpu, best first."""
+    """Return the (precision, offload) with which a published model can sample on a GPU, best first."""
     gpu = pick_gpu(gpu)
     every = [(p, o) for p in PLANNED for o in (("none",) if gpu.cpu else placement.offloads(p))]
     return [(p, o) for p, o in every if sampling(family, precision=p, offload=o, gpu=gpu).fits]

@@ -16,7 +16,6 @@ import torch
 
 from flenlib import params
 from flenlib.content import allow
-from flenlib.dataset.images import open_image
 from flenlib.draw import load
 from flenlib.measure.faces import ReferenceSet, find_many
 from flenlib.models.settings import load_run
@@ -48,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _train(run: params.TrainRun) -> None:
     first, rank = os.environ.get("RANK", "0") == "0", os.environ.get("LOCAL_RANK")
     texts.check(run)
-    open_iteration(run.character)
+    project = open_iteration(run.character)
     found = data.gather(run)
     previews = _previews(run, found)
     device = f"cuda:{rank}" if rank and run.device == "auto" and torch.cuda.is_available() else run.device
@@ -57,7 +56,7 @@ def _train(run: params.TrainRun) -> None:
     faces = None
     if first:
         kept = [sample.image for sample in found.held_out]
-        faces = ReferenceSet.if_any(find_many([open_image(path) for path in kept]), [path.name for path in kept])
+        faces = ReferenceSet.if_any(find_many(kept), [path.name for path in kept])
         _tell(run, found)
         print("\n".join([*_not_measured(run, found, faces), plan]))
     family = load.load_family(run.model, precision=run.precision, offload=run.offload, device=device, transformer=False)
@@ -69,6 +68,7 @@ def _train(run: params.TrainRun) -> None:
         held_out=found.held_out,
         previews=previews,
         faces=faces,
+        admit=project.admit,
     )
     if first:
         loss = result.log["loss"].tail(20).mean()

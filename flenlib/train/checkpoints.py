@@ -186,6 +186,13 @@ def check_same(folder: Path, run: dict[str, Any]) -> None:
         write_atomic(path, (json.dumps({**before, **run}, indent=2, sort_keys=True) + "\n").encode())
 
 
+def is_same(folder: Path, run: dict[str, Any]) -> bool:
+    """Say whether a folder holds the run of these settings, samples and model. Raises ValueError as `check_same`."""
+    path = folder / "training.json"
+    before = read_json(path, f"delete {folder} to train from the start") if path.is_file() else {}
+    return before.keys() >= run.keys() and _change(before, before | json.loads(json.dumps(run))) is None
+
+
 def _change(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     """Say in words the first difference between two runs: a setting, a sample, the model."""
     for section in sorted(before):

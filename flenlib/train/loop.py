@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from flenlib.measure.faces import ReferenceSet
 from flenlib.measure.measures import MEASURES, Measure
 from flenlib.models import lora, registry
 from flenlib.models.families.base import Family
+from flenlib.models.registry import ModelFacts
 from flenlib.params import Train
 from flenlib.train import checkpoints, flow, optimizers, processes
 from flenlib.train.cache import Cache, Sample, fingerprint_of
@@ -60,6 +61,7 @@ def train(
     faces: ReferenceSet | None = None,
     measures: Sequence[Measure] = MEASURES,
     on_event: OnEvent | None = None,
+    admit: Callable[[], None] = lambda: None,
     stop_after: int | None = None,
     cache_folder: str | Path | None = None,
 ) -> Result:
@@ -69,7 +71,8 @@ def train(
     without its transformer is encoded with first, then lets its text encoders go and loads the transformer.
     ``held_out`` samples are only measured; ``faces`` are those the previews are compared with; each of ``measures``
     that applies to a preview or to a LoRA gets its column in ``watch.csv``.
-    ``on_event(kind, facts)`` hears of every "encoded", "sample", "watch", "checkpoint" and "step". ``stop_after``
+    ``on_event(kind, facts)`` hears of every "encoded", "sample", "watch", "checkpoint" and "step". ``admit`` is asked
+    before each step and raises when it may not be made any more (`flenlib.project.Project.admit`). ``stop_after``
     saves and returns after that step. ``cache_folder`` can be shared between runs and is ``<folder>/cache`` by
     default.
 
@@ -88,11 +91,7 @@ def train(
     final = folder / f"{folder.name}.safetensors"
     with processes.alone(folder, accelerator):
         if accelerator.is_main_process:
-            facts = {
-                "model": _model_facts(family),
-                "settings": settings.model_dump(),
-                "samples": _sample_facts(samples),
-            }
+            facts = _run_facts(type(family), registry.model_facts(family), samples, settings)
             checkpoints.check_same(folder, facts | _transformer_facts(family))
         accelerator.wait_for_everyone()
         done = checkpoints.latest(folder)
@@ -107,14 +106,33 @@ def train(
                 checkpoints.check_same(folder, _transformer_facts(family))
             lora.attach(family, settings.rank, settings.alpha, settings.targets, settings.seed, kind=settings.adapter)
             try:
-                run = _Run(accelerator, family, settings, folder, feed, watch, on_event)
+                run = _Run(accelerator, family, settings, folder, feed, watch, on_event, admit)
                 run.resume(done)
                 final = run.loop(last, final)
             finally:
                 lora.unstack(family)
                 watch.end()
+    return _result(folder, final, done)
+
+
+def finished(
+    family: type[Family], model: ModelFacts, samples: Sequence[Sample], settings: Train, folder: str | Path
+) -> Result | None:
+    """Return what `train` came to in a folder where it is done with these arguments; None where it has work to do.
+
+    ``model`` are the facts of the model, which need not be loaded.
+    """
+    folder = Path(folder).absolute()
+    final, done = folder / f"{folder.name}.safetensors", checkpoints.latest(folder)
+    if done != settings.steps or not _published(final, checkpoints.lora_of(folder, done)):
+        return None
+    same = checkpoints.is_same(folder, _run_facts(family, model, samples, settings))
+    return _result(folder, final, done) if same else None
+
+
+def _result(folder: Path, lora: Path, resumed_from: int | None) -> Result:
     log = checkpoints.read_log(folder)
-    return Result(final, log, len(log), float(log["seconds"].sum()), done, checkpoints.read_watch(folder))
+    return Result(lora, log, len(log), float(log["seconds"].sum()), resumed_from, checkpoints.read_watch(folder))
 
 
 class _Run:
@@ -129,9 +147,10 @@ class _Run:
         feed: Feed,
         watch: Watch,
         on_event: OnEvent,
+        admit: Callable[[], None],
     ) -> None:
         self.accelerator, self.family, self.settings, self.folder = accelerator, family, settings, folder
-        self.feed, self.watch, self.on_event = feed, watch, on_event
+        self.feed, self.watch, self.on_event, self.admit = feed, watch, on_event, admit
         if settings.gradient_checkpointing:
             family.transformer.enable_gradient_checkpointing()
         else:
@@ -169,6 +188,7 @@ class _Run:
         path = checkpoints.lora_of(self.folder, begun)
         with tqdm(total=self.settings.steps, initial=begun, desc="train", disable=not self.main) as bar:
             while True:
+                self.admit()
                 if self.main and (self.step > begun or self.resumed_from is None):
                     if any(self.watch.due(self.step, last)):
                         with self.average.applied():
@@ -295,11 +315,11 @@ def _sample_facts(samples: Sequence[Sample]) -> list[dict[str, Any]]:
     ]
 
 
-def _model_facts(family: Family) -> dict[str, str | int]:
-    """Return which model is trained, as far as is known before its transformer is loaded."""
-    facts = registry.model_facts(family)
-    same = {"family": family.name, "version": family.encoding}
-    return same | {name: facts[name] for name in ("name", "precision", "hash")}
+def _run_facts(family: type[Family], model: ModelFacts, samples: Sequence[Sample], settings: Train) -> dict[str, Any]:
+    """Return what decides what a run makes, as far as is known before a transformer is loaded."""
+    known = {"family": family.name, "version": family.encoding}
+    known |= {name: model.get(name) for name in ("name", "precision", "hash")}
+    return {"model": known, "settings": settings.model_dump(), "samples": _sample_facts(samples)}
 
 
 def _transformer_facts(family: Family) -> dict[str, str]:

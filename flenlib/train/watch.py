@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
+from tqdm.auto import tqdm
 
 from flenlib.content import Allowed
 from flenlib.dataset.images import open_image, save_picture
-from flenlib.draw.pictures import about, drawn_by
+from flenlib.draw.pictures import about, drawn_by, one_colour
 from flenlib.measure.faces import ReferenceSet
 from flenlib.measure.measures import MEASURES, Measure, applying, of_picture
 from flenlib.measure.seen import Seen
@@ -151,6 +152,8 @@ class Watch:
                 conditions=read(conditions),
             )
             path = self.folder / "samples" / f"step_{step:06d}_{number}.png"
+            if said := one_colour(picture, f"preview {number} of step {step}"):
+                tqdm.write(f"{said}; lower learning_rate or max_grad_norm, or take another precision")
             how = {"steps": preview.steps, "guidance": preview.guidance}
             facts = about(preview.character) | {
                 "made_by": self.models["name"], "prompt": preview.text, "seed": preview.seed, "settings": how,

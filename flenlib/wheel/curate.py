@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 from tqdm.auto import tqdm
 
-from flenlib.content import allow
+from flenlib.content import Refused, allow
 from flenlib.dataset import captions, imports, marks
 from flenlib.dataset.images import contact_sheet, open_image, read_provenance, save_picture, sha256
 from flenlib.dataset.prompts import FACE_ANGLES
@@ -64,8 +64,8 @@ def curate(
     """Import the usable pictures into ``source/<version>`` and give the reasons against the others.
 
     The raw folder is only read. Captions and attributes a person has edited in an existing ``metadata.json`` are kept.
-    A picture marked as generated stays so. Raises Refused, naming the file, for a caption this character may not be
-    taught by, and for a picture marked as one of a real person when the character is none.
+    A picture marked as generated stays so; one with a caption this character may not be taught by is left out. Raises
+    Refused, naming the file, for a picture marked as one of a real person when the character is none.
     """
     folder = gather(project, settings, hand)
     pictures = imports.list_pictures(folder)
@@ -101,9 +101,13 @@ def _write(project: Project, usable: list[Candidate], settings: Curate, measures
         record.quality = candidate.quality
         keep(dataset.path(record), candidate.faces)
         record.measurements |= recorded(of_picture(Seen(open_image(candidate.path), candidate.faces), measures))
-        dataset.add(record)
-        _settle_words(project, dataset.path(record), record, candidate)
-    for name in before.keys() - {r.filename for r in dataset.images}:
+        try:
+            _settle_words(project, dataset.path(record), record, candidate)
+        except Refused as refused:
+            candidate.reasons += (str(refused),)
+        else:
+            dataset.add(record)
+    for name in {*before, *(candidate.filename for candidate in usable)} - {r.filename for r in dataset.images}:
         for left in (dataset.folder / name, (dataset.folder / name).with_suffix(".txt")):
             left.unlink(missing_ok=True)
     for record in _choose_held_out(dataset, settings):

@@ -16,6 +16,7 @@ from flenlib.dataset.folders import check_captions
 from flenlib.dataset.images import contact_sheet
 from flenlib.dataset.prompts import caption
 from flenlib.dataset.records import Dataset
+from flenlib.draw.editor import Editor
 from flenlib.draw.generator import Generator, open_generator
 from flenlib.draw.load import Waiting
 from flenlib.measure import plots
@@ -29,7 +30,7 @@ from flenlib.steps import Criterion, Facts
 from flenlib.train import planning
 from flenlib.train.cache import Sample
 from flenlib.train.checkpoints import OtherRun, Row
-from flenlib.train.loop import Result, train
+from flenlib.train.loop import Result, finished, train
 from flenlib.train.watch import OnEvent, Preview
 from flenlib.wheel import guards, results
 from flenlib.wheel.guards import TrainingSet
@@ -70,6 +71,7 @@ def train_character(
     options = {
         "previews": previews(project, settings.seed),
         "on_event": on_event,
+        "admit": project.admit,
         "cache_folder": project.outputs / "cache",
     }
     if source is not None:
@@ -78,7 +80,7 @@ def train_character(
             "held_out": kept,
             "faces": ReferenceSet.if_any(faces_in([s.image for s in kept]), [s.name for s in kept]),
         }
-    result = train_or_set_aside(generator.family, samples, settings, path.parent, **options)
+    result = train_with(generator, samples, settings, path.parent, **options)
     generator.free()
     if result.lora != path:
         raise RuntimeError(f"training wrote {result.lora}, expected {path}")
@@ -91,6 +93,14 @@ def check_fits(model: Waiting, settings: Train, references: int | None = None) -
     ``references`` are the pictures a sample is edited from: 0 for a generator, the family's own number when not given.
     """
     planning.expected(model.model.source, model.precision, model.offload, settings, model.device, references)
+
+
+def train_with(
+    model: Generator | Editor, samples: Sequence[Sample], settings: Train, folder: Path, **options: Any
+) -> Result:
+    """Train as `train_or_set_aside` does; a training that is done returns without loading the model."""
+    done = finished(model.model.model.family, model.facts, samples, settings, folder)
+    return done or train_or_set_aside(model.family, samples, settings, folder, **options)
 
 
 def train_or_set_aside(

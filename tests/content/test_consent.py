@@ -1,13 +1,21 @@
 """Of whom anything may be made: ratings by age and kind, consent that says something, consent taken back."""
 
 import datetime
+from dataclasses import replace
 
 import pytest
 import yaml
+from PIL import Image
 
 from flenlib import content, params
 from flenlib.content.__main__ import main
+from flenlib.draw import pictures
+from flenlib.draw.generator import open_generator
+from flenlib.draw.pictures import Job
+from flenlib.params import Models, Train
 from flenlib.project import open_iteration
+from flenlib.wheel.train import train_character
+from tests.train.common import draw
 
 MAYA = {"name": "maya", "trigger": "ohwx_maya", "kind": "fictional", "age": "adult"}
 GIVEN = {"who": "Ann Example", "to": "a LoRA of her own pictures", "when": "2026-01-31", "recorded_by": "Ben Example"}
@@ -85,6 +93,53 @@ def test_withdrawn_consent_stops_every_params_file_and_says_what_to_delete(tmp_p
             open_iteration(profile, "v2")
     assert open_iteration(MAYA).character.name == "maya"
     assert main(["withdraw", str(tmp_path / "none.yaml")]) == 1
+
+
+def withdraw(project):
+    """Do what ``python -m flenlib.content withdraw`` does while a step runs."""
+    content.consent.note(project.root, "ann").parent.mkdir(exist_ok=True)
+    content.consent.note(project.root, "ann").write_text(f'{{"withdrawn": "{TODAY}"}}')
+
+
+def test_consent_withdrawn_while_pictures_are_drawn_ends_it_before_the_next(tmp_path):
+    project = open_iteration(ANN, root=tmp_path)
+
+    class Drawer:
+        def __init__(self):
+            self.facts = {"name": "x", "hash": "h", "precision": "fp32", "loras": []}
+
+        def draw(self, job):
+            withdraw(project)
+            return Image.effect_noise((16, 16), 50)
+
+    jobs = [Job(name, content.allow(project.character, "photo"), 1, {}) for name in ("a.png", "b.png")]
+    pictures.make(project, tmp_path, jobs[0], Drawer())
+    with pytest.raises(content.Refused, match="was withdrawn"):
+        pictures.make(project, tmp_path, jobs[1], Drawer())
+    assert not (tmp_path / "b.png").exists()
+
+
+def test_consent_withdrawn_while_a_lora_is_trained_ends_it_before_the_next_step(tiny_flux, tmp_path):
+    project, heard = open_iteration(ANN, root=tmp_path), []
+
+    def tell(kind, facts):
+        heard.append((kind, facts.get("step")))
+        if heard[-1] == ("step", 2):
+            withdraw(project)
+
+    generator = open_generator(Models(generator=str(tiny_flux), precision="fp32", device="cpu"), transformer=False)
+    text = content.allow(project.character, "photo of ohwx_maya person")
+    samples = [replace(sample, caption=text) for sample in draw(tmp_path / "pictures", 2)]
+    settings = Train(steps=4, rank=2, checkpoint_every=1, sample_every=9)
+    with pytest.raises(content.Refused, match="was withdrawn"):
+        train_character(project, generator, samples, settings, "v1", tell)
+    assert heard[-1] == ("step", 2) and not project.lora("v1").exists()
+    content.consent.note(project.root, "ann").unlink()
+    trained = train_character(project, generator, samples, settings, "v1")
+    again = open_generator(Models(generator=str(tiny_flux), precision="fp32", device="cpu"), transformer=False)
+    done = train_character(project, again, samples, settings, "v1")
+    assert done.lora == trained.lora and done.log.equals(trained.log)
+    assert not again.model.loaded, "a training that is done needs no model"
 
 
 def test_consent_given_after_a_withdrawal_counts_and_a_damaged_note_does_not_open(tmp_path):

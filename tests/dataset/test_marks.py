@@ -1,6 +1,7 @@
 """What a file says of itself is read whoever wrote it: that a model drew it, and that it shows a real person."""
 
 import json
+import tracemalloc
 
 import pytest
 from PIL import Image, PngImagePlugin
@@ -32,6 +33,18 @@ def test_the_iptc_source_type_is_found_in_every_format(tmp_path, kind, ending):
     else:
         RED.save(path, xmp=XMP.format(kind).encode())
     assert marks.read(path).generated_by
+
+
+def test_a_large_file_is_not_held_in_memory(tmp_path):
+    path = tmp_path / "a.png"
+    RED.save(path)
+    with path.open("ab") as file:
+        file.write(bytes(2**25) + b"trainedAlgorithmicMedia")
+    tracemalloc.start()
+    found = marks.read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.generated_by and peak < 2**22
 
 
 def test_what_generators_write_is_known(tmp_path):

@@ -16,6 +16,7 @@ from tests.doors.common import ADULT
 
 NOT_TEXTS = {
     "character.consent": "a statement kept in pictures; no model sees it",
+    "character.second_opinion": "which classifier is asked, and its labels",
     "models.generator": "which model; its words are not encoded",
     "models.editor": "which model; its words are not encoded",
     "models.device": "a device, by a pattern",

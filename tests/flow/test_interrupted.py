@@ -46,7 +46,7 @@ def test_a_killed_kernel(notebook, tmp_path):
     assert run(tmp_path) == "11_curate_source: its kernel died, as it does when memory runs out; run it again"
 
 
-def test_a_disk_that_is_full_while_the_notebook_is_saved(notebook, tmp_path):
+def test_a_disk_that_is_full_while_the_notebook_is_saved(notebook, tmp_path, capsys):
     """A limit on the size of a file makes the write fail as a full disk does."""
     notebook("print('x' * 300_000)")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -56,6 +56,10 @@ def test_a_disk_that_is_full_while_the_notebook_is_saved(notebook, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "could not be saved ([Errno 27] File too large); what it made is kept: make room and run it again" in said
+    notebook("1")
+    run(tmp_path)
+    said = capsys.readouterr().out
+    assert "11_curate_source.ipynb is damaged or cut short: it is kept as 11_curate_source.yours.ipynb" in said
 
 
 RUN = """

@@ -221,7 +221,8 @@ def test_a_reader_ends_in_a_sentence(name, examples, tmp_path, monkeypatch):
     assert [each.name for each in tmp_path.iterdir()] == ["project"]
 
 
-DEEP = {"pairs in JSON", "triplets", "index of a pipeline", "run.json", "editor.json", "training.json", "params"}
+DEEP = {"pairs in JSON", "rows of pairs", "triplets", "index of a pipeline", "run.json", "editor.json", "training.json",
+        "params", "metadata"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(DEEP))

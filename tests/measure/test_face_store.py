@@ -67,6 +67,16 @@ def test_what_is_kept_is_what_was_found_and_a_changed_picture_is_looked_at_again
     assert faces_in([path]) == [[]] == faces_in([path]) and looked.total() == 3  # one of them the line above
 
 
+def test_pictures_whose_faces_were_lost_are_opened_one_at_a_time(tmp_path, monkeypatch):
+    paths, events = [tmp_path / f"{number}.png" for number in range(3)], []
+    for number, path in enumerate(paths):
+        save_picture(Image.new("RGB", (48, 48), (number, 9, 9)), path, {})
+    monkeypatch.setattr(faces, "open_image", lambda path: events.append("opened") or open_image(path))
+    monkeypatch.setattr(faces, "find_faces", lambda picture: events.append("looked at") or [])
+    assert faces_in(paths) == [[], [], []]
+    assert events == ["opened", "looked at"] * 3
+
+
 def test_no_picture_is_looked_at_twice_from_the_raw_folder_to_the_filter(project, tmp_path, looked):
     source = fill(project, tmp_path)
     assert looked.total() == 12

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from flenlib.content import Allowed
@@ -96,3 +97,13 @@ def test_the_held_out_loss_is_measured_at_the_precision_of_training(tiny_flux, t
     samples = draw(tmp_path / "pictures", 3)
     train(family, samples[1:], SETTINGS.model_copy(update={"steps": 1}), tmp_path / "lora", held_out=samples[:1])
     assert set(seen) == {(True, True), (False, True)}
+
+
+def test_a_preview_of_one_colour_is_named(tiny_flux, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Flux, "sample", lambda *_, **how: Image.new("RGB", (64, 64)))
+    settings = SETTINGS.model_copy(update={"steps": 1})
+    train(open_flux(tiny_flux), draw(tmp_path / "pictures", 1), settings, tmp_path / "lora", previews=PREVIEWS[:1])
+    said = capsys.readouterr().out
+    assert (
+        "preview 0 of step 0 was drawn as one colour all over, (0, 0, 0), as by a model whose numbers overflow" in said
+    )

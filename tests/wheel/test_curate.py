@@ -17,8 +17,7 @@ from flenlib.mini.hand import Renderer
 from flenlib.mini.people import person
 from flenlib.mini.render import Scene, render
 from flenlib.project import open_iteration
-from flenlib.wheel import candidates
-from flenlib.wheel import curate as step
+from flenlib.wheel import candidates, curate
 from tests.studio import write_raw, write_sketches
 
 CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
@@ -35,7 +34,7 @@ def settings(folder, **more):
 
 def test_twelve_pictures_become_a_source_dataset(raw, tmp_path):
     project = open_iteration(CHARACTER, root=tmp_path)
-    curated = step.curate(project, settings(raw))
+    curated = curate.curate(project, settings(raw))
     assert all(c.holds for c in curated.criteria), [str(c) for c in curated.criteria]
     dataset = Dataset.open(project.data("source"))
     assert len(dataset.images) == 12
@@ -61,7 +60,7 @@ def test_bad_pictures_are_left_out_with_reasons_and_raw_is_untouched(raw, tmp_pa
     Image.open(good[2]).filter(ImageFilter.GaussianBlur(4)).save(folder / "blurred_front.png")
     Image.open(good[3]).save(folder / "again_front_angry.png", compress_level=1)
     before = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
-    table = step.curate(open_iteration(CHARACTER, root=tmp_path), settings(folder)).table
+    table = curate.curate(open_iteration(CHARACTER, root=tmp_path), settings(folder)).table
     reasons = table["reasons"]
     assert "not a picture" in reasons["text.jpg"]
     assert "empty" in reasons["empty.png"]
@@ -76,28 +75,28 @@ def test_bad_pictures_are_left_out_with_reasons_and_raw_is_untouched(raw, tmp_pa
 
 def test_curating_again_keeps_what_a_person_edited(raw, tmp_path):
     project = open_iteration(CHARACTER, root=tmp_path)
-    dataset = step.curate(project, settings(raw)).dataset
+    dataset = curate.curate(project, settings(raw)).dataset
     dataset.images[0].caption = "photo of ohwx_char person, with a hat"
     dataset.save()
-    again = step.curate(project, settings(raw)).dataset
+    again = curate.curate(project, settings(raw)).dataset
     assert again.images[0].caption == "photo of ohwx_char person, with a hat"
     assert [r.sha256 for r in again.images] == [r.sha256 for r in dataset.images]
 
 
 def test_captions_follow_a_new_trigger_and_edits_in_the_txt(raw, tmp_path):
-    dataset = step.curate(open_iteration(CHARACTER, root=tmp_path), settings(raw)).dataset
+    dataset = curate.curate(open_iteration(CHARACTER, root=tmp_path), settings(raw)).dataset
     beside = dataset.path(dataset.images[0]).with_suffix(".txt")
     beside.write_text("photo of ohwx_char person, laughing\n")
-    again = step.curate(open_iteration(CHARACTER, root=tmp_path), settings(raw))
+    again = curate.curate(open_iteration(CHARACTER, root=tmp_path), settings(raw))
     assert again.dataset.images[0].caption == "photo of ohwx_char person, laughing"
-    renamed = step.curate(open_iteration(CHARACTER | {"trigger": "zq7_mia"}, root=tmp_path), settings(raw))
+    renamed = curate.curate(open_iteration(CHARACTER | {"trigger": "zq7_mia"}, root=tmp_path), settings(raw))
     assert all("zq7_mia person" in r.caption for r in renamed.dataset.images) and renamed.criteria[2].holds
 
 
 def test_another_seed_draws_another_person(tmp_path):
     project = open_iteration(CHARACTER, root=tmp_path)
-    first = step.gather(project, params.check("curate", {"seed": 1}), Renderer())
-    assert step.gather(project, params.check("curate", {"seed": 2}), Renderer()) != first
+    first = curate.gather(project, params.check("curate", {"seed": 1}), Renderer())
+    assert curate.gather(project, params.check("curate", {"seed": 2}), Renderer()) != first
 
 
 def test_names_that_say_no_angle_get_an_estimate_or_a_sentence(raw, tmp_path):
@@ -109,13 +108,13 @@ def test_names_that_say_no_angle_get_an_estimate_or_a_sentence(raw, tmp_path):
         angles[f"IMG_{number:04d}.png"] = path.stem.split("_")[2]
     (folder / "IMG_0099.PSD").write_bytes(b"x")
     project = open_iteration(CHARACTER, root=tmp_path)
-    curated = step.curate(project, settings(folder))
+    curated = curate.curate(project, settings(folder))
     profiles = [name for name, angle in angles.items() if angle.startswith("profile")]
     reason = curated.table.loc[profiles[0], "reasons"]
     assert f"say the angle in the name ({profiles[0][:-4]}_profile-left.png) or in a .txt" in reason
     assert curated.table.loc["IMG_0099.PSD", "reasons"] == ".psd is not read here; save it as PNG or JPEG"
     assert {r.filename: r.angle for r in curated.dataset.images} == {n: angles[n] for n in angles if n not in profiles}
-    assert all(step.estimated(r) for r in curated.dataset.images)
+    assert all(curate.estimated(r) for r in curated.dataset.images)
     assert curated.table.loc["IMG_0004.png", "angle"] == "half-left (estimated)"
     assert curated.criteria[1].holds and "half-left (estimated)" in curated.criteria[1].found
 
@@ -126,13 +125,13 @@ def test_names_that_say_no_angle_get_an_estimate_or_a_sentence(raw, tmp_path):
     (folder / profiles[0]).with_suffix(".txt").write_text("left profile")
     for name in ("IMG_0000", "IMG_0001", "IMG_0004"):
         (folder / f"{name}.txt").write_text("half left view, smiling")
-    again = step.curate(project, settings(folder)).dataset
+    again = curate.curate(project, settings(folder)).dataset
     assert again.get(profiles[0]).angle == "profile-left"
     assert again.get("IMG_0000.png").angle == "half-right"  # a person's word stands
     assert (again.get("IMG_0001.png").angle, again.get("IMG_0001.png").caption) == (
         "half-left", "photo of ohwx_char person at the sea",
     )  # fmt: skip
-    assert not step.estimated(again.get("IMG_0004.png"))
+    assert not curate.estimated(again.get("IMG_0004.png"))
 
 
 def test_an_estimated_angle_that_is_corrected_is_corrected_in_the_caption(raw, tmp_path):
@@ -140,9 +139,9 @@ def test_an_estimated_angle_that_is_corrected_is_corrected_in_the_caption(raw, t
     folder.mkdir()
     shutil.copy(next(raw.glob("*half-left_neutral*")), folder / "a.png")
     project = open_iteration(CHARACTER, root=tmp_path)
-    assert "left" in step.curate(project, settings(folder)).dataset.images[0].caption
+    assert "left" in curate.curate(project, settings(folder)).dataset.images[0].caption
     shutil.move(folder / "a.png", folder / "a_front.png")
-    record = step.curate(project, settings(folder)).dataset.images[0]
+    record = curate.curate(project, settings(folder)).dataset.images[0]
     assert (record.angle, record.caption) == ("front", "photo of ohwx_char person, front view")
 
 
@@ -164,7 +163,7 @@ def test_captions_are_kept_as_they_are_written_and_only_warned_of(raw, tmp_path)
     shutil.copy(next(raw.glob("*front_angry*")), folder / "e_front.png")
     project = open_iteration(CHARACTER, root=tmp_path)
     for _ in range(2):  # running the step again changes nothing
-        curated = step.curate(project, settings(folder))
+        curated = curate.curate(project, settings(folder))
         assert {r.filename: r.caption for r in curated.dataset.images} == {
             "a.png": SEED_002,
             "b.png": "ohwx_char person with a red scarf, smiling",
@@ -180,7 +179,7 @@ def test_captions_are_kept_as_they_are_written_and_only_warned_of(raw, tmp_path)
         assert warned["e_front.png"] == "" and curated.criteria[2].holds
     assert (project.data("source") / "a.txt").read_text().strip() == SEED_002
     (folder / "c.txt").write_text("ohwx_char, in a blue coat")  # rewritten later
-    assert step.curate(project, settings(folder)).dataset.get("c.png").caption == "ohwx_char, in a blue coat"
+    assert curate.curate(project, settings(folder)).dataset.get("c.png").caption == "ohwx_char, in a blue coat"
 
 
 def test_a_caption_in_a_metadata_file_beside_the_raw_pictures_is_kept(raw, tmp_path):
@@ -189,18 +188,18 @@ def test_a_caption_in_a_metadata_file_beside_the_raw_pictures_is_kept(raw, tmp_p
     shutil.copy(next(raw.glob("*front_angry*")), folder / "a.png")
     row = {"filename": "a.png", "caption": "ohwx_char, glaring, red dress", "angle": "front"}
     (folder / "metadata.json").write_text(json.dumps({"dataset_version": "v1", "images": [row]}))
-    dataset = step.curate(open_iteration(CHARACTER, root=tmp_path), settings(folder)).dataset
+    dataset = curate.curate(open_iteration(CHARACTER, root=tmp_path), settings(folder)).dataset
     assert dataset.images[0].caption == "ohwx_char, glaring, red dress"
 
 
 def test_a_persons_caption_follows_a_new_trigger(raw, tmp_path):
     project = open_iteration(CHARACTER, root=tmp_path)
-    dataset = step.curate(project, settings(raw)).dataset
+    dataset = curate.curate(project, settings(raw)).dataset
     dataset.images[0].caption = "ohwx_char, laughing at ohwx_charlie"
     dataset.save()
     for _ in range(2):
-        assert step.curate(project, settings(raw)).dataset.images[0].caption == "ohwx_char, laughing at ohwx_charlie"
-    renamed = step.curate(open_iteration(CHARACTER | {"trigger": "zq7_mia"}, root=tmp_path), settings(raw)).dataset
+        assert curate.curate(project, settings(raw)).dataset.images[0].caption == "ohwx_char, laughing at ohwx_charlie"
+    renamed = curate.curate(open_iteration(CHARACTER | {"trigger": "zq7_mia"}, root=tmp_path), settings(raw)).dataset
     assert renamed.images[0].caption == "zq7_mia, laughing at ohwx_charlie"
 
 
@@ -213,7 +212,7 @@ def test_of_a_jpeg_and_a_png_of_one_picture_the_lossless_is_kept_and_a_larger_be
     half.save(folder / "c_half-left.png")
     half.convert("RGB").resize((192, 192), Image.Resampling.LANCZOS).save(folder / "d_half-left.jpg", quality=95)
     asked = settings(folder, minimum_sharpness=0)
-    table = step.curate(open_iteration(CHARACTER, root=tmp_path), asked).table
+    table = curate.curate(open_iteration(CHARACTER, root=tmp_path), asked).table
     assert table["reasons"].to_dict() == {
         "a_front.jpg": "duplicate of b_front.png", "b_front.png": "",
         "c_half-left.png": "duplicate of d_half-left.png", "d_half-left.jpg": "",
@@ -225,21 +224,21 @@ def test_too_few_pictures_are_said_not_hidden(raw, tmp_path):
     folder.mkdir()
     for path in sorted(raw.glob("*front_neutral*.png")):
         (folder / path.name).write_bytes(path.read_bytes())
-    criteria = step.curate(open_iteration(CHARACTER, root=tmp_path), settings(folder)).criteria
+    criteria = curate.curate(open_iteration(CHARACTER, root=tmp_path), settings(folder)).criteria
     assert not criteria[0].holds and criteria[0].found == "2"
     assert not criteria[1].holds and "say the angle in the name" in criteria[1].found
 
 
 def test_a_missing_folder_is_one_sentence(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
-        step.curate(open_iteration(CHARACTER, root=tmp_path), settings(tmp_path / "nowhere"))
+        curate.curate(open_iteration(CHARACTER, root=tmp_path), settings(tmp_path / "nowhere"))
 
 
 def test_a_picture_of_somebody_else_is_named_and_kept(raw, tmp_path):
     folder = shutil.copytree(raw, tmp_path / "mixed")
     other = Image.fromarray(render(person(1_070_003), Scene(seed=3)))
     other.save(folder / "zoe_front.png")
-    curated = step.curate(open_iteration(CHARACTER, root=tmp_path), settings(folder))
+    curated = curate.curate(open_iteration(CHARACTER, root=tmp_path), settings(folder))
     criterion = next(c for c in curated.criteria if "somebody else" in c.name)
     assert not criterion.holds and criterion.found.startswith("zoe_front.png (0.")
     assert "from the nearest of the others" in curated.table.loc["zoe_front.png", "warnings"]
@@ -277,7 +276,7 @@ def test_odd_pictures_are_rejected_one_by_one_or_renamed_and_the_step_goes_on(ra
 
     project = open_iteration(CHARACTER, root=tmp_path)
     for _ in range(2):  # running the step again finds the same names
-        curated = step.curate(project, settings(folder))
+        curated = curate.curate(project, settings(folder))
         for name, reason in said.items():
             assert reason in curated.table.loc[name, "reasons"], name
         new = [r.filename for r in curated.dataset.images if "nnnn" in r.filename]
@@ -310,9 +309,9 @@ def test_sketches_without_a_face_become_sources(tmp_path):
     (folder / "sketch_00_profile-left.png").rename(folder / "sketch_00_front.png")
     (folder / "sketch_01_back.png").rename(folder / "sketch_01.png")
     project = open_iteration(CHARACTER, root=tmp_path)
-    refused = step.curate(project, settings(folder)).table["reasons"]
+    refused = curate.curate(project, settings(folder)).table["reasons"]
     assert all("set expect_face to false" in refused[name] for name in ("sketch_00_front.png", "sketch_01.png"))
-    curated = step.curate(project, settings(folder, expect_face=False))
+    curated = curate.curate(project, settings(folder, expect_face=False))
     assert len(curated.dataset.images) == 12 and curated.table["faces"].sum() == 0
     assert sum(r.held_out for r in curated.dataset.images) == 2
     holds = {c.name: (c.holds, c.found) for c in curated.criteria}

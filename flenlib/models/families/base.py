@@ -1,6 +1,6 @@
 """What the families share: loading, whole or in parts, letting parts go, sampling's frame, saving a LoRA.
 
-A gpu too small for everything at once is used in turns: load without the transformer, encode, free the text encoders,
+A GPU too small for everything at once is used in turns: load without the transformer, encode, free the text encoders,
 load the transformer, train. Previews are then drawn from conditions encoded in the first turn.
 """
 
@@ -285,7 +285,7 @@ def _hub(revision: str) -> dict[str, Any]:
 
 
 def collect() -> None:
-    """Give back memory that nothing refers to any more, on the gpu too."""
+    """Give back memory that nothing refers to any more, on the GPU too."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

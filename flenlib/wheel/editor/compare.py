@@ -118,7 +118,7 @@ def draw(
         for said in community.check_sampling(way.uses, settings.steps, settings.guidance):
             print(f"{name}: {said}")
     for name, way in found.items():
-        if editor.family.loras:
+        if editor.model.loaded and editor.family.loras:
             lora.unstack(editor.family)
         other, folder = editor.using(way), project.outputs / "editors" / name
         todo = tqdm(planned[name], desc=f"editing: {name}", unit="edit")

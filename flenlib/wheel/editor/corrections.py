@@ -71,6 +71,7 @@ def by_hand(
             link_or_copy(_given(project, enriched, said), target)
             who, how = "person", said.note or "corrected by hand"
         elif hand and settings.hand == hand.name:
+            project.admit()
             picture = hand.correct(source.path(parent), record.attributes, open_image(enriched.path(record)).width)
             if picture is None:
                 raise ValueError(f"the {hand.name} does not know {parent.filename}; set corrections.hand to 'person'")

@@ -18,7 +18,7 @@ from flenlib.dataset.images import contact_sheet, open_image, save_picture, sha2
 from flenlib.dataset.records import NOT_MEASURED, Dataset
 from flenlib.dataset.triplets import Triplet
 from flenlib.draw.editor import Editor, open_editor
-from flenlib.draw.pictures import about, drawn_by, seed_of
+from flenlib.draw.pictures import about, check_drawn, drawn_by, seed_of
 from flenlib.measure.faces import ReferenceSet
 from flenlib.measure.identity import references
 from flenlib.measure.measures import (
@@ -43,7 +43,7 @@ from flenlib.train.loop import Result
 from flenlib.train.watch import OnEvent
 from flenlib.wheel import results
 from flenlib.wheel.editor.corrections import see
-from flenlib.wheel.train import check_fits, loss_ends, train_or_set_aside
+from flenlib.wheel.train import check_fits, loss_ends, train_with
 
 BASE = 0
 """The step of the base editor in the table of checkpoints."""
@@ -86,9 +86,10 @@ def train_editor(
     """
     check_fits(editor.model, settings)
     learnt, held = (samples(project.character, folder, pairs, held_out=held) for held in (False, True))
-    options = {"held_out": held, "on_event": on_event, "cache_folder": project.outputs / "cache"}
+    options = {"held_out": held, "on_event": on_event, "admit": project.admit}
+    options |= {"cache_folder": project.outputs / "cache"}
     where = project.outputs / "editor_training"
-    return train_or_set_aside(editor.family, learnt, settings, where, **options)
+    return train_with(editor, learnt, settings, where, **options)
 
 
 def checkpoints(result: Result) -> dict[int, Path | None]:
@@ -122,6 +123,7 @@ def score(
         source, target = pair.paths(folder)
         drawn = result.lora.parent / "scored" / f"step_{step:06d}_{target.stem}.png"
         if not drawn.is_file():
+            project.admit()
             family = editor.family
             if not family.can_encode_text:
                 family.reload()
@@ -132,6 +134,7 @@ def score(
             seed = seed_of(settings.seed, target.name)
             how: dict[str, Any] = {"steps": settings.sampling_steps, "guidance": settings.guidance}
             picture = family.sample(text, seed=seed, **how, references=(open_image(source),))
+            check_drawn(picture, drawn.name)
             models = drawn_by(registry.model_facts(family))
             facts = {"made_by": models["name"], "prompt": text, "seed": seed, "settings": how, "models": models}
             facts |= {"parent": sha256(source), "step": step}

@@ -11,7 +11,7 @@ from flenlib.dataset.records import NOT_MEASURED, Dataset, ImageRecord
 from flenlib.draw.editor import Editor
 from flenlib.draw.pictures import Job, keep_planned, make, put_record, seed_of
 from flenlib.measure.faces import ReferenceSet
-from flenlib.measure.identity import KEPT, verdict
+from flenlib.measure.identity import KEPT, limit, verdict
 from flenlib.measure.measures import FACE_DISTANCE
 from flenlib.params import Corrections
 from flenlib.project import Project
@@ -76,7 +76,7 @@ def draw(
         path = make(project, tries.folder, job, editor)
         record = put_record(tries, job, path, "edit", editor.facts, case.caption, editor.routes.depth)
         record.extra["corrects"] = case.sha256
-        record.measurements |= look(see(job, path, reference, FACE_DISTANCE.limit_in(case.measurements), hand))
+        record.measurements |= look(see(job, path, reference, limit(case), hand))
         tries.keep(record)
     tries.save()
     return tries
@@ -98,8 +98,8 @@ def policy(tries: Dataset) -> Policy:
 
     def decide(record: ImageRecord) -> Verdict:
         if best.get(record.extra["corrects"]) is record:
-            found, limit = (record.measurements[name] for name in (FACE_DISTANCE.name, FACE_DISTANCE.limit))
-            return "good", (f"the nearest try: face distance {found:.2f} within {limit:.2f}",)
+            found = FACE_DISTANCE.read(record.measurements)
+            return "good", (f"the nearest try: face distance {found:.2f} within {limit(record):.2f}",)
         if source_again(record):
             return "reject", ("the source again: nothing was edited",)
         if verdict(record) == NOT_MEASURED:

@@ -18,11 +18,12 @@ from flenlib.models import lora
 from flenlib.project import open_iteration
 from flenlib.wheel.editor import compare as adopt
 from flenlib.wheel.editor import scores as scores
+from tests.doors.conftest import loads
 from tests.models.common import excite, load
 from tests.studio import Ready
 from tests.wheel.editor.test_corrections import CHARACTER, MODELS, project, sets
 
-__all__ = ["project"]
+__all__ = ["loads", "project"]
 
 REVIEW = params.check("review_enriched", {})
 
@@ -261,7 +262,7 @@ def test_the_editor_in_use_is_compared_and_stays_unless_another_is_better(traine
         adopt.candidates(second, models, wanted(strategies=["use"], community=["adopted"]))
 
 
-def test_every_editor_draws_every_job_once(trained, capsys):
+def test_every_editor_draws_every_job_once(trained, capsys, loads):
     project, editor = trained
     source, _ = sets(project)
     settings = wanted(strategies=["use"], steps=1, guidance=1.0, community=[f"relight={project.editor_lora}:0.5"])
@@ -272,7 +273,9 @@ def test_every_editor_draws_every_job_once(trained, capsys):
     assert {name: len(paths) for name, paths in drawn.items()} == {"base": 2, "relight-0.5": 2}
     assert scores.sheet(source, jobs, drawn).width > 300
     stamps = [path.stat().st_mtime_ns for paths in drawn.values() for path in paths]
+    loads.clear()
     again = adopt.draw(project, editor, found, jobs, settings)
+    assert loads == [], "what is all drawn needs no model"
     assert stamps == [path.stat().st_mtime_ns for paths in again.values() for path in paths]
     with pytest.raises(ValueError, match="'lightning-4' samples in 4 steps"):
         fast = wanted(strategies=["use"], steps=1, guidance=1.0, community=[f"lightning-4={project.editor_lora}"])

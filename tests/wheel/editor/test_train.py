@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from flenlib import params
+from flenlib import content, params
 from flenlib.content import Allowed
 from flenlib.dataset import triplets
 from flenlib.dataset.images import read_provenance, save_picture
@@ -96,6 +97,30 @@ def test_a_damaged_checkpoint_is_not_kept(trained):
         train.keep(project, result, 2)
     assert project.editor_lora.read_bytes() == kept
     path.write_bytes(whole)
+
+
+def test_no_checkpoint_is_trained_or_scored_once_consent_is_withdrawn(trained, tmp_path):
+    project, editor, folder, pairs, settings, result = trained
+    note = content.consent.note(project.root, "tester")
+    note.write_text('{"withdrawn": "2026-01-31"}')
+    longer = settings.model_copy(update={"seed": 5})
+    try:
+        with pytest.raises(content.Refused, match="was withdrawn"):
+            train.train_editor(project, editor, folder, pairs, longer)
+        fresh = replace(result, lora=tmp_path / "lora.safetensors")
+        with pytest.raises(content.Refused, match="was withdrawn"):
+            train.score(project, editor, fresh, folder, pairs, settings, NOBODY)
+    finally:
+        note.unlink()
+
+
+def test_a_scored_picture_of_one_colour_is_named_and_not_kept(trained, tmp_path, monkeypatch):
+    project, editor, folder, pairs, settings, result = trained
+    monkeypatch.setattr(type(editor.family), "sample", lambda *_, **how: Image.new("RGB", (64, 64)))
+    fresh = replace(result, lora=tmp_path / "lora.safetensors")
+    with pytest.raises(RuntimeError, match=r"step_000000_t4\.png was drawn as one colour all over"):
+        train.score(project, editor, fresh, folder, pairs, settings, NOBODY)
+    assert not list(tmp_path.rglob("*.png"))
 
 
 def test_without_held_out_triplets_the_last_checkpoint_is_kept(trained):
