@@ -13,11 +13,12 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from flenlib.content import allow
-from flenlib.dataset import caption_lint, captions, imports, marks
+from flenlib.dataset import caption_lint, caption_rules, captions, imports, marks
 from flenlib.dataset.caption_lint import Captioned
 from flenlib.dataset.images import contact_sheet, open_image, read_provenance, save_picture, sha256
 from flenlib.dataset.prompts import FACE_ANGLES
 from flenlib.dataset.records import Dataset, ImageRecord
+from flenlib.draw.describe import describe
 from flenlib.draw.pictures import about, check_person
 from flenlib.measure.face_store import keep
 from flenlib.measure.measures import FACES_FOUND, MEASURES, Measure, of_picture, recorded
@@ -91,6 +92,8 @@ def curate(
         Candidate(path, path.name, reasons=(f"{path.suffix.lower()} is not read here; save it as PNG or JPEG",))
         for path in imports.list_unread(folder)
     ]
+    if table.captioner:
+        print(*describe(dataset, project.character, table).left, sep="\n")
     return Curated(dataset, candidates.table([*found, *unread]), [*_criteria(dataset, project, settings), apart])
 
 
@@ -137,7 +140,9 @@ def _settle_words(project: Project, path: Path, record: ImageRecord, candidate: 
         record.extra |= {"angle_estimated": record.angle} if candidate.estimated else {}
     edited = record.caption not in ("", record.extra.get("caption_made", built))
     if not edited:
-        record.caption = imports.caption_beside(candidate.path) or built
+        described = record.extra.get("described") if table.captioner else None
+        made = caption_rules.edit(described, project.character, table).after if described else built
+        record.caption = imports.caption_beside(candidate.path) or made
     elif "caption_of" in record.extra:
         record.caption = captions.renamed(record.caption, record.extra["caption_of"], project.character)
     _settle_trigger(project.character, record, candidate, table)
