@@ -76,7 +76,7 @@ WHEEL = Flow(
             results.GenerateSynthetic,
             "flenlib.wheel.generate",
             "1.5 novel angles, expressions, scenes, poses",
-            settings=(*GENERATOR, "generate"),
+            settings=(*GENERATOR, "captions", "generate"),
             reads=(a.LORA, GENERATOR_WEIGHTS),
             makes=(a.DRAWN,),
         ),
