@@ -127,7 +127,11 @@ def cut(caption: str, character: Character, omitted: Collection[str]) -> str:
 
 def phrases(caption: str, character: Character) -> list[str]:
     """Return what a caption says, phrase by phrase, without the character and the words before."""
-    found = [_bare(phrase, character).strip(" .") for part in _parts(caption) for phrase in _phrases(part)]
+    found = [
+        re.sub(r"\s+of$", "", _bare(phrase, character).strip(" ."))
+        for part in _parts(caption)
+        for phrase in _phrases(part)
+    ]
     return [phrase for phrase in found if not _empty(phrase) and category(phrase) not in ("people", "quality")]
 
 
