@@ -58,8 +58,9 @@ def run(project: Project, settings: Iteration, learned: TrainingSet | None = Non
     """Do step 1.8: train on step 1.4's pictures and the pristine ones, or on ``learned``, and compare on the card."""
     card.jobs(project, settings.card)  # what may not be drawn is refused before a model is loaded
     source = Dataset.open(project.data("source"))
-    options = {"table": settings.captions, "tokens": tokens_of(settings.models.generator)}
-    learned = learned or training_set(project, source, settings.retrain, settings.guards, **options)
+    if learned is None:
+        table, tokens = settings.captions, tokens_of(settings.models.generator)
+        learned = training_set(project, source, settings.retrain, settings.guards, table, tokens)
     check_lint(learned.findings, settings.anyway)
     now, then = project.iteration, results.refined(project.iteration)
     generator = open_generator(settings.models, transformer=False)

@@ -223,8 +223,9 @@ def run(project: Project, settings: Iteration, learned: TrainingSet | None = Non
     source = Dataset.open(project.data("source"))
     if learned is None:
         enriched = Dataset.open(project.data("enriched"))
-        options = {"table": settings.captions, "tokens": tokens_of(settings.models.generator)}
-        learned = guards.training_set(project, source, enriched, settings.train, settings.guards, **options)
+        table, tokens = settings.captions, tokens_of(settings.models.generator)
+        given = (settings.train, settings.guards)
+        learned = guards.training_set(project, source, enriched, *given, table=table, tokens=tokens)
     check_lint(learned.findings, settings.anyway)
     generator = open_generator(settings.models, transformer=False)  # it comes once the text encoders are gone
     trained = train_character(project, generator, learned.samples, settings.train, project.iteration, source=source)
