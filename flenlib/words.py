@@ -29,6 +29,12 @@ Strategy = Literal["use", "combine", "train", "hybrid"]
 Layout = Literal["ai-toolkit", "musubi-tuner", "diffsynth", "imagefolder"]
 """The layouts in which other trainers read pairs."""
 
+CaptionStyle = Literal["template", "tags", "sentences"]
+"""How a caption is written: as the process document's ("photo of ohwx_char person, ..."), as tags that begin with the
+trigger, or as sentences."""
+Told = Literal["describe", "omit"]
+"""Whether captions name a part of what a picture shows; what they omit is learnt under the trigger."""
+
 Precision = Literal["fp32", "bf16", "int8", "nf4"]
 PLANNED: tuple[Precision, ...] = ("bf16", "int8", "nf4")
 """The precisions that predictions compare: those a published model is used at."""

@@ -32,7 +32,7 @@ _LIGHT_WORDS = {
     "nighttime": "nighttime",
 }
 _EXPRESSION_WORDS = {"neutral": "neutral expression"}
-_POSE_WORDS = {"t-pose": "in T-pose", "standing": "standing", "sitting": "sitting on a chair"}
+POSE_WORDS = {"t-pose": "in T-pose", "standing": "standing", "sitting": "sitting on a chair"}
 _EDIT_CHOICES = {
     "background": ("forest", "studio", "beach", "urban"),
     "lighting": ("daylight", "sunset", "nighttime", "studio"),
@@ -137,7 +137,7 @@ def caption(
     opening = lead or (style if style != "photo" else "photo" if pose == "portrait" else "full body photo")
     head = f"{opening} of {subject}"
     if choose("pose", pose, POSES) != "portrait":
-        head += f" {_POSE_WORDS[pose]}"
+        head += f" {POSE_WORDS[pose]}"
     if outfit is not None:
         head += f" wearing a {choose('outfit', outfit, OUTFITS)}"
     parts = [head]
@@ -238,7 +238,7 @@ def _words(wanted: dict[str, str], wording: Wording) -> dict[str, str]:
     return {
         "angle": wanted["angle"],
         "expression": _EXPRESSION_WORDS.get(expression, expression),
-        "pose": _POSE_WORDS.get(wanted["pose"], ""),
+        "pose": POSE_WORDS.get(wanted["pose"], ""),
         "place": wording.places[wanted["background"]],
         "light": _LIGHT_WORDS.get(light, ""),
     }

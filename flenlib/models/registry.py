@@ -29,7 +29,8 @@ from flenlib.models.families.qwen_edit import QwenEdit
 from flenlib.models.families.qwen_image import QwenImage
 from flenlib.project import from_base
 
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+"""What a repository on the hub is called."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def resolve(name: str | Path, role: str = "") -> Model:
         model = _folder_model(folder)
     elif name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise FileNotFoundError(f"model folder {name} does not exist; known models: {', '.join(KNOWN)}")
-    elif _HUB_ID.fullmatch(hub):
+    elif HUB_ID.fullmatch(hub):
         revision = revision or "main"
         index = fetch(hub, "model_index.json", revision=revision)
         model = Model(hub, _family_of(index, hub), hub, revision=revision)
@@ -176,7 +177,7 @@ def lora_file(use: str | tuple[str | Path, float]) -> tuple[Path, float]:
     name, _, file = rest.partition("/")
     name, _, revision = name.partition("@")
     repository, revision = f"{owner}/{name}", revision or "main"
-    on_hub = _HUB_ID.fullmatch(repository) and not name.endswith(".safetensors")
+    on_hub = HUB_ID.fullmatch(repository) and not name.endswith(".safetensors")
     if text.startswith(("/", ".", "~")) or not on_hub:
         raise FileNotFoundError(f"LoRA file {text} does not exist; give a .safetensors file or a hub id")
     if file and not file.endswith(".safetensors"):

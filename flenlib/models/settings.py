@@ -119,7 +119,7 @@ def _models(layers: Sequence[Layer]) -> Models:
 
 def _of_run(given: Sequence[Layer]) -> list[Layer]:
     """Return all that the settings of one training come from but the schema."""
-    first = [_only(layer, TrainRun.model_fields.keys() - {"train"}) for layer in given]
+    first = [_only(layer, TrainRun.model_fields.keys() - {"train", "captions"}) for layer in given]
     asked = params.build(TrainRun, first)
     model = registry.resolve(asked.model, asked.role)
     found = [Layer(source, fields) for source, fields in _wants(model, "models", Models, device=asked.device)]
@@ -129,6 +129,8 @@ def _of_run(given: Sequence[Layer]) -> list[Layer]:
     kinds = params.sections(Iteration)
     for source, fields in _wants(model, training, kinds[training], precision):
         found.append(Layer(source, {"train": {k: v for k, v in fields.items() if k in Train.model_fields}}))
+    for source, fields in _wants(model, "captions", kinds["captions"], precision):
+        found.append(Layer(source, {"captions": fields}))
     for source, fields in _wants(model, drawing, kinds[drawing], precision):
         found.append(Layer(source, {f"preview_{k}": fields[k] for k in ("steps", "guidance") if k in fields}))
     return [*found, *given]

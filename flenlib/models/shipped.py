@@ -18,8 +18,10 @@ _CHARACTER = _LEARNING | {"steps": 600, "checkpoint_every": 200, "sample_every":
 _DRAWING = {"steps": 16, "guidance": 3.5}
 _EDITING = {"steps": 16, "guidance": 2.0}
 _STRICT = {"slack": 1.4}  # at 1.75 hardly an edit of the mini studio is sent back
+_LEARNT = {"style": "template", "light": "describe"}  # the captions these models have learnt from
 MINI_FLUX: dict[str, dict[str, Any]] = {
     "models": _EVERYWHERE,
+    "captions": _LEARNT,
     "train": _CHARACTER,
     "generate": _DRAWING | {"seeds_per_prompt": 2},
     "retrain": _CHARACTER,

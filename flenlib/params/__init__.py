@@ -5,6 +5,7 @@ and answers an unknown key with the nearest known one. What a file leaves out co
 ``flenlib.models.settings``.
 """
 
+from flenlib.params.captions import Captions
 from flenlib.params.character import Character, Consent, SecondOpinion, Section
 from flenlib.params.reading import EXTENDS, Layer, build, check, merge, origin, read, sections
 from flenlib.params.sections import (
@@ -30,6 +31,7 @@ from flenlib.params.sections import (
 
 __all__ = [
     "EXTENDS",
+    "Captions",
     "Card",
     "Character",
     "CompareEditors",

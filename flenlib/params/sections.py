@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from flenlib import words
+from flenlib.params.captions import Captions
 from flenlib.params.character import Character, Section
 
 
@@ -199,6 +200,8 @@ class TrainRun(Section):
     prompts: list[str] = Field(default=[], description="previews; empty: captions of the first samples")
     preview_steps: int = Field(default=28, gt=0)
     preview_guidance: float = Field(default=3.5, ge=0)
+    captions: Captions = Captions()
+    anyway: bool = Field(default=False, description="train although a caption has a fault that spoils training")
     train: Train = Train()
     output: str = Field(min_length=1, description="folder of the LoRA; its name is the LoRA's")
 
@@ -333,6 +336,7 @@ class Iteration(FlowSettings):
 
     models: Models = Models()
     curate: Curate = Curate()
+    captions: Captions = Captions()
     enrich: Enrich = Enrich()
     review_enriched: ReviewEnriched = ReviewEnriched()
     train: Train = Train()

@@ -2,7 +2,21 @@
 
 from flenlib.steps.criteria import Blocked, Criterion, criteria_table
 from flenlib.steps.hand import Hand
+from flenlib.steps.lint import check_lint, lint_criterion
 from flenlib.steps.result import Facts, StepResult, Table
 from flenlib.steps.step import Artifact, Flow, Step
 
-__all__ = ["Artifact", "Blocked", "Criterion", "Facts", "Flow", "Hand", "Step", "StepResult", "Table", "criteria_table"]
+__all__ = [
+    "Artifact",
+    "Blocked",
+    "Criterion",
+    "Facts",
+    "Flow",
+    "Hand",
+    "Step",
+    "StepResult",
+    "Table",
+    "check_lint",
+    "criteria_table",
+    "lint_criterion",
+]

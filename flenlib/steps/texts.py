@@ -17,6 +17,8 @@ CHECKED = {
     "models.generator_loras": "name of a LoRA",
     "models.editor_loras": "name of a LoRA",
     "compare_editors.community": "name of a LoRA",
+    "captions.outfits": "tag of an outfit",
+    "captions.body_tag": "tag",
     "prompts": "prompt",
     "output": "name of the LoRA",
 }

@@ -16,11 +16,13 @@ import torch
 
 from flenlib import params
 from flenlib.content import allow
+from flenlib.dataset.caption_lint import Finding, summary
 from flenlib.draw import load
 from flenlib.measure.faces import ReferenceSet, find_many
 from flenlib.models.settings import load_run
+from flenlib.models.tokens import tokens_of
 from flenlib.project import from_base, open_iteration
-from flenlib.steps import texts
+from flenlib.steps import check_lint, texts
 from flenlib.train import data, planning
 from flenlib.train.loop import train
 from flenlib.train.watch import Preview
@@ -53,11 +55,13 @@ def _train(run: params.TrainRun) -> None:
     device = f"cuda:{rank}" if rank and run.device == "auto" and torch.cuda.is_available() else run.device
     most = max((len(sample.references) for sample in found.samples), default=0)
     plan = planning.expected(run.model, run.precision, run.offload, run.train, device, most)
+    findings = data.lint(run, found, tokens_of(run.model))
+    check_lint(findings, run.anyway)
     faces = None
     if first:
         kept = [sample.image for sample in found.held_out]
         faces = ReferenceSet.if_any(find_many(kept), [path.name for path in kept])
-        _tell(run, found)
+        _tell(run, found, findings)
         print("\n".join([*_not_measured(run, found, faces), plan]))
     family = load.load_family(run.model, precision=run.precision, offload=run.offload, device=device, transformer=False)
     result = train(
@@ -75,12 +79,11 @@ def _train(run: params.TrainRun) -> None:
         print(f"{result.lora}: {result.steps} steps in {result.seconds:.0f} s, loss of the last ones {loss:.3f}")
 
 
-def _tell(run: params.TrainRun, found: data.Data) -> None:
+def _tell(run: params.TrainRun, found: data.Data, findings: Sequence[Finding]) -> None:
     """Print what will be drawn how often, of the whole and of each phase."""
     print(f"{len(found.samples)} pictures to learn from, {len(found.held_out)} held out")
     print(data.mix(found.samples).to_string())
-    for warning in data.warnings(run, found.samples):
-        print(warning)
+    print(*summary(findings), sep="\n", end="\n" if findings else "")
     begin = 1
     for phase in run.train.phases:
         end = phase.until or run.train.steps

@@ -6,13 +6,14 @@ Records and triplets marked as held out, and everything under ``held_out``, are 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
 from flenlib.content import allow
-from flenlib.dataset import captions, folders, triplets
+from flenlib.dataset import caption_lint, folders, triplets
+from flenlib.dataset.caption_lint import Captioned, Finding, Tokens
 from flenlib.dataset.records import METADATA, Dataset
 from flenlib.draw.pictures import check_person
 from flenlib.measure.coverage import value_of
@@ -26,10 +27,14 @@ PRIOR = "prior"
 
 @dataclass(frozen=True)
 class Data:
-    """The samples of one training: to learn from, and to measure on."""
+    """The samples of one training: to learn from, and to measure on; and the captions of the former as lint sees them.
+
+    Instructions to an editor and captions of prior pictures are no captions of the character.
+    """
 
     samples: list[Sample]
     held_out: list[Sample]
+    captions: list[Captioned] = field(default_factory=list)
 
 
 def gather(run: TrainRun) -> Data:
@@ -40,10 +45,11 @@ def gather(run: TrainRun) -> Data:
     character may not be taught by, and for a picture of a real person when the character is none.
     """
     named = [base() / "data" / run.character.name, *map(from_base, (*run.data, *run.held_out, *run.prior))]
-    read = [pair for entry in run.data for pair in _read(from_base(entry), run.character, named)]
-    kept = [pair[0] for entry in run.held_out for pair in _read(from_base(entry), run.character, named)]
-    samples = [sample for sample, held_out in read if not held_out]
-    held_out = [sample for sample, held_out in read if held_out] + kept
+    read = [found for entry in run.data for found in _read(from_base(entry), run.character, named)]
+    kept = [found[0] for entry in run.held_out for found in _read(from_base(entry), run.character, named)]
+    samples = [sample for sample, held_out, _ in read if not held_out]
+    held_out = [sample for sample, held_out, _ in read if held_out] + kept
+    captioned = [seen for sample, held_out, seen in read if not held_out and not sample.references]
     for entry in run.prior:
         items = folders.read_repeats(from_base(entry), "")
         samples += [replace(_of_item(run.character, item), kind=PRIOR, weight=run.prior_weight) for item in items]
@@ -53,21 +59,12 @@ def gather(run: TrainRun) -> Data:
         check_person(run.character, path)
     if run.masks:
         samples = _masked(samples, from_base(run.masks))
-    return Data(samples, held_out)
+    return Data(samples, held_out, captioned)
 
 
-def warnings(run: TrainRun, samples: Sequence[Sample]) -> Iterator[str]:
-    """Yield a sentence for each thing a person should know of the captions, with the pictures it is true of.
-
-    Instructions to an editor and captions of prior pictures are no captions of the character.
-    """
-    found: dict[str, list[str]] = {}
-    for sample in samples:
-        if sample.kind != PRIOR and not sample.references:
-            for warning in captions.lint(sample.caption, run.character):
-                found.setdefault(warning, []).append(Path(sample.image).name)
-    for warning, names in found.items():
-        yield f"captions: {warning} ({folders.few(names)})"
+def lint(run: TrainRun, found: Data, tokens: Tokens | None = None) -> list[Finding]:
+    """Return the faults of the captions of a training; ``tokens`` says how the model's text encoder counts."""
+    return caption_lint.lint(found.captions, run.character, run.captions, tokens) if found.captions else []
 
 
 def mix(samples: Sequence[Sample]) -> pd.DataFrame:
@@ -75,8 +72,10 @@ def mix(samples: Sequence[Sample]) -> pd.DataFrame:
     return folders.mix([folders.Item(s.image, s.caption, s.repeats, s.name.split("/")[0]) for s in samples])
 
 
-def _read(path: Path, character: Character, named: Sequence[Path]) -> Iterator[tuple[Sample, bool]]:
-    """Yield the samples of one folder, and whether each is held out.
+def _read(
+    path: Path, character: Character, named: Sequence[Path]
+) -> Iterator[tuple[Sample, bool, Captioned]]:  # fmt: skip
+    """Yield the samples of one folder, whether each is held out, and its caption as lint sees it.
 
     Pictures of triplets lie in the folders that were ``named``.
     """
@@ -90,20 +89,21 @@ def _read(path: Path, character: Character, named: Sequence[Path]) -> Iterator[t
             name = f"{path.name}/{target.name}"
             kind = "positive" if triplet.positive else "correction"
             text = allow(character, triplet.edit_prompt, f"instruction of {target.name}")
-            yield Sample(target, text, references=(source,), name=name, kind=kind), triplet.held_out
+            sample = Sample(target, text, references=(source,), name=name, kind=kind)
+            yield sample, triplet.held_out, Captioned(name, text)
     else:
         for item in folders.read_repeats(path, character.trigger):
-            yield _of_item(character, item), False
+            yield _of_item(character, item), False, Captioned(item.image.name, item.caption, concept=item.concept)
 
 
-def _of_dataset(dataset: Dataset, character: Character) -> Iterator[tuple[Sample, bool]]:
+def _of_dataset(dataset: Dataset, character: Character) -> Iterator[tuple[Sample, bool, Captioned]]:
     records = [record for record in dataset.images if not record.label or record.label["label"] == "good"]
     folders.check_captions([(dataset.path(r), r.caption) for r in records], character.trigger, "one in metadata.json")
     for record in records:
         name = f"{dataset.folder.name}/{record.filename}"
         framing = value_of(record, "pose") or ""
         text = allow(character, record.caption, f"caption of {record.filename}")
-        yield Sample(dataset.path(record), text, name=name, kind=framing), record.held_out
+        yield Sample(dataset.path(record), text, name=name, kind=framing), record.held_out, Captioned.of(record)
 
 
 def _of_item(character: Character, item: folders.Item) -> Sample:

@@ -13,15 +13,17 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from flenlib.content import Refused, allow
-from flenlib.dataset import captions, imports, marks
+from flenlib.dataset import caption_lint, caption_rules, captions, imports, marks
+from flenlib.dataset.caption_lint import Captioned
 from flenlib.dataset.images import contact_sheet, open_image, read_provenance, save_picture, sha256
 from flenlib.dataset.prompts import FACE_ANGLES
 from flenlib.dataset.records import Dataset, ImageRecord
+from flenlib.draw.describe import describe
 from flenlib.draw.pictures import about, check_person
 from flenlib.measure.face_store import keep
 from flenlib.measure.measures import FACES_FOUND, MEASURES, Measure, of_picture, recorded
 from flenlib.measure.seen import Seen
-from flenlib.params import Character, Curate, Iteration
+from flenlib.params import Captions, Character, Curate, Iteration
 from flenlib.project import Project, from_base
 from flenlib.steps import Criterion, Hand
 from flenlib.wheel import candidates, results
@@ -59,13 +61,18 @@ def folder_sentence(project: Project, settings: Curate, hand: Hand | None = None
 
 
 def curate(
-    project: Project, settings: Curate, hand: Hand | None = None, measures: Sequence[Measure] = MEASURES
+    project: Project,
+    settings: Curate,
+    hand: Hand | None = None,
+    measures: Sequence[Measure] = MEASURES,
+    table: Captions = captions.TEMPLATE,
 ) -> Curated:
     """Import the usable pictures into ``source/<version>`` and give the reasons against the others.
 
-    The raw folder is only read. Captions and attributes a person has edited in an existing ``metadata.json`` are kept.
-    A picture marked as generated stays so; one with a caption this character may not be taught by is left out. Raises
-    Refused, naming the file, for a picture marked as one of a real person when the character is none.
+    The raw folder is only read. Pictures nobody has captioned get a caption by the ``table``; captions and attributes a
+    person has edited in an existing ``metadata.json`` are kept. A picture marked as generated stays so; one with a
+    caption this character may not be taught by is left out. Raises Refused, naming the file, for a picture marked as
+    one of a real person when the character is none.
     """
     folder = gather(project, settings, hand)
     pictures = imports.list_pictures(folder)
@@ -80,15 +87,19 @@ def curate(
     for candidate in usable:
         check_person(project.character, candidate.path)
     apart = candidates.find_strangers(usable)
-    dataset = _write(project, usable, settings, measures)
+    dataset = _write(project, usable, settings, measures, table)
     unread = [
         Candidate(path, path.name, reasons=(f"{path.suffix.lower()} is not read here; save it as PNG or JPEG",))
         for path in imports.list_unread(folder)
     ]
+    if table.captioner:
+        print(*describe(dataset, project.character, table).left, sep="\n")
     return Curated(dataset, candidates.table([*found, *unread]), [*_criteria(dataset, project, settings), apart])
 
 
-def _write(project: Project, usable: list[Candidate], settings: Curate, measures: Sequence[Measure]) -> Dataset:
+def _write(
+    project: Project, usable: list[Candidate], settings: Curate, measures: Sequence[Measure], table: Captions
+) -> Dataset:
     dataset = Dataset.open(project.data("source"), create=True)
     before = {r.filename: r for r in dataset.images}
     dataset.images = []
@@ -102,7 +113,7 @@ def _write(project: Project, usable: list[Candidate], settings: Curate, measures
         keep(dataset.path(record), candidate.faces)
         record.measurements |= recorded(of_picture(Seen(open_image(candidate.path), candidate.faces), measures))
         try:
-            _settle_words(project, dataset.path(record), record, candidate)
+            _settle_words(project, dataset.path(record), record, candidate, table)
         except Refused as refused:
             candidate.reasons += (str(refused),)
         else:
@@ -116,13 +127,13 @@ def _write(project: Project, usable: list[Candidate], settings: Curate, measures
     return dataset
 
 
-def _settle_words(project: Project, path: Path, record: ImageRecord, candidate: Candidate) -> None:
+def _settle_words(project: Project, path: Path, record: ImageRecord, candidate: Candidate, table: Captions) -> None:
     """Take a person's caption from ``metadata.json`` or the .txt here, else beside the raw picture; else build one.
 
     The words stay as they are written; only a missing trigger is added. An angle edited in ``metadata.json`` stands;
     an unknown or estimated one is replaced by what the name or the caption gives now.
     """
-    built = captions.build(project.character, candidate.attributes)
+    built = captions.build(project.character, candidate.attributes, table)
     written, beside = record.extra.get("caption_written"), captions.read_txt(path)
     if record.caption == written and beside and beside != written:
         record.caption = beside
@@ -133,22 +144,25 @@ def _settle_words(project: Project, path: Path, record: ImageRecord, candidate: 
         record.extra |= {"angle_estimated": record.angle} if candidate.estimated else {}
     edited = record.caption not in ("", record.extra.get("caption_made", built))
     if not edited:
-        record.caption = imports.caption_beside(candidate.path) or built
+        described = record.extra.get("described") if table.captioner else None
+        made = caption_rules.edit(described, project.character, table).after if described else built
+        record.caption = imports.caption_beside(candidate.path) or made
     elif "caption_of" in record.extra:
         record.caption = captions.renamed(record.caption, record.extra["caption_of"], project.character)
-    _settle_trigger(project.character, record, candidate)
+    _settle_trigger(project.character, record, candidate, table)
     allow(project.character, record.caption, f"caption of {record.filename}")
     captions.write_txt(path, record.caption)
     record.extra |= {"caption_written": record.caption, "caption_of": project.character.subject}
     record.extra |= {} if edited else {"caption_made": record.caption}
 
 
-def _settle_trigger(character: Character, record: ImageRecord, candidate: Candidate) -> None:
+def _settle_trigger(character: Character, record: ImageRecord, candidate: Candidate, table: Captions) -> None:
     """Add the trigger to a caption without it, which could not be trained on, and note all there is to warn of."""
     caption = captions.with_trigger(record.caption, character)
     added = ["trigger added: the caption had none"] if caption != record.caption else []
     record.caption = caption
-    candidate.warnings += (*added, *captions.lint(caption, character))
+    found = caption_lint.lint([Captioned.of(record)], character, table.model_copy(update={"outfits": {}}))
+    candidate.warnings += (*added, *(finding.sentence for finding in found if finding.picture))
 
 
 def estimated(record: ImageRecord) -> bool:
@@ -269,4 +283,4 @@ def result(curated: Curated) -> results.CurateSource:
 
 def run(project: Project, settings: Iteration, hand: Hand | None = None) -> results.CurateSource:
     """Do step 1.1: import the usable pictures of the folder as the source dataset."""
-    return result(curate(project, settings.curate, hand)).check(settings.anyway)
+    return result(curate(project, settings.curate, hand, table=settings.captions)).check(settings.anyway)

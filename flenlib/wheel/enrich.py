@@ -28,7 +28,7 @@ from flenlib.measure.measures import FACE_DISTANCE, FACES_FOUND, MEASURES, SHARP
 from flenlib.measure.seen import Seen
 from flenlib.measure.statistics import wilson
 from flenlib.models import community
-from flenlib.params import Character, Enrich, Iteration, ReviewEnriched
+from flenlib.params import Captions, Character, Enrich, Iteration, ReviewEnriched
 from flenlib.project import Project
 from flenlib.steps import Criterion, Facts, Hand
 from flenlib.wheel import results
@@ -119,6 +119,7 @@ def enrich(
     settings: Enrich,
     review: ReviewEnriched,
     hand: Hand | None = None,
+    table: Captions = captions.TEMPLATE,
 ) -> Enriched:
     """Draw the plan with an editor into ``enriched/<version>``, gate by identity, and record lineage.
 
@@ -150,7 +151,7 @@ def enrich(
             forget_copies(dataset.folder, job.filename)
             link_or_copy(path, target)
         best = replace(best, filename=job.filename)
-        caption = caption_of(project.character, job.parent, job.attributes)
+        caption = caption_of(project.character, job.parent, job.attributes, table)
         record = put_record(dataset, best, target, "edit", editor.facts, caption, editor.routes.depth)
         keep(target, faces_in([path])[0])
         record.measurements |= found | {"tries": len(tries)}
@@ -160,13 +161,15 @@ def enrich(
     return Enriched(dataset, thresholds, _criteria(dataset, source, settings))
 
 
-def caption_of(character: Character, source: ImageRecord, attributes: Mapping[str, str]) -> str:
+def caption_of(
+    character: Character, source: ImageRecord, attributes: Mapping[str, str], table: Captions = captions.TEMPLATE
+) -> str:
     """Return the caption of an edit: the source's as a person wrote it, with the change, or what is known put in words.
 
     What a person wrote beside the vocabulary, such as an outfit, stays: what no caption says is learnt as identity.
     """
-    if source.caption == captions.build(character, source):
-        return captions.build(character, attributes)
+    if source.caption == captions.build(character, source, table):
+        return captions.build(character, attributes, table)
     attribute = question(attributes)
     return imports.changed(source.caption, attribute, captions.words_of(attribute, attributes.get(attribute, "")))
 
@@ -306,5 +309,5 @@ def run(project: Project, settings: Iteration, hand: Hand | None = None) -> resu
     source = Dataset.open(project.data("source"))
     print(plan_sentence(source, settings.enrich))
     editor = open_editor(settings.models, open_routes(project, settings.models))
-    enriched = enrich(project, source, editor, settings.enrich, settings.review_enriched, hand)
+    enriched = enrich(project, source, editor, settings.enrich, settings.review_enriched, hand, settings.captions)
     return result(enriched, editor.facts)

@@ -10,7 +10,7 @@ from flenlib.dataset.prompts import novel_prompts
 from flenlib.dataset.records import Dataset
 from flenlib.draw.generator import Generator, open_generator
 from flenlib.draw.pictures import Job, keep_planned, make, prompt_jobs, put_record
-from flenlib.params import Generate, Iteration
+from flenlib.params import Captions, Generate, Iteration
 from flenlib.project import Project
 from flenlib.steps import Criterion, Facts
 from flenlib.wheel import guards, results
@@ -26,17 +26,24 @@ def plan(project: Project, settings: Generate, generator: Generator) -> list[Job
     return prompt_jobs(character, prompts, settings.seeds_per_prompt, seed, generator.recipe(settings))
 
 
-def generate(project: Project, generator: Generator, settings: Generate, depth: int = 1) -> Dataset:
+def generate(
+    project: Project,
+    generator: Generator,
+    settings: Generate,
+    depth: int = 1,
+    table: Captions = captions.TEMPLATE,
+) -> Dataset:
     """Draw the plan into ``synthetic/<version>`` with a generator that has its LoRA stacked already.
 
     ``depth`` is the lineage depth of what is drawn: one more than the deepest picture the LoRA learned from.
+    Captions are built by the ``table``.
     """
     jobs = plan(project, settings, generator)
     dataset = Dataset.open(project.data("synthetic"), create=True)
     keep_planned(dataset, jobs)
     for job in tqdm(jobs, desc="generating", unit="picture"):
         path = make(project, dataset.folder, job, generator)
-        caption = captions.build(project.character, job.attributes)
+        caption = captions.build(project.character, job.attributes, table)
         record = put_record(dataset, job, path, "generated", generator.facts, caption)
         record.depth = depth
         dataset.keep(record)
@@ -83,5 +90,6 @@ def run(project: Project, settings: Iteration) -> results.GenerateSynthetic:
     """Do step 1.5: draw the novel prompts with the LoRA of step 1.4."""
     lora = project.lora(project.iteration)
     generator = open_generator(settings.models, [f"{lora}:{settings.generate.lora_weight}"])
-    dataset = generate(project, generator, settings.generate, depth=guards.drawn_depth(project))
+    depth = guards.drawn_depth(project)
+    dataset = generate(project, generator, settings.generate, depth=depth, table=settings.captions)
     return result(dataset, generator.facts)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flenlib.dataset import caption_lint, captions
+from flenlib.dataset.caption_lint import Captioned, Finding, Tokens
 from flenlib.dataset.records import Dataset, ImageRecord
-from flenlib.params import Guards, Train
+from flenlib.params import Captions, Guards, Train
 from flenlib.project import Project
-from flenlib.steps import Criterion, record
+from flenlib.steps import Criterion, lint_criterion, record
 from flenlib.train.cache import Sample
 from flenlib.wheel import results
 from flenlib.wheel.mixture import mixture, mixture_table
@@ -31,11 +33,12 @@ class Inherited:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The samples of a training, the greatest depth among them, and which guards hold."""
+    """The samples of a training, the greatest depth among them, which guards hold, and the faults of captions."""
 
     samples: list[Sample]
     depth: int
     criteria: list[Criterion]
+    findings: list[Finding]
 
 
 def inherit(project: Project, guards: Guards) -> Inherited:
@@ -80,9 +83,12 @@ def training_set(
     settings: Train,
     guards: Guards,
     pristine: Dataset | None = None,
+    table: Captions = captions.TEMPLATE,
+    tokens: Tokens | None = None,
 ) -> TrainingSet:
     """Return what an iteration's LoRA learns from: sources, good edits, inherited pictures, its own ``pristine``.
 
+    Captions are linted by their ``table`` and, where ``tokens`` says how the text encoder counts, for length.
     Raises Refused for a caption this character may not be taught by.
     """
     inherited = inherit(project, guards)
@@ -92,7 +98,9 @@ def training_set(
     samples = mixture(project.character, source, extra, settings, guards.real_share)
     learnt = [r for r in source.images if not r.held_out] + [r for _, _, records in extra for r in records]
     depth = max((record.depth for record in learnt), default=0)
-    return TrainingSet(samples, depth, _criteria(project, source, samples, inherited, depth, guards))
+    findings = caption_lint.lint([Captioned.of(record) for record in learnt], project.character, table, tokens)
+    criteria = _criteria(project, source, samples, inherited, depth, guards)
+    return TrainingSet(samples, depth, [*criteria, lint_criterion(findings)], findings)
 
 
 def drawn_depth(project: Project) -> int:

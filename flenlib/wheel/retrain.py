@@ -7,21 +7,32 @@ from pathlib import Path
 
 import pandas as pd
 
+from flenlib.dataset import captions
+from flenlib.dataset.caption_lint import Tokens
 from flenlib.dataset.records import Dataset
 from flenlib.draw.generator import open_generator
 from flenlib.judge import card, compare
 from flenlib.judge.compare import Comparison
-from flenlib.params import Guards, Iteration, Train
+from flenlib.models.tokens import tokens_of
+from flenlib.params import Captions, Guards, Iteration, Train
 from flenlib.project import Project
+from flenlib.steps import check_lint
 from flenlib.wheel import guards, results
 from flenlib.wheel.guards import TrainingSet
 from flenlib.wheel.train import train_character
 
 
-def training_set(project: Project, source: Dataset, settings: Train, guard: Guards) -> TrainingSet:
+def training_set(
+    project: Project,
+    source: Dataset,
+    settings: Train,
+    guard: Guards,
+    table: Captions = captions.TEMPLATE,
+    tokens: Tokens | None = None,
+) -> TrainingSet:
     """Return what the refined LoRA learns from: what step 1.4 had, and this iteration's own pristine pictures."""
     enriched, pristine = Dataset.open(project.data("enriched")), Dataset.open(project.data("pristine"))
-    return guards.training_set(project, source, enriched, settings, guard, pristine)
+    return guards.training_set(project, source, enriched, settings, guard, pristine, table, tokens)
 
 
 def loras(project: Project) -> dict[str, Path | None]:
@@ -47,7 +58,10 @@ def run(project: Project, settings: Iteration, learned: TrainingSet | None = Non
     """Do step 1.8: train on step 1.4's pictures and the pristine ones, or on ``learned``, and compare on the card."""
     card.jobs(project, settings.card)  # what may not be drawn is refused before a model is loaded
     source = Dataset.open(project.data("source"))
-    learned = learned or training_set(project, source, settings.retrain, settings.guards)
+    if learned is None:
+        table, tokens = settings.captions, tokens_of(settings.models.generator)
+        learned = training_set(project, source, settings.retrain, settings.guards, table, tokens)
+    check_lint(learned.findings, settings.anyway)
     now, then = project.iteration, results.refined(project.iteration)
     generator = open_generator(settings.models, transformer=False)
     train_character(project, generator, learned.samples, settings.retrain, then, source=source)

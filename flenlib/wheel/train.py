@@ -24,9 +24,10 @@ from flenlib.measure.face_store import faces_in
 from flenlib.measure.faces import ReferenceSet
 from flenlib.measure.measures import FACE_FOUND, HELD_OUT_FACE_DISTANCE, VALIDATION_LOSS, Measure
 from flenlib.models.families.base import Family
+from flenlib.models.tokens import tokens_of
 from flenlib.params import Iteration, Train
 from flenlib.project import Project
-from flenlib.steps import Criterion, Facts
+from flenlib.steps import Criterion, Facts, check_lint
 from flenlib.train import planning
 from flenlib.train.cache import Sample
 from flenlib.train.checkpoints import OtherRun, Row
@@ -232,7 +233,10 @@ def run(project: Project, settings: Iteration, learned: TrainingSet | None = Non
     source = Dataset.open(project.data("source"))
     if learned is None:
         enriched = Dataset.open(project.data("enriched"))
-        learned = guards.training_set(project, source, enriched, settings.train, settings.guards)
+        table, tokens = settings.captions, tokens_of(settings.models.generator)
+        given = (settings.train, settings.guards)
+        learned = guards.training_set(project, source, enriched, *given, table=table, tokens=tokens)
+    check_lint(learned.findings, settings.anyway)
     generator = open_generator(settings.models, transformer=False)  # it comes once the text encoders are gone
     trained = train_character(project, generator, learned.samples, settings.train, project.iteration, source=source)
     return result(trained, learned, settings.train, generator.facts)

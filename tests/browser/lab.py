@@ -87,9 +87,11 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-def write_notebook(path: Path, dataset: Dataset, source: Dataset, more: str = "", below: str = "1 + 1") -> Path:
+def write_notebook(
+    path: Path, dataset: Dataset, source: Dataset, more: str = "", below: str = "1 + 1", cell: str = WIDGET
+) -> Path:
     """Write a notebook with one cell that shows the widget, between two others that no key may change."""
-    cell = WIDGET.format(folder=str(dataset.folder), source=str(source.folder), more=more)
+    cell = cell.format(folder=str(dataset.folder), source=str(source.folder), more=more)
     cells = [
         nbformat.v4.new_markdown_cell("above"),
         nbformat.v4.new_code_cell(cell),

@@ -4,7 +4,7 @@ import pytest
 
 from flenlib.dataset import captions
 from flenlib.dataset.records import ImageRecord
-from flenlib.params import Character
+from flenlib.params import Captions, Character
 
 MAYA = Character(name="maya", trigger="ohwx_maya", class_noun="woman", kind="fictional", age="adult")
 
@@ -16,7 +16,6 @@ def test_a_caption_is_built_from_what_is_known():
     assert captions.build(MAYA, {"angle": "front", "pose": "t-pose", "expression": None}) == (
         "full body photo of ohwx_maya woman in T-pose, front view"
     )
-    assert captions.lint(captions.build(MAYA, record), MAYA) == []
 
 
 def test_a_records_own_angle_comes_before_the_one_asked_for():
@@ -29,24 +28,41 @@ def test_a_word_outside_the_vocabulary_is_named():
         captions.build(MAYA, {"light": "disco"})
 
 
+FACTS = {
+    "domain": "front", "angle": "front", "framing": "waist-up", "outfit": "beige sweater and jeans",
+    "background": "modern café", "light": "golden hour", "expression": "genuine smile", "pose": "looking at camera",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("caption", "faults"),
+    ("table", "facts", "caption"),
     [
-        ("photo of ohwx_maya woman, front view", []),
-        ("  ", ["the caption is empty"]),
-        ("photo of a woman", ["trigger 'ohwx_maya' is missing"]),
-        ("photo of OHWX_Maya woman", ["trigger 'ohwx_maya' is missing (written differently)"]),
-        ("photo of ohwx_maya2 woman", ["trigger 'ohwx_maya' is missing (written differently)"]),
-        ("ohwx_maya woman, ohwx_maya", ["trigger 'ohwx_maya' is there 2 times"]),
-        ("photo of ohwx_maya", ["class noun 'woman' is missing"]),
-        ("photo of ohwx_maya, womanly", ["class noun 'woman' is missing"]),
-        ("ohwx_maya woman" + ", tall" * 60, ["too long: 122 words and marks, at most 75 are read"]),
-        ("ohwx_maya woman\nfront", ["it holds line breaks or control characters"]),
-        ("ohwx_maya woman\x07", ["it holds line breaks or control characters"]),
+        (
+            {}, FACTS,
+            "ohwx_maya, waist-up shot, front view, wearing beige sweater and jeans, modern café background, "
+            "genuine smile, looking at camera",
+        ),
+        (
+            {"style": "sentences"}, FACTS,
+            "A waist-up shot of ohwx_maya woman wearing a beige sweater and jeans, looking at camera, with a genuine "
+            "smile, front view, in front of a modern café background.",
+        ),
+        ({"outfit": "omit", "background": "omit", "angle": "omit"}, FACTS,
+         "ohwx_maya, waist-up shot, genuine smile, looking at camera"),
+        ({"light": "describe", "framing": "omit"}, {"light": "sunset", "framing": "full body"},
+         "ohwx_maya, sunset light"),
+        ({"outfits": {"red_dress": 2}}, {"outfit": "Red dress", "framing": "full body"},
+         "ohwx_maya, red_dress, full body shot"),
+        ({}, {"domain": "realbody", "pose": "standing"}, "ohwx_maya, realistic_body, full body shot, standing"),
+        ({"body_tag": ""}, {"domain": "realbody", "framing": "legs"}, "ohwx_maya, legs"),
+        ({"style": "sentences"}, {"style": "oil painting", "expression": "neutral", "angle": "back"},
+         "A photo of ohwx_maya woman, with a neutral expression, back view, as an oil painting."),
+        ({"style": "template", "angle": "omit"}, {"angle": "back", "height": "low", "expression": "sad"},
+         "photo of ohwx_maya woman, sad"),
     ],
-)
-def test_lint(caption, faults):
-    assert captions.lint(caption, MAYA) == faults
+)  # fmt: skip
+def test_facts_become_captions_by_the_table(table, facts, caption):
+    assert captions.build(MAYA, facts, Captions(**table)) == caption
 
 
 @pytest.mark.parametrize(
@@ -67,6 +83,7 @@ def test_txt_beside_the_image(tmp_path):
     assert captions.read_txt(tmp_path / "a.png") is None
     path = captions.write_txt(tmp_path / "a.png", " photo of Zoë \n")
     assert path == tmp_path / "a.txt" and captions.read_txt(tmp_path / "a.png") == "photo of Zoë"
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match=r"caption file .*a\.txt is not UTF-8"):
-        captions.read_txt(tmp_path / "a.png")
+    for content, said in ((b"Zo\xeb", "is not UTF-8"), ("Zoë".encode("utf-16"), "is UTF-16"), (b"Z\0o\0", "is UTF-16")):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"caption file .*a\.txt {said}"):
+            captions.read_txt(tmp_path / "a.png")

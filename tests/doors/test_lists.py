@@ -21,6 +21,7 @@ NOT_TEXTS = {
     "models.editor": "which model; its words are not encoded",
     "models.device": "a device, by a pattern",
     "iteration": "a folder, by a pattern",
+    "captions.captioner": "which model; its words are not encoded",
     "curate.folder": "a folder; what lies in it is checked as it is imported (step 11)",
     "review_enriched.person": "who labels",
     "review_enriched.file": "a file of labels and reasons, which no model sees",

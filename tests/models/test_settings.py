@@ -135,9 +135,11 @@ def test_a_mistake_is_one_sentence():
 
 def test_the_demo_is_what_it_was():
     v1, v2 = (settings.load_iteration(ROOT / "params" / "mini" / f"{name}.yaml").model_dump() for name in ("v1", "v2"))
-    assert v1 == DEMO | {"anyway": False}
+    learnt = params.Captions(style="template", light="describe").model_dump()
+    same = {"anyway": False, "captions": learnt}
+    assert v1 == DEMO | same
     v2["generate"]["seed"], v2["compare_editors"]["adopt"], v2["models"]["editor_loras"] = 23, "ours", []
-    assert v2 == DEMO | {"anyway": False, "iteration": "v2"}
+    assert v2 == DEMO | same | {"iteration": "v2"}
 
 
 def test_the_turns_are_what_they_were():

@@ -54,17 +54,31 @@ def test_a_kohya_folder_is_trained_told_and_done_once(tiny_flux, tmp_path, capsy
     assert (tmp_path / "lora" / "lora.safetensors").stat().st_mtime_ns == before
 
 
-def test_what_is_odd_about_captions_is_said_once_for_all_pictures(tmp_path):
+def test_the_captions_of_the_character_are_linted_and_kept_as_they_are(tmp_path):
     kohya(tmp_path / "data", maya_char=3)
     kohya(tmp_path / "prior", trigger="a", person=1)
     folder = next((tmp_path / "data").iterdir())
     for n, path in enumerate(sorted(folder.glob("*.txt"))):
         path.write_text("ohwx, waist-up shot, red dress" if n else "photo of ohwx person")
     run = load_run(write(tmp_path, data=[str(tmp_path / "data")], prior=[str(tmp_path / "prior")]))
-    names = ", ".join(path.name for path in sorted(folder.glob("*.png"))[1:])
     found = data.gather(run)
-    assert list(data.warnings(run, found.samples)) == [f"captions: class noun 'person' is missing ({names})"]
+    counted = {(f.rule, f.picture) for f in data.lint(run, found)}
+    assert counted == {("no class noun", "1.png")}
     assert [s.caption for s in found.samples[1:2]] == ["ohwx, waist-up shot, red dress"], "as they are written"
+
+
+def test_a_caption_that_spoils_training_stops_it_unless_it_goes_on_anyway(tiny_flux, tmp_path, capsys):
+    dataset = Dataset.open(tmp_path / "source", create=True)
+    for n, angle in enumerate(("front", "back")):
+        picture(tmp_path / "source" / f"{n}.png", n)
+        dataset.add(ImageRecord(f"{n}.png", caption="photo of ohwx person, front view", angle=angle))
+    dataset.save()
+    values = {"model": str(tiny_flux), "data": [str(tmp_path / "source")]}
+    assert program.main([str(write(tmp_path, **values))]) == 1
+    error = capsys.readouterr().err
+    assert "1 faults, the first: the caption of 1.png says 'front view'" in error and not (tmp_path / "lora").exists()
+    assert program.main([str(write(tmp_path, **values, anyway=True))]) == 0
+    assert "captions, error: 1 x wrong angle" in capsys.readouterr().out
 
 
 def test_an_editor_is_trained_on_triplets_and_measured_on_the_held_out_one(tiny_qwen_edit, tmp_path):

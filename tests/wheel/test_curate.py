@@ -11,13 +11,14 @@ import pytest
 from PIL import Image, ImageFilter, PngImagePlugin
 
 from flenlib import params
-from flenlib.dataset import images
+from flenlib.dataset import caption_rules, images
 from flenlib.dataset.records import Dataset
 from flenlib.mini.hand import Renderer
 from flenlib.mini.people import person
 from flenlib.mini.render import Scene, render
 from flenlib.project import open_iteration
 from flenlib.wheel import candidates, curate
+from tests.models import captioner_folders
 from tests.studio import write_raw, write_sketches
 
 CHARACTER = {"name": "tester", "trigger": "ohwx_char", "kind": "fictional", "age": "adult"}
@@ -91,6 +92,26 @@ def test_captions_follow_a_new_trigger_and_edits_in_the_txt(raw, tmp_path):
     assert again.dataset.images[0].caption == "photo of ohwx_char person, laughing"
     renamed = curate.curate(open_iteration(CHARACTER | {"trigger": "zq7_mia"}, root=tmp_path), settings(raw))
     assert all("zq7_mia person" in r.caption for r in renamed.dataset.images) and renamed.criteria[2].holds
+
+
+def test_a_captioner_describes_what_nobody_captioned_and_running_again_keeps_it(raw, tmp_path):
+    captioner = captioner_folders.write(tmp_path / "captioner", "llava")
+    folder = tmp_path / "two"
+    folder.mkdir()
+    for path in sorted(raw.glob("*_front_*"))[:2]:
+        shutil.copy(path, folder)
+    first, second = sorted(folder.glob("*.png"))
+    first.with_suffix(".txt").write_text("ohwx_char, by hand")
+    table = params.Captions(captioner=str(captioner), captioner_precision="fp32")
+    project = open_iteration(CHARACTER, root=tmp_path)
+    once = curate.curate(project, settings(folder), table=table).dataset
+    described = once.get(second.name)
+    assert once.get(first.name).caption == "ohwx_char, by hand" and described.extra["described"]
+    assert described.caption == caption_rules.edit(described.extra["described"], project.character, table).after
+    again = curate.curate(project, settings(folder), table=table).dataset
+    assert [r.caption for r in again.images] == [r.caption for r in once.images]
+    plain = curate.curate(project, settings(folder), table=params.Captions()).dataset
+    assert plain.get(second.name).caption.startswith("ohwx_char, front view")
 
 
 def test_another_seed_draws_another_person(tmp_path):
@@ -172,11 +193,11 @@ def test_captions_are_kept_as_they_are_written_and_only_warned_of(raw, tmp_path)
             "e_front.png": "photo of ohwx_char person, front view",
         }
         warned = curated.table["warnings"].to_dict()
-        assert warned["a.png"] == "class noun 'person' is missing"
+        assert warned["a.png"] == "the caption of a.png has no class noun 'person'"
         assert warned["b.png"] == "trigger added: the caption had none"
-        assert warned["c.png"] == "trigger added: the caption had none; class noun 'person' is missing"
-        assert warned["d.png"] == "too long: 122 words and marks, at most 75 are read"
-        assert warned["e_front.png"] == "" and curated.criteria[2].holds
+        assert warned["c.png"] == "trigger added: the caption had none; the caption of c.png has no class noun 'person'"
+        assert warned["d.png"] == warned["e_front.png"] == "", "what is too long is counted by the model's tokenizer"
+        assert curated.criteria[2].holds
     assert (project.data("source") / "a.txt").read_text().strip() == SEED_002
     (folder / "c.txt").write_text("ohwx_char, in a blue coat")  # rewritten later
     assert curate.curate(project, settings(folder)).dataset.get("c.png").caption == "ohwx_char, in a blue coat"

@@ -37,6 +37,10 @@ class Architecture:
     """The pipeline's text encoders."""
     supports: ClassVar[dict[str, type[DiffusionPipeline]]] = {}
     """What ``sample`` takes besides a text, of ``start``, ``mask`` and ``control``, and the pipeline that does it."""
+    tokenizer: ClassVar[str] = "tokenizer"
+    """The pipeline's tokenizer whose tokens the transformer is given."""
+    longest_text: ClassVar[int] = 512
+    """Tokens of a text that are read; a mini model's own number is in its ``flenlib.json``."""
     guidance: ClassVar[float]
     """What its published models are sampled at."""
     guided_twice: ClassVar[bool] = False

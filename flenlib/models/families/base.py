@@ -80,7 +80,7 @@ class Family(Architecture):
         placement.check_offload(offload, precision)
         placement.make_current(where)
         dtype = placement.pick_dtype(precision, where)
-        with _reading(str(source)):
+        with reading(str(source)):
             parts = cls.own_parts(str(source), revision) | _hub(revision)
             pipeline = cls.pipeline_class.from_pretrained(str(source), transformer=None, dtype=dtype, **parts)
         pipeline.set_progress_bar_config(disable=True)
@@ -105,7 +105,7 @@ class Family(Architecture):
         if self.pipeline.transformer is not None:
             return
         placement.make_current(self.device)
-        with _reading(self.source):
+        with reading(self.source):
             where = {"subfolder": "transformer"} | _hub(self.revision)
             model = self.transformer_class.from_pretrained(self.source, dtype=self.dtype, **where)
         self.pipeline.register_modules(transformer=model)
@@ -292,7 +292,7 @@ def collect() -> None:
 
 
 @contextmanager
-def _reading(source: str) -> Iterator[None]:
+def reading(source: str) -> Iterator[None]:
     """Read weights, quietly when they are on disk, and turn what is wrong with them into one sentence."""
     try:
         with quiet(Path(source).is_dir()):

@@ -80,6 +80,8 @@ TRAINING = {
     "sample_every": 250,
     "validate_every": 250,
 }
+CAPTIONS = {"style": "sentences"}
+"""T5 is a language model, and FLUX.1's authors ask for prompts in plain sentences."""
 CLIPPED = {"max_grad_norm": 0.1}
 """Gradients through nf4 weights are noisy: the QLoRA recipe for FLUX.1-dev clips them more."""
 
@@ -92,6 +94,7 @@ class Flux(Family):
     pipeline_class = FluxPipeline
     transformer_class = FluxTransformer2DModel
     encoders = ("text_encoder", "text_encoder_2")
+    tokenizer = "tokenizer_2"  # T5's; CLIP gives the whole text one vector
     supports: ClassVar = {"start": FluxImg2ImgPipeline, "mask": FluxInpaintPipeline}
     guidance = SAMPLING["guidance"]
     blocks = ("transformer_blocks", "single_transformer_blocks")
@@ -111,13 +114,15 @@ class Flux(Family):
     layers = (19, 38)
     width = 3072
     text_tokens = 512
-    settings: ClassVar = {"train": TRAINING, "retrain": TRAINING, "generate": SAMPLING, "card": SAMPLING}
+    settings: ClassVar = {
+        "captions": CAPTIONS, "train": TRAINING, "retrain": TRAINING, "generate": SAMPLING, "card": SAMPLING,
+    }  # fmt: skip
     settings_at: ClassVar = {"nf4": {"train": CLIPPED, "retrain": CLIPPED}}
     memory = ((38, "bf16", "none"), (30, "bf16", "model"), (0, "nf4", "model"))
 
     def __init__(self, *loaded: Any) -> None:
         super().__init__(*loaded)
-        self.text_length: int = self.facts.get("max_sequence_length", 512)
+        self.text_length: int = self.facts.get("max_sequence_length", self.longest_text)
 
     @classmethod
     def published(cls) -> dict[str, Callable[[], nn.Module]]:

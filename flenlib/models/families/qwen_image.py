@@ -50,6 +50,7 @@ TRAINING = {
     "sample_every": 250,
     "validate_every": 250,
 }
+CAPTIONS = {"style": "tags"}  # the form of the process document's guide to Qwen characters
 CLIPPED = {"max_grad_norm": 0.1}  # gradients through nf4 weights are noisy
 
 
@@ -61,6 +62,7 @@ class QwenImage(Family):
     pipeline_class = QwenImagePipeline
     transformer_class = QwenImageTransformer2DModel
     encoders = ("text_encoder",)
+    longest_text = 1024
     supports: ClassVar = {"start": QwenImageImg2ImgPipeline, "mask": QwenImageInpaintPipeline}
     guidance = SAMPLING["guidance"]
     guided_twice = True
@@ -83,7 +85,9 @@ class QwenImage(Family):
     layers = (60,)
     width = 3072
     text_tokens = 192
-    settings: ClassVar = {"train": TRAINING, "retrain": TRAINING, "generate": SAMPLING, "card": SAMPLING}
+    settings: ClassVar = {
+        "captions": CAPTIONS, "train": TRAINING, "retrain": TRAINING, "generate": SAMPLING, "card": SAMPLING,
+    }  # fmt: skip
     settings_at: ClassVar = {"nf4": {"train": CLIPPED, "retrain": CLIPPED, "train_editor": CLIPPED}}
     memory = ((70, "bf16", "none"), (30, "int8", "model"), (0, "nf4", "model"))
 

@@ -35,7 +35,8 @@ class QwenPictureProcessor(Qwen2VLProcessor):
 def load_processor(folder: str | Path, **hub: object) -> QwenPictureProcessor:
     """Return the processor saved in ``folder`` (a pipeline's ``processor`` folder); ``hub`` goes to from_pretrained."""
     tokenizer = AutoTokenizer.from_pretrained(folder, **hub)
-    return QwenPictureProcessor(Qwen2VLImageProcessorPil.from_pretrained(folder, **hub), tokenizer)
+    images = Qwen2VLImageProcessorPil.from_pretrained(folder, **hub)
+    return QwenPictureProcessor(images, tokenizer, tokenizer.chat_template)
 
 
 @contextmanager
