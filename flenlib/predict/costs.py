@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -71,7 +70,7 @@ class _FusedAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, count: list[float]
+        ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, count: list[float]
     ) -> torch.Tensor:
         out = torch.empty_like(query)
         rows = query.new_empty(query.shape[:-1], dtype=torch.float32)
@@ -81,14 +80,14 @@ class _FusedAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, *_ = ctx.saved_tensors
         ctx.count.append(2.5 * ctx.flops)  # four products and the scores once more (Dao et al. 2022, arXiv:2205.14135)
         return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value), None
 
 
 class OnGPU(TorchFunctionMode):
-    """Does on another device what a gpu does under bfloat16 autocast, in which the loop trains, but for the numbers.
+    """Does on another device what a GPU does under bfloat16 autocast, in which the loop trains, but for the numbers.
 
     Linear layers work in bfloat16 and keep their inputs so, norms in float32 (torch's ATen/autocast_mode.h); attention
     goes through ``_FusedAttention``, whose operations are remembered.

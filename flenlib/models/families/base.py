@@ -86,8 +86,8 @@ class Family(Architecture):
         pipeline.set_progress_bar_config(disable=True)
         family = cls(pipeline, str(source), precision, offload, where)
         family.revision = revision
-        parts = [name for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)]
-        family._place(parts, alone=offload == "model" or not transformer)
+        loaded = [name for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)]
+        family._place(loaded, alone=offload == "model" or not transformer)
         if transformer:
             family.load_transformer()
         return family
