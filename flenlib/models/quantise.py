@@ -27,14 +27,14 @@ class Linear8bit(bnb.nn.Linear8bitLt):
     """An int8 layer that follows autocast, keeps no input, and goes as a whole where its model goes.
 
     bitsandbytes' answers in its input's type, keeps every input for the gradient of a weight that is frozen here, where
-    gradient checkpointing does not let it go, and leaves a copy on the gpu.
+    gradient checkpointing does not let it go, and leaves a copy on the GPU.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the layer's output for (..., inputs)."""
         output = super().forward(_autocast(x))
         if output.grad_fn is not None:
-            output.grad_fn.tensors = None, None, None  # where MatMul8bitLt keeps it, on a gpu
+            output.grad_fn.tensors = None, None, None  # where MatMul8bitLt keeps it, on a GPU
             output.grad_fn.A = None  # where MatMul8bitFp does, on a processor
         return output
 
