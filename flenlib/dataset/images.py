@@ -121,10 +121,11 @@ class Sheet(Image.Image):
 def fit(picture: Image.Image, resolution: int) -> Image.Image:
     """Return the picture at about ``resolution`` squared pixels in its own shape, sides on a coarse grid.
 
-    The grid is a sixteenth of the resolution, and at least 16 pixels, so that pictures of like shape make batches.
+    The grid is about a sixteenth of the resolution, so that pictures of like shape make batches, and whole tokens of 16
+    pixels, so that nothing resizes it again.
     What does not fit is cropped evenly at the sides and, since heads are at the top, mostly from the bottom.
     """
-    grid = max(16, resolution // 16)
+    grid = max(16, resolution // 16 // 16 * 16)
     ratio = min(max(picture.width / picture.height, 1 / WIDEST), WIDEST) ** 0.5
     size = tuple(max(grid, round(side / grid) * grid) for side in (resolution * ratio, resolution / ratio))
     return ImageOps.fit(picture, size, Image.Resampling.LANCZOS, centering=(0.5, 0.25))

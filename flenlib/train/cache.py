@@ -92,7 +92,7 @@ class Cache:
         whole = open_image(sample.image)
         picture = self._fitted(whole, sample, resolution, flip)
         beside = _beside(sample, kind, whole.size)
-        other = self._fitted(beside, sample, resolution, flip) if beside and kind == "mask" else beside
+        other = self._fitted(beside, sample, resolution, flip) if beside else None
         grid = (picture.height // self.family.multiple, picture.width // self.family.multiple)
 
         def find() -> torch.Tensor:

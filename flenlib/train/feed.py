@@ -146,6 +146,24 @@ def suiting_sizes(size: tuple[int, int], resolutions: Sequence[int]) -> list[int
     return [r for r in rising if r == rising[0] or r * r <= ENLARGED * size[0] * size[1]]
 
 
+def enlarged(samples: Sequence[Sample], settings: Train, native: int) -> str:
+    """Return a sentence on the pictures that even the lowest resolution enlarges much; empty where there are none.
+
+    ``native`` is the side in pixels that pictures are learnt at where the settings name none.
+    """
+    side = min(settings.resolution or [native])
+    sizes = {sample.image: open_image(sample.image).size for sample in samples}
+    small = [path for path, (width, height) in sizes.items() if side * side > ENLARGED * width * height]
+    if not small:
+        return ""
+    least = min(small, key=lambda path: math.prod(sizes[path]))
+    return (
+        f"{len(small)} of {len(sizes)} pictures are enlarged to the {side} x {side} pixels they are learnt at, the "
+        f"smallest, {least.name}, from {' x '.join(map(str, sizes[least]))}: what is learnt of them is blurred; give "
+        "larger originals or a lower resolution"
+    )
+
+
 def batches(shapes: Sequence[tuple], repeats: Sequence[int], size: int, seed: object, epoch: int) -> list[list[int]]:
     """Return one epoch as lists of sample numbers: every sample ``repeats`` times, shuffled by (seed, epoch).
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from flenlib.measure.faces import find_faces
 
@@ -31,8 +31,8 @@ def of_mask(mask: Image.Image, grid: tuple[int, int]) -> torch.Tensor:
 
 
 def of_edit(picture: Image.Image, reference: Image.Image, grid: tuple[int, int]) -> torch.Tensor:
-    """Return how much each place differs from the reference: 1 from half the largest difference on."""
-    before = ImageOps.fit(reference, picture.size, Image.Resampling.LANCZOS, centering=(0.5, 0.25))
+    """Return how much each place differs from the whole reference: 1 from half the largest difference on."""
+    before = reference.resize(picture.size, Image.Resampling.LANCZOS)
     change = ImageChops.difference(picture, before).convert("L").filter(ImageFilter.BoxBlur(2))
     most = int(np.asarray(change).max())
     if most < 8:  # of 255: no more than saving a picture again does

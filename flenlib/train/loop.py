@@ -31,7 +31,7 @@ from flenlib.models.registry import ModelFacts
 from flenlib.params import Train
 from flenlib.train import checkpoints, flow, optimizers, processes
 from flenlib.train.cache import Cache, Sample, fingerprint_of
-from flenlib.train.feed import Feed
+from flenlib.train.feed import Feed, enlarged
 from flenlib.train.watch import OnEvent, Preview, Watch, due
 
 
@@ -101,6 +101,8 @@ def train(
                 encoded = {"total": len(samples)}
                 feed = Feed(store, samples, settings, lambda n: on_event("encoded", encoded | {"done": n}))
                 watch = Watch(folder, store, settings, held_out, previews, faces, measures)
+            if accelerator.is_main_process and (said := enlarged(samples, settings, family.resolution)):
+                tqdm.write(said)
             _make_room(family)
             if accelerator.is_main_process:
                 checkpoints.check_same(folder, _transformer_facts(family))

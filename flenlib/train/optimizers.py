@@ -88,11 +88,12 @@ class Average:
     def applied(self) -> Iterator[None]:
         """Put the average in the place of the weights for a while, then the very same weights back."""
         if self.decay:
-            self._swap()
+            trained = [parameter.data for parameter in self.parameters]
+            self._put(self.weights)
             try:
                 yield
             finally:
-                self._swap()
+                self._put(trained)
         elif hasattr(self.optimizer, "eval") and hasattr(self.optimizer, "train"):
             trained = [parameter.detach().clone() for parameter in self.parameters]  # its way back would round
             self.optimizer.eval()
@@ -104,7 +105,7 @@ class Average:
         else:
             yield
 
-    def _swap(self) -> None:
-        """Exchange the average and the weights without copying them."""
-        for number, parameter in enumerate(self.parameters):
-            parameter.data, self.weights[number] = self.weights[number], parameter.data
+    def _put(self, values: Sequence[torch.Tensor]) -> None:
+        """Let the parameters be these tensors, without copying them; an offloaded model takes copies elsewhere."""
+        for parameter, value in zip(self.parameters, values, strict=True):
+            parameter.data = value

@@ -134,6 +134,18 @@ def test_an_edited_picture_lies_on_its_reference_whatever_their_shape(tiny_qwen_
     assert family.fitted(Image.new("RGB", (768, 1024)), 1024, True).size == (896, 1184)
 
 
+@pytest.mark.parametrize("resolution", [72, 100, 1000, 1024])
+def test_a_picture_is_resized_once(family, tiny_qwen_edit, resolution):
+    """What encoding would round away is not there: the sides are whole tokens at every resolution."""
+    editor = QwenEdit.load(tiny_qwen_edit, precision="fp32", device="cpu")
+    for size in ((64, 64), (60, 100)):
+        for how in (family.fitted, editor.fitted):
+            for references in (False, True):
+                sides = how(Image.new("RGB", size), resolution, references).size
+                assert not any(side % family.multiple for side in sides), sides
+                assert 0.75 < sides[0] * sides[1] / resolution**2 < 1.33
+
+
 def test_everything_is_encoded_anew_when_the_code_for_it_is_mended(family, tmp_path, monkeypatch):
     sample = of(picture(tmp_path / "a.png", 1))
 

@@ -77,6 +77,15 @@ def test_a_phase_of_nothing_is_named(family, tmp_path):
         make(family, tmp_path, samples, phases=[{"kinds": ["feet"]}])
 
 
+def test_pictures_that_every_resolution_enlarges_are_told_of(tmp_path):
+    samples = draw(tmp_path, 4, sizes=((64, 64), (64, 96)))
+    assert not feed.enlarged(samples, Train(resolution=[64, 256]), 96) and not feed.enlarged(samples, Train(), 64)
+    said = feed.enlarged(samples, Train(resolution=[84]), 64)
+    assert said.startswith("2 of 4 pictures are enlarged to the 84 x 84 pixels they are learnt at")
+    assert "the smallest, 0.png, from 64 x 64" in said and "\n" not in said
+    assert feed.enlarged(samples, Train(), 1024).startswith("4 of 4 pictures are enlarged to the 1024 x 1024 ")
+
+
 def test_a_changed_caption_encodes_only_itself(family, tmp_path):
     samples = draw(tmp_path / "pictures", 4)
     make(family, tmp_path, samples)

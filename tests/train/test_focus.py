@@ -6,9 +6,10 @@ import torch
 from PIL import Image, ImageDraw
 
 from flenlib.content import Allowed
+from flenlib.models.families.qwen_edit import QwenEdit
 from flenlib.params import Train
 from flenlib.train import flow, focus
-from flenlib.train.cache import Cache, Sample
+from flenlib.train.cache import Cache, Sample, read
 from flenlib.train.feed import Feed
 from tests.studio import write_raw
 from tests.train.common import open_flux, picture
@@ -32,6 +33,21 @@ def test_an_edit_counts_where_it_changed_something(tmp_path):
     found = focus.of_edit(after, before, (4, 4)).view(4, 4)
     assert found[2:, 2:].min() > 0.5 and found[:2, :1].max() == 0
     assert focus.of_edit(before, before, (4, 4)).tolist() == [1] * 16
+
+
+def test_an_edit_is_looked_for_in_the_whole_reference(tiny_qwen_edit, tmp_path):
+    """An editor sees its reference whole, resized to the picture and not cropped, also where it is of another shape."""
+    editor = QwenEdit.load(tiny_qwen_edit, precision="fp32", device="cpu")
+    before = Image.open(picture(tmp_path / "before.png", 1, (192, 96)))
+    for name, size in (("same", (192, 96)), ("square", (96, 96))):
+        after = before.resize(size, Image.Resampling.BICUBIC)
+        after.paste((0, 0, 0), (0, 0, size[0] // 8, size[1]))
+        after.save(tmp_path / f"{name}.png")
+        sample = Sample(tmp_path / f"{name}.png", Allowed("edit"), references=(tmp_path / "before.png",))
+        store = Cache(tmp_path / "cache", editor)
+        rows, columns = read(store.image(sample)).grid.tolist()
+        found = read(store.focus(sample, "edit")).focus.view(rows, columns)
+        assert found[:, 0].min() > 0.3 > found[:, 2:].max(), name
 
 
 def test_a_face_counts_and_a_picture_without_one_counts_whole(tmp_path):

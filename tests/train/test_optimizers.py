@@ -76,6 +76,16 @@ def test_the_average_is_applied_for_a_while():
     assert weight.tolist() == [1.0, 1.0, 1.0]
 
 
+def test_the_average_stays_where_it_is_when_a_preview_puts_the_model_away():
+    """As ``offload: model`` does; on the one device there is here, another place stands for another device."""
+    weight = torch.nn.Parameter(torch.zeros(3))
+    average = optimizers.Average([weight], torch.optim.SGD([weight]), 0.5)
+    homes = weight.data_ptr(), average.weights[0].data_ptr()
+    with average.applied():
+        weight.data = weight.data.clone()
+    assert (weight.data_ptr(), average.weights[0].data_ptr()) == homes
+
+
 def test_without_a_decay_nothing_is_averaged():
     weight = torch.nn.Parameter(torch.zeros(3))
     average = optimizers.Average([weight], torch.optim.SGD([weight]), 0.0)
