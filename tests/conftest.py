@@ -39,6 +39,38 @@ def tiny_qwen_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(new_qwen_image(tmp_path_factory.mktemp("models") / "tiny-qwen-image", size="tiny"))
 
 
+@pytest.fixture(scope="session")
+def tiny_qwen_edit_2511(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny QwenImageEditPlusPipeline as 2511 is configured; read-only."""
+    from flenlib.mini import relatives
+
+    return relatives.save(tmp_path_factory.mktemp("models") / "tiny-qwen-edit-2511", relatives.qwen_edit_2511)
+
+
+@pytest.fixture(scope="session")
+def tiny_flux_kontext(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny FluxKontextPipeline; read-only."""
+    from flenlib.mini import relatives
+
+    return relatives.save(tmp_path_factory.mktemp("models") / "tiny-flux-kontext", relatives.flux_kontext)
+
+
+@pytest.fixture(scope="session")
+def tiny_flux2_klein(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny Flux2KleinPipeline of a base model; read-only."""
+    from flenlib.mini import relatives
+
+    return relatives.save(tmp_path_factory.mktemp("models") / "tiny-flux2-klein", relatives.flux2_klein)
+
+
+@pytest.fixture(scope="session")
+def tiny_z_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny ZImagePipeline; read-only."""
+    from flenlib.mini import relatives
+
+    return relatives.save(tmp_path_factory.mktemp("models") / "tiny-z-image", relatives.z_image)
+
+
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
     """A hub on this machine that answers every request with one status and error code; none is left running."""

@@ -37,8 +37,8 @@ def write_sketches(folder: Path, seed: int = 1_000_123) -> Path:
     return folder
 
 
-def write_raw(folder: Path, seed: int = 1_000_123) -> Path:
-    """Write the twelve pictures as PNG into a folder and return it."""
+def write_raw(folder: Path, seed: int = 1_000_123, count: int = len(SHOTS)) -> Path:
+    """Write the first of the twelve pictures as PNG into a folder and return it."""
     from PIL import Image
 
     from flenlib.mini.answers import facts
@@ -47,7 +47,7 @@ def write_raw(folder: Path, seed: int = 1_000_123) -> Path:
 
     scenes = [
         Scene(angle=a, expression=e, light=light, background=b, seed=number)
-        for number, (a, e, light, b) in enumerate(SHOTS)
+        for number, (a, e, light, b) in enumerate(SHOTS[:count])
     ]
     pictures = render_many([(person(seed), scene) for scene in scenes], workers=1)
     folder.mkdir(parents=True, exist_ok=True)

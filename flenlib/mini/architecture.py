@@ -251,9 +251,9 @@ def save_pipeline(pipeline: DiffusionPipeline, folder: Path, size: str = "mini")
         "name": f"{size}-{family.replace('_', '-')}",
         "family": family,
         "resolution": resolution,
-        "reference_area": resolution * resolution,
+        "reference_area": 4 * resolution**2 if family == "flux2_klein" else resolution**2,
         "condition_area": CONDITION_AREA,
-        "max_sequence_length": TEXT_LENGTH if family == "flux" else 512,
+        "max_sequence_length": 512 if family.startswith("qwen") else TEXT_LENGTH,
     }
     (folder / FACTS_FILE).write_text(json.dumps(facts, indent=2) + "\n")
     _name_processor(folder / "model_index.json")

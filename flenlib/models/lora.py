@@ -207,8 +207,10 @@ def _check_widths(family: Family, path: Path) -> None:
 def _put_on_by_peft(family: Family, path: Path, name: str, kind: str) -> None:
     """Load what diffusers' own loader cannot: DoRA, whose scale it drops, and LoKr."""
     file = {key.removeprefix(family.lora_prefix): value for key, value in load_file(path).items()}
-    alphas = {float(value) for key, value in file.items() if key.endswith(".alpha")}
     facts = header(path)
+    alphas = {float(value) for key, value in file.items() if key.endswith(".alpha")}
+    if not alphas and family.folds_alpha:
+        alphas = {float(facts.get("ss_network_dim", 0))}
     if "ss_network_dim" not in facts or len(alphas) != 1:
         raise ValueError(f"a {kind} of another trainer, without one rank and alpha in it, cannot be loaded")
     rank, alpha = int(facts["ss_network_dim"]), alphas.pop()
@@ -216,7 +218,7 @@ def _put_on_by_peft(family: Family, path: Path, name: str, kind: str) -> None:
         raise ValueError(f"its rank is {rank} and its alpha {alpha:g}; both must be above 0")
     if kind == "dora" and not any(key.endswith(".lora_magnitude_vector") for key in file):
         raise ValueError("a dora with ComfyUI's .dora_scale alone cannot be loaded")
-    modules = [key.removesuffix(".alpha") for key in file if key.endswith(".alpha")]
+    modules = sorted({re.split(r"\.lo(?:ra|kr)_", key)[0] for key in file if re.search(r"\.lo(ra|kr)_", key)})
     for module in modules:
         if f"{module}.lokr_w2" in file:
             file[f"{module}.lokr_w1"] /= alpha / rank
@@ -264,8 +266,8 @@ def families_of(path: str | Path) -> list[type[Family]]:
         raise ValueError(f"{path} is not a whole safetensors file ({error}); download or train it again") from None
     if not any("lora" in key or "lokr" in key for key in keys):
         raise ValueError(f"{path} is not a LoRA: its keys look like {keys[0]!r}" if keys else f"{path} is empty")
-    words, joined = re.split(r"[^a-z0-9]+", header.get("modelspec.architecture", "").lower()), "\n".join(keys)
-    named = [family for family in FAMILIES.values() if family.architecture.partition("-")[0] in words]
+    said, joined = header.get("modelspec.architecture", "").lower(), "\n".join(keys)
+    named = [family for family in FAMILIES.values() if family.lora_header.search(said)]
     return named or [family for family in FAMILIES.values() if family.lora_marks.search(joined)]
 
 

@@ -7,7 +7,8 @@ A file holds, for each layer, with the family's prefix:
     lokr   .lokr_w1  .lokr_w2 (or .lokr_w2_a and .lokr_w2_b)  .alpha
 
 With ``.alpha`` in the file, diffusers reads each family under its own prefix only, and ComfyUI, which knows alpha from
-``.alpha`` alone, reads all.
+``.alpha`` alone, reads all. Where diffusers refuses ``.alpha`` (`Architecture.folds_alpha`), there is none and alpha
+over rank is in ``.lora_B.weight`` and ``.lokr_w1``, so that alpha is the rank, which both take it for.
 """
 
 from __future__ import annotations
@@ -48,25 +49,28 @@ def write(family: Family, path: str | Path, metadata: dict[str, str]) -> Path:
         "ss_network_module": "lycoris.kohya" if kind == "lokr" else "networks.lora",
         "ss_network_args": json.dumps({"algo": "lokr"} if kind == "lokr" else {"dora_wd": kind == "dora"}),
         "ss_network_dim": str(config.r),
-        "ss_network_alpha": str(alpha),
+        "ss_network_alpha": str(float(config.r) if family.folds_alpha else alpha),
         **metadata,
     }
     return save_whole(_tensors(family, kind, alpha, alpha / config.r), path, header)
 
 
 def _tensors(family: Family, kind: str, alpha: float, scaling: float) -> dict[str, torch.Tensor]:
-    tensors = {}
+    tensors, folded = {}, scaling if family.folds_alpha else 1.0
     for name, parameter in lora.parameters(family).items():
         key = family.lora_prefix + lora.key_of(name)
         tensors[key] = parameter.detach().float().cpu().contiguous()
-        tensors[re.sub(r"\.(lora_[AB]\.weight|lora_magnitude_vector|lokr_\w+)$", ".alpha", key)] = torch.tensor(alpha)
-    for stem in [key.removesuffix(".alpha") for key in tensors if key.endswith(".alpha")]:
+        if key.endswith((".lora_B.weight", ".lokr_w1")):
+            tensors[key] = tensors[key] * folded
+    for stem in sorted({re.sub(r"\.(lora_[AB]\.weight|lora_magnitude_vector|lokr_\w+)$", "", key) for key in tensors}):
         if kind == "dora":
             layer = family.transformer.get_submodule(stem.removeprefix(family.lora_prefix))
-            tensors[f"{stem}.dora_scale"] = _dora_scale(layer, tensors, stem, scaling)
+            tensors[f"{stem}.dora_scale"] = _dora_scale(layer, tensors, stem, scaling / folded)
         if kind == "lokr" and f"{stem}.lokr_w2" in tensors:
             # ComfyUI does not scale when both factors are whole
-            tensors[f"{stem}.lokr_w1"] = tensors[f"{stem}.lokr_w1"] * scaling
+            tensors[f"{stem}.lokr_w1"] = tensors[f"{stem}.lokr_w1"] * (scaling / folded)
+        if not family.folds_alpha:
+            tensors[f"{stem}.alpha"] = torch.tensor(alpha)
     return tensors
 
 

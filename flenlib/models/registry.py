@@ -25,8 +25,11 @@ from flenlib.models.families import FAMILIES, of_pipeline, register
 from flenlib.models.families.architecture import Settings
 from flenlib.models.families.base import Family
 from flenlib.models.families.flux import Flux
+from flenlib.models.families.flux2_klein import Flux2Klein
+from flenlib.models.families.flux_kontext import FluxKontext
 from flenlib.models.families.qwen_edit import QwenEdit
 from flenlib.models.families.qwen_image import QwenImage
+from flenlib.models.families.z_image import ZImage
 from flenlib.project import from_base
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -35,13 +38,22 @@ HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 @dataclass(frozen=True)
 class Model:
-    """Where a model is and what its use is bound to; ``size_gib`` is the weights as published (0: not known)."""
+    """Where a model is and what its use is bound to; ``size_gib`` is the weights as published (0: not known).
+
+    Of a licence the row says what was found in it or on the model's card; the licence itself decides.
+    """
 
     name: str
     family: type[Family]
     source: str
     licence: str = "not stated"
     size_gib: float = 0.0
+    commercial: bool | None = None
+    """Whether the licence lets the model be used commercially; None: not known."""
+    needs_filter: bool = False
+    """Whether the licence asks for a content filter, or for a person who looks at every picture."""
+    needs_disclosure: bool = False
+    """Whether the licence asks one to say that pictures were made by a model."""
     gated: bool = False
     resolution: int = 1024
     wording: str = "plain"
@@ -50,6 +62,10 @@ class Model:
     """What it wants otherwise than its family does."""
     among_small: Settings = field(default_factory=dict)
     """What it wants beside when the other model is small too."""
+    partner: str = ""
+    """The model for the other role where nobody names one; empty: that of ``models.settings.PARTNERS``."""
+    distilled_from: str = ""
+    """For a model distilled to few steps, the one it was made of, on which its LoRAs are trained."""
     revision: str = "main"
     """The branch, tag or commit of the hub's repository that is loaded; a folder has none."""
 
@@ -64,21 +80,52 @@ class Model:
         return f"https://huggingface.co/{self.source}"
 
 
+DRAWING = ("enrich", "generate", "card", "corrections", "compare_editors")
+"""The sections of settings that say how pictures are drawn."""
 _SHIPPED: dict[str, Any] = {
-    "source": "", "licence": "Apache-2.0", "size_gib": 0.02, "resolution": 96, "wording": "grammar",
+    "source": "",
+    "size_gib": 0.02,
+    "resolution": 96,
+    "wording": "grammar",
     "among_small": shipped.DEMO,
+}
+_APACHE: dict[str, Any] = {"licence": "Apache-2.0", "commercial": True}
+_FLUX_DEV: dict[str, Any] = {
+    "licence": "FLUX.1 [dev] Non-Commercial", "commercial": False, "needs_filter": True, "gated": True,
 }  # fmt: skip
+
+
+def _sampled(steps: int, guidance: float) -> Settings:
+    """Return what a distilled model sets wherever it draws."""
+    return {section: {"steps": steps, "guidance": guidance} for section in DRAWING}
+
+
 KNOWN = {
     model.name: model
     for model in (
-        Model("flux-dev", Flux, "black-forest-labs/FLUX.1-dev", "FLUX.1 [dev] Non-Commercial", 31.4, gated=True),
-        Model("qwen-image", QwenImage, "Qwen/Qwen-Image", "Apache-2.0", 53.7),
-        Model("qwen-image-2512", QwenImage, "Qwen/Qwen-Image-2512", "Apache-2.0", 53.7),
-        Model("qwen-image-edit-2509", QwenEdit, "Qwen/Qwen-Image-Edit-2509", "Apache-2.0", 53.7),
-        Model("mini-flux", Flux, settings=shipped.MINI_FLUX, **_SHIPPED),
-        Model("mini-qwen-edit", QwenEdit, settings=shipped.MINI_QWEN_EDIT, **_SHIPPED),
+        Model("flux-dev", Flux, "black-forest-labs/FLUX.1-dev", size_gib=31.4, **_FLUX_DEV),
+        Model("qwen-image", QwenImage, "Qwen/Qwen-Image", size_gib=53.7, **_APACHE),
+        Model("qwen-image-2512", QwenImage, "Qwen/Qwen-Image-2512", size_gib=53.7, **_APACHE),
+        Model("qwen-image-edit-2509", QwenEdit, "Qwen/Qwen-Image-Edit-2509", size_gib=53.7, **_APACHE),
+        Model("qwen-image-edit-2511", QwenEdit, "Qwen/Qwen-Image-Edit-2511", size_gib=53.7, **_APACHE),
+        Model("flux-kontext-dev", FluxKontext, "black-forest-labs/FLUX.1-Kontext-dev", size_gib=31.4, **_FLUX_DEV),
+        Model(
+            "flux2-klein-base-4b", Flux2Klein, "black-forest-labs/FLUX.2-klein-base-4B", size_gib=14.9,
+            partner="flux2-klein-base-4b", **_APACHE,
+        ),
+        Model(
+            "flux2-klein-4b", Flux2Klein, "black-forest-labs/FLUX.2-klein-4B", size_gib=14.9,
+            partner="flux2-klein-base-4b", distilled_from="flux2-klein-base-4b", settings=_sampled(4, 1.0), **_APACHE,
+        ),
+        Model("z-image", ZImage, "Tongyi-MAI/Z-Image", size_gib=19.1, **_APACHE),
+        Model(
+            "z-image-turbo", ZImage, "Tongyi-MAI/Z-Image-Turbo", size_gib=19.1,
+            distilled_from="z-image", settings=_sampled(8, 1.0), **_APACHE,
+        ),
+        Model("mini-flux", Flux, settings=shipped.MINI_FLUX, **_SHIPPED, **_APACHE),
+        Model("mini-qwen-edit", QwenEdit, settings=shipped.MINI_QWEN_EDIT, **_SHIPPED, **_APACHE),
     )
-}
+}  # fmt: skip
 
 for _model in KNOWN.values():
     register(_model.family)
@@ -103,7 +150,8 @@ def resolve(name: str | Path, role: str = "") -> Model:
     elif HUB_ID.fullmatch(hub):
         revision = revision or "main"
         index = fetch(hub, "model_index.json", revision=revision)
-        model = Model(hub, _family_of(index, hub), hub, revision=revision)
+        family, origin = _family_of(index, hub)
+        model = Model(hub, family, hub, revision=revision, distilled_from=origin)
     else:
         close = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(KNOWN)}"
@@ -241,25 +289,27 @@ def _folder_model(folder: Path) -> Model:
     index = folder / "model_index.json"
     if not index.is_file():
         raise ValueError(f"{folder} is not a pipeline folder: it has no model_index.json")
-    family = _family_of(index, str(folder))
+    family, origin = _family_of(index, str(folder))
     size = sum(path.stat().st_size for path in folder.rglob("*.safetensors")) / 2**30
     resolution = placement.pipeline_facts(str(folder)).get("resolution", 1024)
     name = _name_of(str(folder))
     like = KNOWN.get(name, Model(name, family, ""))  # a shipped pipeline named by its folder
-    return replace(like, family=family, source=str(folder), size_gib=size, resolution=resolution)
+    distilled = {"distilled_from": like.distilled_from or origin}
+    return replace(like, family=family, source=str(folder), size_gib=size, resolution=resolution, **distilled)
 
 
-def _family_of(index: Path, name: str) -> type[Family]:
-    """Return the family of a pipeline from its index."""
+def _family_of(index: Path, name: str) -> tuple[type[Family], str]:
+    """Return the family of a pipeline from its index, and what it was distilled from, in words, if it was."""
     mend = "download or save the pipeline again"
-    kind = read_json(index, mend).get("_class_name")
+    content = read_json(index, mend)
+    kind = content.get("_class_name")
     if not isinstance(kind, str):
         raise ValueError(f"{index} is damaged: it names no pipeline; {mend}")
     family = of_pipeline(kind)
     if family is None:
         known = " and ".join(each.pipeline_class.__name__ for each in FAMILIES.values())
         raise ValueError(f"{name} is a {kind}; the kit loads {known}")
-    return family
+    return family, "the model it was distilled from" if content.get("is_distilled") else ""
 
 
 def _name_of(source: str) -> str:

@@ -140,8 +140,9 @@ def _partner(named: Mapping[str, Any]) -> dict[str, str]:
     """Return the model for a role nobody names where the other's is a published one; beside a small one, nothing."""
     for role, other in zip(ROLES, reversed(ROLES), strict=True):
         name = named.get(other)
-        if isinstance(name, str) and role not in named and not registry.resolve(name, other).small:
-            return {role: PARTNERS[role]}
+        if isinstance(name, str) and role not in named:
+            model = registry.resolve(name, other)
+            return {} if model.small else {role: model.partner or PARTNERS[role]}
     return {}
 
 

@@ -19,10 +19,17 @@ def expected(
     """Return in words what a training takes on this machine; the mini models fit any.
 
     ``references`` are the pictures each sample is edited from: 0 for a generator, the family's own number when not
-    given. Memory is that of the largest resolution, hours are of equal shares of all. Raises RuntimeError, with the
-    nearest settings that fit, for a published model that cannot be trained here.
+    given. Memory is that of the largest resolution, hours are of equal shares of all. Raises ValueError for a distilled
+    model and for more references than it takes, and RuntimeError, with the nearest settings that fit, for a published
+    model that cannot be trained here.
     """
     found = registry.resolve(model)
+    if found.distilled_from:
+        raise ValueError(
+            f"{found.name} is distilled to few steps, which training would undo: train {found.distilled_from}, "
+            "and draw with its LoRA on either"
+        )
+    found.family.check_references(references or 0)
     if found.small:
         return f"{model} is small: it trains on any machine"
     plans = [

@@ -84,11 +84,24 @@ def _train_sentence(family: type[Family], gpu: GPU) -> str:
 
 
 def models_table(asked: Models) -> pd.DataFrame:
-    """Return the two models an iteration asks for. Raises what `registry.resolve` raises for an unknown one."""
+    """Return the two models an iteration asks for, and the duties their licences carry.
+
+    Raises what `registry.resolve` raises for an unknown one.
+    """
     found = [registry.resolve(name, role) for role, name in _roles(asked)]
     columns = ["name", "licence", "size_gib", "gated", "resolution"]
-    rows = [{"family": model.family.name} | {column: getattr(model, column) for column in columns} for model in found]
+    rows = [
+        {"family": model.family.name} | {column: getattr(model, column) for column in columns} | duties(model)
+        for model in found
+    ]
     return pd.DataFrame(rows).set_index("name")
+
+
+def duties(model: registry.Model) -> dict[str, str]:
+    """Return what a model's licence allows and asks for, in words."""
+    commercial = {True: "yes", False: "no", None: "not known"}[model.commercial]
+    asked = {"content filter or review": model.needs_filter, "say that pictures are made": model.needs_disclosure}
+    return {"commercial use": commercial, "asks for": ", ".join(name for name, true in asked.items() if true)}
 
 
 def criteria(asked: Models) -> list[Criterion]:

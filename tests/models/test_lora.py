@@ -8,8 +8,12 @@ from safetensors.torch import load_file, save_file
 
 from flenlib.models import lora
 from flenlib.models.families.flux import Flux
+from flenlib.models.families.flux2_klein import Flux2Klein
+from flenlib.models.families.flux_kontext import FluxKontext
 from flenlib.models.families.qwen_edit import QwenEdit
 from flenlib.models.families.qwen_processor import load_processor
+from flenlib.models.families.z_image import ZImage
+from flenlib.words import TARGETS
 from tests.models.common import NAMES, excite, load, open_family, sample
 
 
@@ -52,7 +56,8 @@ def test_the_file_loads_with_peft_alone(family, trained):
     weights = {k.removeprefix(family.lora_prefix): v for k, v in file.items() if not k.endswith(".alpha")}
     modules = [k.removesuffix(".lora_A.weight") for k in weights if k.endswith(".lora_A.weight")]
     lora.unstack(family)
-    inject_adapter_in_model(LoraConfig(r=4, lora_alpha=3.0, target_modules=modules), family.transformer)
+    alpha = 4 if family.folds_alpha else 3.0
+    inject_adapter_in_model(LoraConfig(r=4, lora_alpha=alpha, target_modules=modules), family.transformer)
     result = set_peft_model_state_dict(family.transformer, weights)
     assert not result.unexpected_keys
     assert abs(sample(family) - drawn).max() <= 1
@@ -62,9 +67,11 @@ def test_what_is_in_the_file(family, trained):
     path, _ = trained
     file, header = load_file(path), lora.header(path)
     stems = {k.rsplit(".lora_", 1)[0] for k in file if ".lora_" in k}
-    assert all(k.startswith(family.lora_prefix) for k in file) and len(file) == 3 * len(stems)
-    assert {float(file[f"{stem}.alpha"]) for stem in stems} == {3.0}
-    assert (header["ss_network_dim"], header["ss_network_alpha"], header["ss_output_name"]) == ("4", "3.0", "char")
+    assert all(k.startswith(family.lora_prefix) for k in file)
+    assert len(file) == (2 if family.folds_alpha else 3) * len(stems)
+    assert {float(file[k]) for k in file if k.endswith(".alpha")} == (set() if family.folds_alpha else {3.0})
+    alpha = "4.0" if family.folds_alpha else "3.0"
+    assert (header["ss_network_dim"], header["ss_network_alpha"], header["ss_output_name"]) == ("4", alpha, "char")
     assert header["modelspec.title"] == "char" and type(family) in lora.families_of(path)
     assert list(path.parent.iterdir()) == [path]
 
@@ -97,13 +104,18 @@ def test_attach_starts_from_the_seed_and_freezes_the_rest(family):
 
 
 def test_presets_grow(family):
-    sizes = [len(lora.target_modules(type(family), family.transformer, preset)) for preset in family.targets]
-    assert sizes == sorted(set(sizes))
+    found = {preset: set(lora.target_modules(type(family), family.transformer, preset)) for preset in family.targets}
+    assert found["attention"] < found["attention+mlp"] <= found["all-linear"] and tuple(found) == TARGETS
 
 
 @pytest.mark.parametrize(
     "family, millions",
-    [(Flux, (18.7, 44.8, 85.9)), (QwenEdit, (23.6, 106.2, 147.5))],
+    [
+        (Flux, (18.7, 44.8, 85.9)),
+        (QwenEdit, (23.6, 106.2, 147.5)),
+        (Flux2Klein, (16.7, 24.1, 24.1)),
+        (ZImage, (14.7, 35.0, 42.5)),
+    ],
 )
 def test_presets_of_the_published_models_at_rank_16(family, millions):
     with torch.device("meta"):
@@ -114,7 +126,7 @@ def test_presets_of_the_published_models_at_rank_16(family, millions):
 
 
 def test_targets_that_match_nothing(family):
-    with pytest.raises(ValueError, match=r"'q_proj' matches nothing .* it has .*attn\.to_q"):
+    with pytest.raises(ValueError, match=r"'q_proj' matches nothing .* it has .*att\w+\.to_q"):
         lora.attach(family, 4, 4, ["q_proj", "v_proj"], seed=0)
     with pytest.raises(ValueError, match=r"targets is 'attn'; .* attention"):
         lora.attach(family, 4, 4, "attn", seed=0)
@@ -135,11 +147,13 @@ def test_a_lora_of_the_other_family_is_refused_before_anything_changes(tiny_flux
     flux, editor = load(tiny_flux, "flux"), load(tiny_qwen_edit, "qwen_edit")
     lora.attach(flux, 4, 4, "attention+mlp", seed=0)
     path = flux.save(tmp_path / "flux.safetensors", metadata={})
-    with pytest.raises(ValueError, match=r"flux\.safetensors was made for flux \(.*'transformer\..*qwen_edit"):
+    with pytest.raises(
+        ValueError, match=r"flux\.safetensors was made for flux or flux_kontext \(.*'transformer\..*qwen_edit"
+    ):
         lora.stack(editor, [(path, 1.0)])
     anonymous = tmp_path / "anonymous.safetensors"
     save_file(load_file(path), anonymous)
-    assert lora.families_of(anonymous) == [Flux] and editor.loras == []
+    assert lora.families_of(anonymous) == [Flux, FluxKontext] and editor.loras == []
 
 
 def test_a_lora_that_fits_nothing_leaves_the_family_as_it_was(family, tmp_path):

@@ -14,6 +14,9 @@ from safetensors.torch import load_file
 from flenlib.content import Allowed
 from flenlib.draw.load import load_family
 from flenlib.models import community, lora, registry
+from flenlib.predict import weights
+from flenlib.project import ROOT
+from flenlib.wheel import machine
 from tests.models.common import NAMES, excite, load, references, sample
 
 
@@ -88,6 +91,26 @@ def test_folders(tiny_flux, tmp_path):
     index.write_text("{")
     with pytest.raises(ValueError, match=r"model_index\.json is damaged"):
         registry.resolve(tmp_path)
+
+
+def test_the_page_of_models_is_the_registry():
+    rows = [
+        [cell.strip().strip("`") for cell in line.strip("| \n").split("|")]
+        for line in (ROOT / "docs" / "models.md").read_text().splitlines()
+        if line.startswith("| `")
+    ]
+    expected = []
+    for model in (each for each in registry.KNOWN.values() if each.source):
+        roles, size, duties = ", ".join(model.family.roles), f"{model.size_gib:.1f}", machine.duties(model)
+        expected.append([model.name, model.source, roles, str(model.family.most_references), size, model.licence,
+                         *(duties[name] for name in ("commercial use", "asks for"))])  # fmt: skip
+    assert sorted(row for row in rows if "/" in row[1]) == sorted(row if row[-1] else row[:-1] for row in expected)
+
+
+def test_the_published_sizes_are_what_is_counted():
+    for model in (each for each in registry.KNOWN.values() if each.source):
+        counted = sum(part.bytes("bf16") for part in weights.weights(model.family).values()) / 2**30
+        assert counted == pytest.approx(model.size_gib, rel=0.01)
 
 
 @pytest.mark.parametrize("kind", NAMES)

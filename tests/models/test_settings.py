@@ -54,6 +54,21 @@ def test_a_published_model_alone_is_not_paired_with_a_small_one(tmp_path):
     assert models.editor == "qwen-image-edit-2509"
 
 
+def test_a_model_of_both_roles_is_its_own_partner(tmp_path):
+    """Both wheels turn on klein's base; beside a distilled one, which trains nothing, stands its base."""
+    base = "flux2-klein-base-4b"
+    for role, other in (("generator", "editor"), ("editor", "generator")):
+        for name in (base, "flux2-klein-4b"):
+            (models,) = settings.check(models={role: name})
+            assert getattr(models, role) == name and getattr(models, other) == base
+    two_lines = "\n".join(line for line in FOUR_LINES.splitlines() if "editor" not in line)
+    found = load(tmp_path, two_lines.replace("black-forest-labs/FLUX.1-dev", base))
+    assert (found.models.precision, found.models.offload) == ("bf16", "none")
+    assert (found.enrich.steps, found.generate.guidance, found.train_editor.accumulate) == (50, 4.0, 4)
+    fast = load(tmp_path, two_lines.replace("black-forest-labs/FLUX.1-dev", base) + "\n  editor: flux2-klein-4b\n")
+    assert (fast.enrich.steps, fast.enrich.guidance, fast.generate.steps) == (4, 1.0, 50)
+
+
 def test_one_training_of_a_model_of_two_roles_says_which(tmp_path):
     file = tmp_path / "run.yaml"
     text = "character: {name: maya, trigger: ohwx_char, kind: fictional, age: adult}\nmodel: qwen-image-edit-2509\n"

@@ -1,14 +1,18 @@
 """What a plan counts is what is there, and what it refuses comes with what would fit."""
 
+import itertools
 import re
 
 import pytest
 import torch
+from torch.utils._pytree import tree_map_only
 
 from flenlib import params
 from flenlib.models import lora, placement
 from flenlib.models.families.flux import Flux
+from flenlib.models.families.flux2_klein import Flux2Klein
 from flenlib.models.families.qwen_edit import QwenEdit
+from flenlib.models.families.z_image import ZImage
 from flenlib.models.quantise import quantise
 from flenlib.models.registry import FAMILIES
 from flenlib.predict import costs, plan, weights
@@ -25,7 +29,8 @@ def test_parts_of_the_published_models():
     billions = {
         (Flux, "transformer"): 11.90, (Flux, "text_encoder"): 0.12, (Flux, "text_encoder_2"): 4.76,
         (Flux, "vae"): 0.08, (QwenEdit, "transformer"): 20.43, (QwenEdit, "text_encoder"): 8.29,
-        (QwenEdit, "vae"): 0.13,
+        (QwenEdit, "vae"): 0.13, (Flux2Klein, "transformer"): 3.88, (Flux2Klein, "text_encoder"): 4.02,
+        (Flux2Klein, "vae"): 0.08, (ZImage, "transformer"): 6.15, (ZImage, "text_encoder"): 4.02,
     }  # fmt: skip
     for (family, part), expected in billions.items():
         found = weights.weights(family)[part]
@@ -46,9 +51,9 @@ def test_sizes_of_loras():
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8", "nf4"])
-@pytest.mark.parametrize("name", ["flux", "qwen_edit"])
-def test_predicted_bytes_of_weights_are_the_real_ones(name, precision, tiny_flux, tiny_qwen_edit):
-    folder = {"flux": tiny_flux, "qwen_edit": tiny_qwen_edit}[name]
+@pytest.mark.parametrize("name", FAMILIES)
+def test_predicted_bytes_of_weights_are_the_real_ones(name, precision, request):
+    folder = request.getfixturevalue(f"tiny_{name}")
     counted = weights.count(
         load(folder, name).transformer, FAMILIES[name].quantised["transformer"], FAMILIES[name].eight_bits
     )
@@ -91,9 +96,13 @@ def test_activations_grow_with_tokens_and_blocks():
 
 
 @pytest.mark.parametrize(
-    "kind, precision", [("lora", "bf16"), ("dora", "bf16"), ("lokr", "bf16"), ("lora", "nf4"), ("lora", "int8")]
+    "family, kind, precision",
+    [
+        *((family, "lora", "bf16") for family in FAMILIES.values()),
+        *itertools.product((Flux, QwenEdit), ("dora", "lokr"), ("bf16",)),
+        *itertools.product((Flux, QwenEdit), ("lora",), ("nf4", "int8")),
+    ],
 )
-@pytest.mark.parametrize("family", [Flux, QwenEdit])
 def test_traced_activations_are_those_of_a_real_step_under_autocast(family, kind, precision):
     """A gpu's autocast, on the processor, through the layers a training has; the base's precision makes no odds."""
     references = ((16, 16),) * family.references
@@ -114,10 +123,9 @@ def test_traced_activations_are_those_of_a_real_step_under_autocast(family, kind
             kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
         return tensor
 
-    asked = {
-        key: torch.rand(value.shape, dtype=value.dtype) if isinstance(value, torch.Tensor) else value
-        for key, value in family.inputs(model.config, 1, (16, 16), references, 64).items()
-    }
+    asked = tree_map_only(
+        torch.Tensor, torch.rand_like, family.inputs(model.config, 1, (16, 16), references, 64)
+    )  # fmt: skip
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with torch.autocast("cpu", torch.bfloat16), costs.OnGPU(), hooks:
         model(**asked)

@@ -59,7 +59,11 @@ class Architecture:
     lora_marks: ClassVar[re.Pattern[str]]
     """What in the keys of a LoRA file shows that it was made for this family."""
     architecture: ClassVar[str]
-    """Its name in the header of a LoRA file; a header with the first word of it is of this family."""
+    """Its name in the header of a LoRA file that is written."""
+    lora_header: ClassVar[re.Pattern[str]]
+    """What in such a name, in small letters, shows that a LoRA was made for this family."""
+    folds_alpha: ClassVar[bool] = False
+    """Whether alpha over rank is in the factors of a LoRA file: diffusers refuses ``.alpha`` of some families."""
 
     quantised: ClassVar[dict[str, tuple[str, ...]]]
     """The pipeline's parts that are quantised, and in each the layers that never are."""
@@ -74,6 +78,8 @@ class Architecture:
     """Tokens of a caption, as the planner counts them."""
     references: ClassVar[int] = 0
     """Reference pictures of a sample, as the planner counts them."""
+    most_references: ClassVar[int] = 0
+    """The most it can work from."""
     token_side: ClassVar[int] = 16
     """Pixels of a side that one token covers."""
     native: ClassVar[int] = 1024
@@ -125,6 +131,14 @@ class Architecture:
         """Run a transformer on ``inputs`` and return what it says of the target, (batch, tokens, channels)."""
         inputs = cls.inputs(transformer.config, batch, target, references, text)
         return transformer(**inputs, return_dict=False)[0][:, : target[0] * target[1]]
+
+    @classmethod
+    def check_references(cls, number: int) -> None:
+        """Raise ValueError for more reference pictures than the family can take."""
+        if number > cls.most_references:
+            most = f"at most {cls.most_references}" if cls.most_references else "no"
+            mend = "leave some out" if cls.most_references else "use an editor"
+            raise ValueError(f"the {cls.name} family takes {most} reference pictures and {number} were given; {mend}")
 
     @classmethod
     def spared(cls, part: str, precision: str) -> tuple[str, ...]:

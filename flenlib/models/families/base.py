@@ -121,6 +121,7 @@ class Family(Architecture):
         Raises TypeError for a text the gate has not allowed, ValueError for references this family cannot take, and
         RuntimeError for a text after ``free_encoders``.
         """
+        self.check_references(len(references))
         return self._encode(image, None if text is None else allowed(text), references)
 
     def _encode(self, image: Image.Image | None, text: Allowed | None, references: Sequence[Image.Image]) -> Encoded:
@@ -165,6 +166,7 @@ class Family(Architecture):
         RuntimeError for a text after ``free_encoders``.
         """
         allowed(text)
+        self.check_references(len(references))
         self._check(references, start, control)
         if start is not None and not start.strength:
             return start.picture
@@ -216,8 +218,8 @@ class Family(Architecture):
         return self._of_same_parts(self.supports[name])
 
     def _of_same_parts(self, kind: type[diffusers.DiffusionPipeline]) -> Any:
-        names = inspect.signature(kind.__init__).parameters
-        pipeline = kind(**{name: part for name, part in self.pipeline.components.items() if name in names})
+        names, own = inspect.signature(kind.__init__).parameters, self.pipeline
+        pipeline = kind(**{name: part for name, part in {**own.config, **own.components}.items() if name in names})
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 

@@ -1,4 +1,4 @@
-"""The FLUX family: text in, picture out. Five verbs over an ordinary FluxPipeline; knows nothing of training.
+"""The FLUX.1 family: text in, picture out. What its editor of the same architecture shares stands here too.
 
 Latents are packed 2x2 into tokens; all sizes come from the pipeline's own config, so FLUX.1-dev and mini-flux are the
 same code.
@@ -29,7 +29,6 @@ from flenlib.content import Allowed
 from flenlib.models.batch import Batch, Encoded, one_grid
 from flenlib.models.families.architecture import Grid, Inputs
 from flenlib.models.families.base import Family
-from flenlib.models.start import Start
 
 TRAINING_GUIDANCE = 1.0
 """The guidance a distilled model is given while it is trained; it is sampled at about 3.5."""
@@ -103,10 +102,12 @@ class Flux(Family):
         "attention": _ATTENTION, "attention+mlp": _ATTENTION + _JOINT + _MLP, "all-linear": ("*",),
     }  # fmt: skip
     lora_prefix = "transformer."
-    lora_marks = re.compile(
-        r"single_(transformer_)?blocks|double_blocks|ff_context|guidance_in|time_text_embed\.guidance"
+    lora_marks = re.compile(  # but for those FLUX.2 has alone
+        r"\A(?!(?s:.*)(to_qkv_mlp_proj|\.linear_(in|out)\.))(?s:.*)"
+        r"(single_(transformer_)?blocks|double_blocks|ff_context|guidance_in|time_text_embed\.guidance)"
     )
     architecture = "flux-1-dev"
+    lora_header = re.compile(r"flux(?!\W?[2-9])")
     quantised: ClassVar = {
         "transformer": ("x_embedder", "context_embedder", "time_text_embed", "norm_out", "proj_out"),
         "text_encoder_2": (".wo",),  # as in transformers
@@ -127,7 +128,12 @@ class Flux(Family):
     @classmethod
     def published(cls) -> dict[str, Callable[[], nn.Module]]:
         """Return the builders of FLUX.1-dev: https://huggingface.co/black-forest-labs/FLUX.1-dev."""
-        return {"transformer": cls.published_transformer, "text_encoder": _clip, "text_encoder_2": _t5, "vae": _vae}
+        return {
+            "transformer": cls.published_transformer,
+            "text_encoder": _clip,
+            "text_encoder_2": _t5,
+            "vae": autoencoder,
+        }
 
     @classmethod
     def published_transformer(cls, layers: tuple[int, ...] | None = None, heads: int | None = None) -> ModelMixin:
@@ -171,16 +177,10 @@ class Flux(Family):
         A picture gives ``latents``, deterministic, and ``grid``; it is encoded at its own size, rounded down to a
         multiple of 16. A text gives ``text`` and ``pooled``.
         """
-        _refuse(references)
         parts: dict[str, torch.Tensor] = {}
         if image is not None:
             width, height = (side // self.multiple * self.multiple for side in image.size)
-            pixels = self.pipeline.image_processor.preprocess(image, height, width)
-            vae = self.pipeline.vae
-            latents = vae.encode(pixels.to(self.device, vae.dtype)).latent_dist.mode()
-            latents = (latents - vae.config.shift_factor) * vae.config.scaling_factor
-            parts["latents"] = self.pipeline._pack_latents(latents, *latents.shape)[0].float().cpu()
-            parts["grid"] = torch.tensor([height // self.multiple, width // self.multiple])
+            parts["latents"], parts["grid"] = self._latents(image, width, height)
         if text is not None:
             self._need_encoders()
             embeds, pooled, _ = self.pipeline.encode_prompt(text, max_sequence_length=self.text_length)
@@ -189,23 +189,32 @@ class Flux(Family):
         return Encoded(**parts)
 
     def predict(self, noisy: torch.Tensor, timesteps: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Return the velocity (noise - latents) the transformer sees in ``noisy``, (B, tokens, channels), float32."""
-        device = self.device
-        rows, columns = one_grid(batch.grid)
-        text = batch.text.to(device, self.dtype)
+        """Return the velocity (noise - latents) the transformer sees in ``noisy``, float32, target tokens only.
+
+        A reference's tokens come after the target's and have a 1 where the target's have a 0 in the first of their
+        three positions (FLUX.1 Kontext, arXiv:2506.15742).
+        """
+        device, hidden, text = self.device, noisy.to(self.device, self.dtype), batch.text.to(self.device, self.dtype)
+        ids = self._ids(*one_grid(batch.grid))
+        if batch.reference is not None:
+            hidden = torch.cat([hidden, batch.reference.to(device, self.dtype)], dim=1)
+            places = self._ids(*one_grid(batch.reference_grid))
+            places[:, 0] = 1
+            ids = torch.cat([ids, places])
         guidance = None
         if self.transformer.config.guidance_embeds:
             guidance = torch.full((len(noisy),), TRAINING_GUIDANCE, device=device)
-        return self.transformer(
-            hidden_states=noisy.to(device, self.dtype),
+        velocity = self.transformer(
+            hidden_states=hidden,
             timestep=timesteps.to(device, self.dtype),
             guidance=guidance,
             pooled_projections=batch.pooled.to(device, self.dtype),
             encoder_hidden_states=text,
             txt_ids=torch.zeros(text.shape[1], 3, device=device, dtype=self.dtype),
-            img_ids=self.pipeline._prepare_latent_image_ids(1, rows, columns, device, self.dtype),
+            img_ids=ids,
             return_dict=False,
-        )[0].float()
+        )[0]
+        return velocity[:, : noisy.shape[1]].float()
 
     def _draw(
         self,
@@ -223,9 +232,18 @@ class Flux(Family):
         drawn = pipeline(**inputs, **how, guidance_scale=guidance, max_sequence_length=self.text_length)
         return drawn.images[0]
 
-    def _check(self, references: Sequence[Image.Image], start: Start | None, control: Image.Image | None) -> None:
-        _refuse(references)
-        super()._check(references, start, control)
+    def _latents(self, image: Image.Image, width: int, height: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the tokens (tokens, channels) and the grid of a picture at a size, scaled as the pipelines do."""
+        vae = self.pipeline.vae
+        pixels = self.pipeline.image_processor.preprocess(image, height, width)
+        latents = vae.encode(pixels.to(self.device, vae.dtype)).latent_dist.mode()
+        latents = (latents - vae.config.shift_factor) * vae.config.scaling_factor
+        packed = self.pipeline._pack_latents(latents, *latents.shape)
+        return packed[0].float().cpu(), torch.tensor([height // self.multiple, width // self.multiple])
+
+    def _ids(self, rows: int, columns: int) -> torch.Tensor:
+        """Return the positions (tokens, 3) of a picture's tokens."""
+        return self.pipeline._prepare_latent_image_ids(1, rows, columns, self.device, self.dtype)
 
 
 def _clip() -> nn.Module:
@@ -247,7 +265,7 @@ def _t5() -> nn.Module:
     )  # fmt: skip
 
 
-def _vae() -> nn.Module:
+def autoencoder() -> nn.Module:
     """Return FLUX's autoencoder: 16 channels at an eighth of the size."""
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -260,8 +278,3 @@ def _vae() -> nn.Module:
         use_quant_conv=False,
         use_post_quant_conv=False,
     )
-
-
-def _refuse(references: Sequence[Image.Image]) -> None:
-    if len(references):
-        raise ValueError(f"the flux family takes no reference pictures and {len(references)} were given; use an editor")

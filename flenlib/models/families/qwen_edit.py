@@ -52,7 +52,7 @@ class QwenEdit(QwenImage):
     pipeline_class = QwenImageEditPlusPipeline
     architecture = "qwen-image-edit-plus"
     text_tokens = 384  # about 200 of them of one small reference
-    references = 1
+    references, most_references = 1, 3
     encoding = 2  # 2: the encoder's positions of references have rows and columns
     settings: ClassVar = QwenImage.settings | {
         "enrich": EDITING, "corrections": EDITING, "train_editor": TRAINING, "compare_editors": EDITING,

@@ -29,7 +29,6 @@ from flenlib.content import Allowed
 from flenlib.models.batch import Batch, Encoded, one_grid
 from flenlib.models.families.architecture import Grid, Inputs
 from flenlib.models.families.base import Family
-from flenlib.models.start import Start
 from flenlib.words import Role
 
 _ATTENTION = ("attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0")
@@ -75,6 +74,7 @@ class QwenImage(Family):
     lora_prefix = "diffusion_model."
     lora_marks = re.compile(r"(img|txt)_(mlp|mod)|transformer_blocks[._](2\d|[3-9]\d)[._]")
     architecture = "qwen-image"
+    lora_header = re.compile("qwen")
     # With eight_bits this is DiffSynth-Studio's list of what nf4 should spare in Qwen-Image. It leaves these in
     # bfloat16: a third of the model, 12.7 GiB of it, with which no training fits a 24 GiB GPU.
     quantised: ClassVar = {
@@ -122,7 +122,6 @@ class QwenImage(Family):
         A picture gives ``latents`` and ``grid``; it is encoded at its own size, rounded down to a multiple of 16. A
         text gives ``text`` and ``text_mask``.
         """
-        self._check(references, None, None)
         parts: dict[str, torch.Tensor] = {}
         if image is not None:
             width, height = (side // self.multiple * self.multiple for side in image.size)
@@ -178,13 +177,6 @@ class QwenImage(Family):
         if conditions is not None:
             inputs = self._embeds(conditions, guidance > 1)
         return pipeline(**inputs, **how, true_cfg_scale=guidance).images[0]
-
-    def _check(self, references: Sequence[Image.Image], start: Start | None, control: Image.Image | None) -> None:
-        if len(references):
-            raise ValueError(
-                f"the {self.name} family takes no reference pictures and {len(references)} were given; use an editor"
-            )
-        super()._check(references, start, control)
 
     def _embeds(self, conditions: Encoded, guided: bool) -> dict[str, torch.Tensor]:
         """Return conditions as the pipelines take them, a batch of one."""
