@@ -294,8 +294,8 @@ def _folder_model(folder: Path) -> Model:
     resolution = placement.pipeline_facts(str(folder)).get("resolution", 1024)
     name = _name_of(str(folder))
     like = KNOWN.get(name, Model(name, family, ""))  # a shipped pipeline named by its folder
-    distilled = {"distilled_from": like.distilled_from or origin}
-    return replace(like, family=family, source=str(folder), size_gib=size, resolution=resolution, **distilled)
+    found = replace(like, family=family, source=str(folder), size_gib=size, resolution=resolution)
+    return replace(found, distilled_from=like.distilled_from or origin)
 
 
 def _family_of(index: Path, name: str) -> tuple[type[Family], str]:

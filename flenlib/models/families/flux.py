@@ -89,7 +89,7 @@ class Flux(Family):
     """A FluxPipeline with the five verbs: load, encode, predict, sample, save."""
 
     name = "flux"
-    roles = ("generator",)
+    roles: ClassVar[tuple[Role, ...]] = ("generator",)
     pipeline_class = FluxPipeline
     transformer_class = FluxTransformer2DModel
     encoders = ("text_encoder", "text_encoder_2")

@@ -95,11 +95,11 @@ class ZImage(Family):
     @classmethod
     def inputs(cls, config: FrozenDict, batch: int, target: Grid, references: Sequence[Grid], text: int) -> Inputs:
         """Return what the transformer is called with, as empty tensors: a picture's latents and a text a sample."""
-        shape, kind = (config.in_channels, 1, 2 * target[0], 2 * target[1]), {"dtype": torch.bfloat16}
+        shape, kind = (config.in_channels, 1, 2 * target[0], 2 * target[1]), torch.bfloat16
         return {
-            "x": [torch.empty(shape, **kind) for _ in range(batch)],
-            "t": torch.empty(batch, **kind),
-            "cap_feats": [torch.empty(text, config.cap_feat_dim, **kind) for _ in range(batch)],
+            "x": [torch.empty(shape, dtype=kind) for _ in range(batch)],
+            "t": torch.empty(batch, dtype=kind),
+            "cap_feats": [torch.empty(text, config.cap_feat_dim, dtype=kind) for _ in range(batch)],
         }
 
     @classmethod
