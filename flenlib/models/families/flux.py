@@ -29,6 +29,7 @@ from flenlib.content import Allowed
 from flenlib.models.batch import Batch, Encoded, one_grid
 from flenlib.models.families.architecture import Grid, Inputs
 from flenlib.models.families.base import Family
+from flenlib.words import Role
 
 TRAINING_GUIDANCE = 1.0
 """The guidance a distilled model is given while it is trained; it is sampled at about 3.5."""

@@ -80,6 +80,7 @@ class Flux2Klein(Family):
     encoders = ("text_encoder",)
     supports: ClassVar = {"mask": Flux2KleinInpaintPipeline}
     guidance = SAMPLING["guidance"]
+    guided_twice = True
     blocks = ("transformer_blocks", "single_transformer_blocks")
     # at rank 16 of klein 4B 16.7 M and twice 24.1 M parameters: its modulation is no part of the blocks
     targets: ClassVar = {"attention": _ATTENTION, "attention+mlp": ("*",), "all-linear": ("*",)}

@@ -60,6 +60,7 @@ class ZImage(Family):
     encoders = ("text_encoder",)
     supports: ClassVar = {"start": ZImageImg2ImgPipeline, "mask": ZImageInpaintPipeline}
     guidance = SAMPLING["guidance"]
+    guided_twice = True
     blocks = ("layers",)
     # at rank 16 of Z-Image 14.7 M, 35.0 M and 42.5 M parameters
     targets: ClassVar = {"attention": _ATTENTION, "attention+mlp": _ATTENTION + _MLP, "all-linear": ("*",)}
