@@ -13,7 +13,7 @@ from flenlib.models.registry import FAMILIES
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "full_size.py"
 
 
-@pytest.mark.parametrize("precision", ["bf16", "int8", "nf4"])
+@pytest.mark.parametrize("precision", [pytest.param("bf16", marks=pytest.mark.slow), "int8", "nf4"])
 @pytest.mark.parametrize("name, layers", [("flux", (1, 1)), ("qwen_image", (1,)), ("qwen_edit", (1,))])
 def test_a_few_steps_of_a_small_one(name, layers, precision):
     bench = runpy.run_path(str(SCRIPT))
