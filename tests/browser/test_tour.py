@@ -127,7 +127,7 @@ def in_place(page, address, home):
     on_disk(project, "11_curate_source", path)
     lab.idle(page)
     assert "image/png" in path.read_text()
-    until(lambda: git(home, "status", "--porcelain") == "", seconds=100)
+    until(lambda: git(home, "status", "--porcelain") == "")
 
 
 def goes_on(file):

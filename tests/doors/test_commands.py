@@ -21,6 +21,7 @@ PROFILE = {
 }
 SAID = PROFILE | {path: ["/loras/plain.safetensors", f"/loras/{BAD}_v2.safetensors:0.8"] for path in LORAS}
 SAID |= {"prompts": ["photo of ohwx_char person", f"{BAD} ohwx_char person"], "output": f"loras/{BAD}_lora"}
+SAID |= {"captions.outfits": {f"{BAD}_dress": "20-30"}, "captions.body_tag": BAD}
 
 
 def test_a_refused_word_is_tried_in_every_checked_setting():
@@ -31,7 +32,7 @@ def test_a_refused_word_is_tried_in_every_checked_setting():
 def test_the_wheel_refuses_a_word_in_its_settings_before_anything(tmp_path, monkeypatch, capsys, loads, path):
     monkeypatch.setenv("FLENWHEEL_HOME", str(tmp_path))
     section, name = path.split(".")
-    values = {"character": ADULT, "compare_editors": {}, "models": {}}
+    values = {"character": ADULT, "compare_editors": {}, "models": {}, "captions": {}}
     values[section] = values[section] | {name: SAID[path]}
     file = tmp_path / "v1.yaml"
     file.write_text(yaml.safe_dump(values))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 from safetensors.torch import save
 
-from flenlib.dataset import captions, layouts, triplets
+from flenlib.dataset import caption_lint, captions, layouts, triplets
 from flenlib.dataset.images import open_image, read_provenance
 from flenlib.dataset.journal import Journal
 from flenlib.dataset.labels_file import read_labels_file
@@ -24,7 +24,7 @@ from flenlib.export import kohya
 from flenlib.models import lora, registry
 from flenlib.models.families.flux import Flux
 from flenlib.models.settings import load_iteration
-from flenlib.params import Character
+from flenlib.params import Captions, Character
 from flenlib.project import open_iteration
 from flenlib.steps import record
 from flenlib.train import checkpoints
@@ -145,7 +145,7 @@ def look_at_lora(path):
 def look_at_caption(path):
     text, who = captions.read_txt(path) or "", Character(**WHO)
     assert captions.has_trigger(captions.with_trigger(text, who), who)
-    captions.lint(text, who)
+    caption_lint.lint([caption_lint.Captioned("a.png", text)], who, Captions())
     captions.renamed(text, "ohwx_other person", who)
 
 

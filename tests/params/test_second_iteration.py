@@ -11,9 +11,9 @@ from flenlib.project import ROOT
 def test_v2_draws_with_what_v1_adopted_and_is_v1_otherwise(folder):
     first, second = (load_iteration(ROOT / "params" / folder / f"{version}.yaml") for version in ("v1", "v2"))
     assert second.iteration == "v2" and second.models.editor_loras == [community.ADOPTED]
-    assert not first.models.editor_loras and second.generate.seed != first.generate.seed
+    assert community.ADOPTED not in first.models.editor_loras and second.generate.seed != first.generate.seed
     asked = second.model_dump()
-    asked["iteration"], asked["models"]["editor_loras"] = "v1", []
+    asked["iteration"], asked["models"]["editor_loras"] = "v1", first.models.editor_loras
     asked["generate"]["seed"] = first.generate.seed
     assert second.compare_editors.adopt == "auto"  # only the demo's first turn says which editor the next one takes
     asked["compare_editors"]["adopt"] = first.compare_editors.adopt
